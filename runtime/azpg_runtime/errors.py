@@ -1,0 +1,142 @@
+"""Every error of the twin.
+
+::
+
+    azpg.errors.AzpgError
+     +-- RuntimeTwinError
+          +-- InstanceError            a local server could not be started, stopped or found
+          |    +-- InstanceNotFound
+          |    +-- InstanceNotRunning
+          |    +-- ParameterRefused    a server parameter's name or value is not allowed
+          +-- ModelError               carries an SQLSTATE: the same error reaches a person through SQL
+          |    +-- ModelNotFound       42704
+          |    +-- ModelInvalid        22023  files that are no model, or do not fit together
+          |    +-- ModelConflict       42710  a name or URI that already means something else
+          |    +-- ModelUnreadable     58P01  a file that does not exist or may not be read
+          |    +-- ModelPullFailed     58030
+          +-- EmbeddingError           carries an SQLSTATE
+          |    +-- TextTooLong         54000
+          |    +-- EmbeddingCancelled  57014
+          +-- HostError                carries an SQLSTATE
+               +-- InvalidSetting      22023
+               +-- DeadlineExceeded    57014
+               +-- HostBusy            53400
+               +-- ProtocolError       08P01
+"""
+
+from azpg.errors import AzpgError
+
+
+class RuntimeTwinError(AzpgError):
+    """Any error of the twin.
+
+    Attributes:
+        detail: a second sentence with figures or names, or ''.
+        hint: what to do next, or ''.
+        sqlstate: the five characters under which SQL reports it.
+    """
+
+    sqlstate = "XX000"
+
+    def __init__(self, message: str, *, detail: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.message, self.detail, self.hint) if part)
+
+
+class InstanceError(RuntimeTwinError):
+    """A local server could not be started, stopped or reached."""
+
+
+class InstanceNotFound(InstanceError):
+    """No instance has this name."""
+
+
+class InstanceNotRunning(InstanceError):
+    """The instance exists but does not run."""
+
+
+class ParameterRefused(InstanceError):
+    """A server parameter's name or value is not allowed."""
+
+
+class ModelError(RuntimeTwinError):
+    """A model could not be found, read, added or registered."""
+
+
+class ModelNotFound(ModelError):
+    """No model has this name or URI."""
+
+    sqlstate = "42704"
+
+
+class ModelInvalid(ModelError):
+    """The files are no embedding model, or do not fit together."""
+
+    sqlstate = "22023"
+
+
+class ModelConflict(ModelError):
+    """The name or URI already stands for something else."""
+
+    sqlstate = "42710"
+
+
+class ModelUnreadable(ModelError):
+    """A model's file does not exist or may not be read."""
+
+    sqlstate = "58P01"
+
+
+class ModelPullFailed(ModelError):
+    """A model could not be fetched."""
+
+    sqlstate = "58030"
+
+
+class EmbeddingError(RuntimeTwinError):
+    """A text could not be embedded."""
+
+
+class TextTooLong(EmbeddingError):
+    """A text is beyond the documented byte limit."""
+
+    sqlstate = "54000"
+
+
+class EmbeddingCancelled(EmbeddingError):
+    """Nobody waits for these vectors any more."""
+
+    sqlstate = "57014"
+
+
+class HostError(RuntimeTwinError):
+    """The model host refused or failed a request."""
+
+
+class InvalidSetting(HostError):
+    """A setting's name or value is not allowed."""
+
+    sqlstate = "22023"
+
+
+class DeadlineExceeded(HostError):
+    """The request's time was over before its vectors were made."""
+
+    sqlstate = "57014"
+
+
+class HostBusy(HostError):
+    """The host's queue is full."""
+
+    sqlstate = "53400"
+
+
+class ProtocolError(HostError):
+    """Bytes that are no frame of the host's protocol."""
+
+    sqlstate = "08P01"

@@ -1,0 +1,372 @@
+"""The wire protocol between the PostgreSQL shim and the model host, without any I/O.
+
+A connection carries frames in both directions over a Unix stream socket. A frame is a header of 24
+bytes and a body; every number is little-endian, every string is its length in bytes (``u32``) followed by
+UTF-8.
+
+======  ====  ==========================================================================
+offset  type  header field
+======  ====  ==========================================================================
+0       u32   length of the body in bytes, at most `MAX_BODY`
+4       u8    protocol version, `VERSION`
+5       u8    kind of frame, see `Kind`
+6       u16   reserved, 0
+8       u64   request id, chosen by the client, repeated in the reply
+16      i64   deadline: nanoseconds of CLOCK_MONOTONIC, 0 for none (always 0 in a reply)
+======  ====  ==========================================================================
+
+Each request has exactly one reply; replies to different requests of one connection may overtake each
+other. To give a request up, the client closes the connection: the host then stops computing it.
+A frame that breaks these rules ends the connection. Vectors travel as raw float32.
+
+The C side of this module is ``runtime/shim/frame.c``; both are held to the same bytes by
+``tests/unit/test_protocol.py``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from azpg_runtime.errors import ProtocolError, RuntimeTwinError
+
+VERSION = 1
+MAX_BODY = 64 * 1024 * 1024
+MAX_TEXT = 16 * 1024 * 1024
+"""The longest text that one frame may carry to the model, in bytes of UTF-8."""
+
+_HEADER = struct.Struct("<IBBHQq")
+HEADER_SIZE = _HEADER.size
+_U32 = struct.Struct("<I")
+_I64 = struct.Struct("<q")
+
+
+class Kind(IntEnum):
+    """What a frame asks for (below 128) or answers (128 and above)."""
+
+    EMBED = 1
+    """uri, u32 count, then that many texts: answered by VECTORS."""
+    REGISTER = 2
+    """uri, path, u8 1 and the tokenizer's path or u8 0: answered by INTEGER, the registration's id."""
+    UNREGISTER = 3
+    """uri: answered by DONE."""
+    UNLOAD = 4
+    """uri: answered by DONE."""
+    LOADED = 5
+    """uri: answered by BOOLEAN."""
+    METADATA = 6
+    """uri: answered by TEXT, a JSON object."""
+    GET_SETTINGS = 7
+    """u32 count, then that many keys, none for all: answered by TEXT, a JSON object of strings."""
+    SET_SETTINGS = 8
+    """u32 count, then that many pairs of key and value: answered by DONE."""
+    STATUS = 9
+    """Nothing: answered by TEXT, a JSON object about the host itself."""
+
+    VECTORS = 128
+    """u32 count, u32 dimensions, then count x dimensions float32."""
+    INTEGER = 129
+    """i64."""
+    BOOLEAN = 130
+    """u8, 0 or 1."""
+    TEXT = 131
+    """A string."""
+    DONE = 132
+    """Nothing."""
+    ERROR = 133
+    """Five bytes of SQLSTATE, then message, detail and hint, the last two possibly empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame as it travelled; `body` is not yet looked into."""
+
+    kind: Kind
+    request_id: int
+    body: bytes
+    deadline: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteError(Exception):
+    """An ERROR reply."""
+
+    sqlstate: str
+    message: str
+    detail: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.message, self.detail, self.hint) if part)
+
+
+class FrameDecoder:
+    """Bytes in, frames out.
+
+    Raises `ProtocolError` as soon as a header cannot be right; the decoder is of no use after that.
+    """
+
+    def __init__(self, *, max_body: int = MAX_BODY) -> None:
+        self._buffer = bytearray()
+        self._max_body = max_body
+
+    @property
+    def pending(self) -> int:
+        """Bytes of a frame that is not complete yet."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Yields each frame that `data` completes."""
+        self._buffer += data
+        while len(self._buffer) >= HEADER_SIZE:
+            length, version, kind, reserved, request_id, deadline = _HEADER.unpack_from(self._buffer)
+            if version != VERSION:
+                raise ProtocolError(f"protocol version {version} is not {VERSION}")
+            if reserved != 0:
+                raise ProtocolError(f"reserved header field is {reserved}, not 0")
+            if length > self._max_body:
+                raise ProtocolError(f"frame of {length} bytes is over the limit of {self._max_body}")
+            try:
+                known = Kind(kind)
+            except ValueError:
+                raise ProtocolError(f"frame kind {kind} is unknown") from None
+            end = HEADER_SIZE + length
+            if len(self._buffer) < end:
+                return
+            body = bytes(memoryview(self._buffer)[HEADER_SIZE:end])
+            del self._buffer[:end]
+            yield Frame(known, request_id, body, deadline)
+
+
+def encode(frame: Frame) -> bytes:
+    """The bytes of `frame`. Raises `ProtocolError` for a body over `MAX_BODY`."""
+    if len(frame.body) > MAX_BODY:
+        raise ProtocolError(f"frame of {len(frame.body)} bytes is over the limit of {MAX_BODY}")
+    header = _HEADER.pack(len(frame.body), VERSION, frame.kind, 0, frame.request_id, frame.deadline)
+    return header + frame.body
+
+
+class Reader:
+    """Reads the fields of a body from front to back; every read past its end raises `ProtocolError`."""
+
+    def __init__(self, body: bytes) -> None:
+        self._view = memoryview(body)
+        self._at = 0
+
+    def _take(self, size: int) -> memoryview:
+        end = self._at + size
+        if end > len(self._view):
+            raise ProtocolError(f"body ends {end - len(self._view)} bytes early")
+        piece = self._view[self._at : end]
+        self._at = end
+        return piece
+
+    def u8(self) -> int:
+        """One byte."""
+        return self._take(1)[0]
+
+    def u32(self) -> int:
+        """Four bytes."""
+        return int(_U32.unpack(self._take(4))[0])
+
+    def i64(self) -> int:
+        """Eight bytes, signed."""
+        return int(_I64.unpack(self._take(8))[0])
+
+    def string(self) -> str:
+        """A length and that much UTF-8."""
+        raw = self._take(self.u32())
+        try:
+            return str(raw, "utf-8")
+        except UnicodeDecodeError as error:
+            raise ProtocolError(f"a string is not UTF-8: {error.reason} at byte {error.start}") from None
+
+    def strings(self) -> list[str]:
+        """A count and that many strings."""
+        count = self.u32()
+        if count > len(self._view) // 4:  # each costs four bytes at least
+            raise ProtocolError(f"{count} strings cannot be in {len(self._view)} bytes")
+        return [self.string() for _ in range(count)]
+
+    def raw(self, size: int) -> bytes:
+        """Exactly `size` bytes."""
+        return bytes(self._take(size))
+
+    def done(self) -> None:
+        """Refuses bytes that nothing asked for."""
+        rest = len(self._view) - self._at
+        if rest:
+            raise ProtocolError(f"body is {rest} bytes too long")
+
+
+def pack_string(text: str) -> bytes:
+    """A length and the UTF-8 of `text`."""
+    raw = text.encode()
+    return _U32.pack(len(raw)) + raw
+
+
+def pack_strings(texts: Sequence[str]) -> bytes:
+    """A count and each string."""
+    return _U32.pack(len(texts)) + b"".join(map(pack_string, texts))
+
+
+# Requests, as bodies.
+
+
+@dataclass(frozen=True, slots=True)
+class Embed:
+    """Body of `Kind.EMBED`."""
+
+    uri: str
+    texts: list[str]
+
+    def pack(self) -> bytes:
+        """The body's bytes."""
+        return pack_string(self.uri) + pack_strings(self.texts)
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Embed:
+        """The reverse of `pack`."""
+        reader = Reader(body)
+        request = cls(reader.string(), reader.strings())
+        reader.done()
+        return request
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Body of `Kind.REGISTER`."""
+
+    uri: str
+    path: str
+    tokenizer: str | None = None
+
+    def pack(self) -> bytes:
+        """The body's bytes."""
+        tail = b"\0" if self.tokenizer is None else b"\1" + pack_string(self.tokenizer)
+        return pack_string(self.uri) + pack_string(self.path) + tail
+
+    @classmethod
+    def unpack(cls, body: bytes) -> Register:
+        """The reverse of `pack`."""
+        reader = Reader(body)
+        uri, path = reader.string(), reader.string()
+        tokenizer = reader.string() if _flag(reader.u8()) else None
+        reader.done()
+        return cls(uri, path, tokenizer)
+
+
+def pack_pairs(pairs: Sequence[tuple[str, str]]) -> bytes:
+    """Body of `Kind.SET_SETTINGS`."""
+    return _U32.pack(len(pairs)) + b"".join(pack_string(k) + pack_string(v) for k, v in pairs)
+
+
+def unpack_pairs(body: bytes) -> list[tuple[str, str]]:
+    """The reverse of `pack_pairs`."""
+    reader = Reader(body)
+    count = reader.u32()
+    if count > len(body) // 8:
+        raise ProtocolError(f"{count} pairs cannot be in {len(body)} bytes")
+    pairs = [(reader.string(), reader.string()) for _ in range(count)]
+    reader.done()
+    return pairs
+
+
+def unpack_string(body: bytes) -> str:
+    """A body that is one string."""
+    reader = Reader(body)
+    text = reader.string()
+    reader.done()
+    return text
+
+
+def unpack_strings(body: bytes) -> list[str]:
+    """A body that is a count and strings."""
+    reader = Reader(body)
+    texts = reader.strings()
+    reader.done()
+    return texts
+
+
+# Replies.
+
+
+def _flag(value: int) -> bool:
+    if value not in {0, 1}:
+        raise ProtocolError(f"a flag is {value}, neither 0 nor 1")
+    return value == 1
+
+
+def vectors(request_id: int, matrix: npt.NDArray[np.float32]) -> Frame:
+    """A VECTORS reply of a matrix of shape (count, dimensions)."""
+    count, dimensions = matrix.shape
+    raw = np.ascontiguousarray(matrix, dtype="<f4").tobytes()
+    return Frame(Kind.VECTORS, request_id, _U32.pack(count) + _U32.pack(dimensions) + raw)
+
+
+def integer(request_id: int, value: int) -> Frame:
+    """An INTEGER reply."""
+    return Frame(Kind.INTEGER, request_id, _I64.pack(value))
+
+
+def boolean(request_id: int, value: bool) -> Frame:
+    """A BOOLEAN reply."""
+    return Frame(Kind.BOOLEAN, request_id, bytes([value]))
+
+
+def text(request_id: int, value: str) -> Frame:
+    """A TEXT reply."""
+    return Frame(Kind.TEXT, request_id, pack_string(value))
+
+
+def done(request_id: int) -> Frame:
+    """A DONE reply."""
+    return Frame(Kind.DONE, request_id, b"")
+
+
+def error(request_id: int, failure: RuntimeTwinError) -> Frame:
+    """An ERROR reply."""
+    state = failure.sqlstate.encode("ascii")
+    parts = map(pack_string, (failure.message, failure.detail, failure.hint))
+    return Frame(Kind.ERROR, request_id, state + b"".join(parts))
+
+
+Reply = npt.NDArray[np.float32] | int | bool | str | None
+
+
+def unpack_reply(frame: Frame) -> Reply:
+    """What a reply says: a matrix, a number, a flag, a text or, for DONE, None.
+
+    Raises `RemoteError` for an ERROR reply and `ProtocolError` for a frame that is no reply.
+    """
+    reader = Reader(frame.body)
+    value: Reply = None
+    match frame.kind:
+        case Kind.VECTORS:
+            count, dimensions = reader.u32(), reader.u32()
+            raw = reader.raw(4 * count * dimensions)
+            value = np.frombuffer(raw, dtype="<f4").reshape(count, dimensions)
+        case Kind.INTEGER:
+            value = reader.i64()
+        case Kind.BOOLEAN:
+            value = _flag(reader.u8())
+        case Kind.TEXT:
+            value = reader.string()
+        case Kind.DONE:
+            pass
+        case Kind.ERROR:
+            state = reader.raw(5)
+            if not state.isalnum():
+                raise ProtocolError(f"SQLSTATE {state!r} is not five letters or digits")
+            message, detail, hint = reader.string(), reader.string(), reader.string()
+            reader.done()
+            raise RemoteError(state.decode("ascii"), message, detail, hint)
+        case _:
+            raise ProtocolError(f"{frame.kind.name} is no reply")
+    reader.done()
+    return value
