@@ -92,17 +92,12 @@ class Frame:
     deadline: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteError(Exception):
-    """An ERROR reply."""
+class RemoteError(RuntimeTwinError):
+    """An ERROR reply, with the host's own SQLSTATE."""
 
-    sqlstate: str
-    message: str
-    detail: str = ""
-    hint: str = ""
-
-    def __str__(self) -> str:
-        return " ".join(part for part in (self.message, self.detail, self.hint) if part)
+    def __init__(self, sqlstate: str, message: str, detail: str = "", hint: str = "") -> None:
+        super().__init__(message, detail=detail, hint=hint)
+        self.sqlstate = sqlstate
 
 
 class FrameDecoder:
