@@ -1,0 +1,30 @@
+"""The offline twin of Azure Database for PostgreSQL with in-database AI.
+
+::
+
+    from azpg_runtime import Twin
+
+    twin = Twin("default")
+    twin.up()
+    with twin.connect() as connection:
+        ...
+
+`Twin` is `azpg_runtime.postgres.instance.Instance`, imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from azpg_runtime.postgres.instance import Instance as Twin
+
+__all__ = ["Twin"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Twin":
+        from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415 - psycopg is not loaded for --help
+
+        return Instance
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""The twin's part of the command line. Modules here import heavy libraries inside their functions."""

@@ -1,0 +1,180 @@
+"""Where the twin keeps things: AZPG_HOME and the short runtime folders that hold sockets.
+
+::
+
+    AZPG_HOME/
+      models/                 the model store, shared by all instances
+      server/KEY/             PostgreSQL with our extensions, as the instances run it
+      instances/NAME/
+        instance.json         what it is: port, major, admin, location, SKU
+        parameters.json       server parameters that were set
+        passfile              the admin's password in libpq's form, 0600
+        conf/                 the configuration PostgreSQL is started with
+        data/                 PGDATA
+        models/               files that `model_register` may name by path
+        host/                 the model host's registry and settings
+        postgres.log, host.log
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from azpg.errors import UsageError
+from azpg_runtime.errors import InstanceError
+
+DEFAULT_INSTANCE = "default"
+_INSTANCE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_SOCKET_PATH_LIMIT = 107
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folder that everything lives under."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> Home:
+        """``AZPG_HOME`` or its default: /var/lib/azpg for root, else a folder of the user's own."""
+        named = os.environ.get("AZPG_HOME")
+        if named:
+            return cls(Path(named).expanduser().absolute())
+        if os.geteuid() == 0:
+            return cls(Path("/var/lib/azpg"))
+        base = os.environ.get("XDG_DATA_HOME")
+        return cls((Path(base) if base else Path.home() / ".local" / "share") / "azpg")
+
+    @property
+    def models(self) -> Path:
+        """The model store."""
+        return self.root / "models"
+
+    @property
+    def server(self) -> Path:
+        """Prepared PostgreSQL installations."""
+        return self.root / "server"
+
+    def create(self) -> None:
+        """Makes the root. As root it can be traversed by the user that PostgreSQL runs as."""
+        self.root.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+
+    def instance(self, name: str) -> InstanceHome:
+        """The folders of one instance. Raises `UsageError` for a name that Azure would not take."""
+        if not _INSTANCE_NAME.fullmatch(name):
+            raise UsageError(
+                f"instance name {name!r} is not allowed: use 1 to 63 lower-case letters, digits and hyphens, "
+                "not a hyphen first or last"
+            )
+        return InstanceHome(name, self.root / "instances" / name, self)
+
+    def instance_names(self) -> list[str]:
+        """Every instance that was created, sorted."""
+        folder = self.root / "instances"
+        if not folder.is_dir():
+            return []
+        return sorted(entry.name for entry in folder.iterdir() if (entry / "instance.json").is_file())
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceHome:
+    """The folders and files of one instance."""
+
+    name: str
+    root: Path
+    home: Home
+
+    @property
+    def description(self) -> Path:
+        """What the instance is."""
+        return self.root / "instance.json"
+
+    @property
+    def parameters(self) -> Path:
+        """Server parameters that were set."""
+        return self.root / "parameters.json"
+
+    @property
+    def passfile(self) -> Path:
+        """The admin's password in libpq's form."""
+        return self.root / "passfile"
+
+    @property
+    def conf(self) -> Path:
+        """PostgreSQL's configuration."""
+        return self.root / "conf"
+
+    @property
+    def data(self) -> Path:
+        """PGDATA."""
+        return self.root / "data"
+
+    @property
+    def models(self) -> Path:
+        """Files that `model_register` may name by path."""
+        return self.root / "models"
+
+    @property
+    def host(self) -> Path:
+        """The model host's own files."""
+        return self.root / "host"
+
+    @property
+    def postgres_log(self) -> Path:
+        """What PostgreSQL says."""
+        return self.root / "postgres.log"
+
+    @property
+    def host_log(self) -> Path:
+        """What the model host and its supervisor say."""
+        return self.root / "host.log"
+
+    @property
+    def runtime(self) -> Path:
+        """The folder that holds this instance's sockets; short, because a socket's path must be."""
+        key = hashlib.sha256(f"{self.home.root.resolve()}\0{self.name}".encode()).hexdigest()[:10]
+        return _runtime_root() / key
+
+    @property
+    def host_socket(self) -> Path:
+        """The model host's socket."""
+        return self.runtime / "host.sock"
+
+    @property
+    def postgres_sockets(self) -> Path:
+        """The folder of PostgreSQL's own socket."""
+        return self.runtime / "pg"
+
+    def create_runtime(self) -> None:
+        """Makes the runtime folder, and refuses one that belongs to somebody else."""
+        for folder in (_runtime_root(), self.runtime):
+            mode = 0o711 if os.geteuid() == 0 else 0o700
+            folder.mkdir(mode=mode, parents=True, exist_ok=True)
+            found = folder.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                raise InstanceError(
+                    f"{folder} belongs to somebody else.",
+                    hint="Remove it, or set XDG_RUNTIME_DIR to a folder of your own.",
+                )
+            folder.chmod(mode)
+        longest = self.postgres_sockets / ".s.PGSQL.65535"
+        if len(os.fsencode(longest)) > _SOCKET_PATH_LIMIT:
+            raise InstanceError(
+                f"the socket path {longest} is over {_SOCKET_PATH_LIMIT} bytes.",
+                hint="Set XDG_RUNTIME_DIR to a shorter folder.",
+            )
+
+
+def _runtime_root() -> Path:
+    uid = os.geteuid()
+    if uid == 0:
+        return Path("/run/azpg")
+    named = os.environ.get("XDG_RUNTIME_DIR")
+    if named and Path(named).is_dir() and os.access(named, os.W_OK):
+        return Path(named) / "azpg"
+    return Path("/tmp") / f"azpg-{uid}"  # noqa: S108 - ownership and mode are checked by create_runtime

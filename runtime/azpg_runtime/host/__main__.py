@@ -1,0 +1,52 @@
+"""The model host as a process: ``python -m azpg_runtime.host``, started by the supervisor."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import socket
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Serves one instance on the listening socket that the supervisor handed down."""
+    parser = argparse.ArgumentParser(prog="azpg_runtime.host")
+    parser.add_argument("--fd", type=int, required=True, help="the listening socket")
+    parser.add_argument("--supervisor", type=int, required=True, help="the process to end with")
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--models-folder", type=Path, required=True)
+    parser.add_argument("--uid", type=int, action="append", required=True, help="who may connect")
+    options = parser.parse_args()
+    _end_with(options.supervisor)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s host[%(process)d] %(levelname)s %(message)s")
+
+    # Imported late, so that wrong arguments and a dead supervisor cost nothing.
+    from azpg_runtime.host.server import serve  # noqa: PLC0415
+    from azpg_runtime.host.service import Service  # noqa: PLC0415
+    from azpg_runtime.models import ModelStore  # noqa: PLC0415
+
+    async def run() -> None:
+        service = Service(
+            store=ModelStore(options.store), folder=options.folder, models_folder=options.models_folder
+        )
+        await serve(service, socket.socket(fileno=options.fd), allowed_uids=frozenset(options.uid))
+
+    asyncio.run(run())
+
+
+def _end_with(supervisor: int) -> None:
+    """Asks the kernel to end this process when its supervisor does, however that ends."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != supervisor:
+        raise SystemExit("the supervisor is gone")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""The one thread that computes: takes micro-batches from the scheduler and runs the model."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import onnxruntime
+
+from azpg_runtime.embedding.embedder import Embedder
+from azpg_runtime.errors import EmbeddingCancelled, RuntimeTwinError
+from azpg_runtime.host.scheduler import Batch, Job, Scheduler
+
+EmbeddingJob = Job[Embedder]
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the engine has done since the host started."""
+
+    texts: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    runs: int = 0
+    terminated_runs: int = 0
+    dropped_texts: int = 0
+
+
+class Engine:
+    """Runs jobs on a thread of its own.
+
+    `Job.finish` is called on that thread. `stop` waits for the run that is under way.
+    """
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self._scheduler: Scheduler[Embedder] = Scheduler()
+        self._wake = threading.Condition()
+        self._running: Batch[Embedder] | None = None
+        self._options = onnxruntime.RunOptions()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Jobs with texts that no run has taken yet."""
+        with self._wake:
+            return len(self._scheduler)
+
+    def submit(self, job: EmbeddingJob) -> None:
+        """Queues a job of at least one text. Raises `HostBusy`."""
+        with self._wake:
+            self._scheduler.add(job)
+            self._wake.notify()
+
+    def drop(self, job: EmbeddingJob) -> None:
+        """Stops computing a job: what has not run is forgotten, what runs for nobody else is ended."""
+        with self._wake:
+            if job.over:
+                return
+            self.counters.dropped_texts += job.remaining
+            self._scheduler.drop(job)
+            if self._running is not None and self._running.abandoned:
+                self._options.terminate = True
+
+    def stop(self) -> None:
+        """Ends the thread; jobs that wait are never finished."""
+        with self._wake:
+            self._stopping = True
+            self._options.terminate = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _take(self) -> Batch[Embedder] | None:
+        with self._wake:
+            self._running = None
+            while not self._stopping:
+                batch = self._scheduler.next()
+                if batch is not None:
+                    self._options = onnxruntime.RunOptions()
+                    self._running = batch
+                    return batch
+                self._wake.wait()
+            return None
+
+    def _work(self) -> None:
+        while (batch := self._take()) is not None:
+            ids = batch.ids
+            try:
+                rows = batch.model.session.run(ids, terminate=self._options)
+            except EmbeddingCancelled:
+                self.counters.terminated_runs += 1
+                continue
+            except Exception as error:  # a failed run must reach its callers, not end the thread
+                self._fail(batch, error)
+                continue
+            self.counters.runs += 1
+            self.counters.texts += len(ids)
+            self.counters.tokens += sum(map(len, ids))
+            self.counters.padded_tokens += len(ids) * max(map(len, ids))
+            for job in batch.deliver(rows):
+                assert job.matrix is not None
+                job.finish(job.matrix)
+
+    def _fail(self, batch: Batch[Embedder], error: Exception) -> None:
+        if not isinstance(error, RuntimeTwinError):
+            error = RuntimeTwinError(f"the model failed: {error}")
+        for job in {id(job): job for job, _ in batch.items}.values():
+            with self._wake:
+                already_over = job.over
+                self._scheduler.drop(job)
+            if not already_over:
+                job.finish(error)

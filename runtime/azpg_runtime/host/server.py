@@ -1,0 +1,110 @@
+"""The model host's socket: connections, the peer's user, replies, and giving up for those who left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import struct
+
+from azpg_runtime.errors import ProtocolError, RuntimeTwinError
+from azpg_runtime.host import protocol
+from azpg_runtime.host.protocol import Frame, FrameDecoder
+from azpg_runtime.host.service import Service, answer_in_time
+
+log = logging.getLogger(__name__)
+
+
+class Connection(asyncio.Protocol):
+    """One client. When it leaves, everything it asked for is given up."""
+
+    def __init__(
+        self, service: Service, *, allowed_uids: frozenset[int], open_connections: set[Connection]
+    ) -> None:
+        self._service = service
+        self._allowed_uids = allowed_uids
+        self._open = open_connections
+        self._decoder = FrameDecoder()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Refuses a peer that is neither us nor the server's user."""
+        assert isinstance(transport, asyncio.Transport)
+        uid = peer_uid(transport.get_extra_info("socket"))
+        if uid not in self._allowed_uids:
+            log.warning("refused a connection of user id %d", uid)
+            transport.abort()
+            return
+        self._transport = transport
+        self._open.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Starts answering each request that is complete."""
+        try:
+            for frame in self._decoder.feed(data):
+                task = asyncio.get_running_loop().create_task(self._answer(frame))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        except ProtocolError as error:
+            log.warning("ended a connection: %s", error)
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Gives up what is under way."""
+        self._transport = None
+        self._open.discard(self)
+        for task in list(self._tasks):
+            task.cancel()
+
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _answer(self, frame: Frame) -> None:
+        try:
+            reply = await answer_in_time(self._service, frame)
+            data = protocol.encode(reply)
+        except ProtocolError as error:
+            log.warning("ended a connection: %s", error)
+            self.abort()
+            return
+        except RuntimeTwinError as error:
+            data = protocol.encode(protocol.error(frame.request_id, error))
+        except Exception as error:
+            log.exception("request %s failed", frame.kind.name)
+            failure = RuntimeTwinError(
+                f"the model host failed: {type(error).__name__}", hint="See `azpg logs --host`."
+            )
+            data = protocol.encode(protocol.error(frame.request_id, failure))
+        if self._transport is not None:
+            self._transport.write(data)
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """The user id of the process at the other end of a Unix socket."""
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(uid)
+
+
+async def serve(service: Service, listener: socket.socket, *, allowed_uids: frozenset[int]) -> None:
+    """Answers on `listener` until SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    connections: set[Connection] = set()
+    # create_server, not create_unix_server: the latter would unlink a socket that is the supervisor's.
+    server = await loop.create_server(
+        lambda: Connection(service, allowed_uids=allowed_uids, open_connections=connections), sock=listener
+    )
+    service.preload()
+    log.info("ready")
+    await stopping.wait()
+    server.close()
+    for connection in list(connections):
+        connection.abort()
+    service.close()

@@ -1,0 +1,149 @@
+"""One PostgreSQL data folder and its postmaster: made, started, stopped, found again after a crash."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from azpg_runtime.errors import InstanceError
+from azpg_runtime.files import sync_folder
+from azpg_runtime.postgres.account import Account
+from azpg_runtime.postgres.installation import Installation
+from azpg_runtime.postgres.roles import SUPERUSER
+from azpg_runtime.wait import wait_for
+
+_START_TIMEOUT, _STOP_TIMEOUT = 120, 30
+"""Seconds: recovery after a crash may take its time; a fast shutdown does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A data folder with the server that runs it and the user it runs as."""
+
+    data: Path
+    installation: Installation
+    account: Account
+
+    def create(self) -> None:
+        """Runs initdb, in a folder beside that takes the final name only when it is complete."""
+        temporary = self.data.with_name(self.data.name + ".new")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(mode=0o700)
+        self.account.own(temporary)
+        locale = ["--locale=C.UTF-8"]
+        if self.installation.major >= 17:
+            locale.append("--locale-provider=builtin")
+        self._run(
+            "initdb",
+            *("-D", str(temporary), "-U", SUPERUSER, "--encoding=UTF8", *locale),
+            *("--auth-local=peer", "--auth-host=reject", "--no-instructions"),
+        )
+        temporary.rename(self.data)
+        sync_folder(self.data.parent)
+
+    def postmaster(self) -> int | None:
+        """The process id of the postmaster that runs this folder now, or None.
+
+        A postmaster.pid proves nothing: after a reboot its process may be any other.
+        """
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+            return pid if pid > 0 and _works_in(pid, self.data) else None
+        except (OSError, ValueError):
+            return None
+
+    def start(self, configuration: Path, log: Path) -> None:
+        """Starts the postmaster and waits until it accepts connections. Raises `InstanceError`."""
+        self._clear_away()
+        options = f"-c config_file={shlex.quote(str(configuration))}"
+        with log.open("ab") as output:
+            position = output.tell()
+            done = self._popen(
+                "pg_ctl",
+                *("start", "-s", "-w", "-t", str(_START_TIMEOUT), "-D", str(self.data), "-o", options),
+                output=output.fileno(),
+            )
+        if done:
+            raise InstanceError(
+                "PostgreSQL does not start.", detail=_reason(log, position), hint=f"See {log}."
+            )
+
+    def stop(self) -> None:
+        """Stops the postmaster: open sessions are ended, then, if that is not enough, cut off."""
+        for mode in ("fast", "immediate"):
+            if self.postmaster() is None:
+                break
+            self._popen(
+                "pg_ctl", *("stop", "-s", "-w", "-t", str(_STOP_TIMEOUT), "-m", mode, "-D", str(self.data))
+            )
+        else:
+            if self.postmaster() is not None:
+                raise InstanceError(f"PostgreSQL, process {self.postmaster()}, does not stop.")
+        self._clear_away()
+
+    def _clear_away(self) -> None:
+        """Ends what a killed postmaster left behind, which would keep the next one from starting."""
+        if self.postmaster() is not None:
+            return
+        orphans = [pid for pid in _processes() if _works_in(pid, self.data)]
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not wait_for(lambda: not any(_works_in(pid, self.data) for pid in orphans), timeout=10):
+            raise InstanceError(f"processes of an earlier server do not end: {orphans}.")
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [str(self.installation.bin / program), *arguments],
+            **self._options(),
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip().splitlines()
+            raise InstanceError(f"{program} failed.", detail="; ".join(said[-3:]))
+
+    def _popen(self, program: str, *arguments: str, output: int = subprocess.DEVNULL) -> int:
+        return subprocess.run(
+            [str(self.installation.bin / program), *arguments],
+            **self._options(),
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        ).returncode
+
+    def _options(self) -> dict[str, object]:
+        # A clean environment: PGDATA, PGOPTIONS and their like must not reach the server.
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}
+        return {"cwd": "/", "env": environment, "umask": 0o077, **self.account.run_options()}
+
+
+def _processes() -> list[int]:
+    return [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()]
+
+
+def _works_in(pid: int, folder: Path) -> bool:
+    """Whether a process is a PostgreSQL that works in `folder`, as each of its processes does."""
+    try:
+        process = Path(f"/proc/{pid}")
+        return (process / "exe").readlink().name.startswith("postgres") and (process / "cwd").samefile(folder)
+    except OSError:
+        return False
+
+
+def _reason(log: Path, position: int) -> str:
+    with log.open("rb") as file:
+        file.seek(position)
+        lines = file.read(65536).decode(errors="replace").splitlines()
+    fatal = [line for line in lines if "FATAL" in line or "ERROR" in line or "PANIC" in line]
+    return (fatal or lines or ["It said nothing."])[-1].strip()

@@ -1,0 +1,97 @@
+"""The configuration files that PostgreSQL is started with, rendered from what the instance is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from azpg_runtime.files import write_atomically
+from azpg_runtime.postgres.roles import SUPERUSER
+
+PRELOADED = "azpg_server"
+OWNED = frozenset(
+    {
+        "allow_alter_system",
+        "config_file",
+        "data_directory",
+        "external_pid_file",
+        "hba_file",
+        "ident_file",
+        "listen_addresses",
+        "logging_collector",
+        "port",
+        "shared_preload_libraries",
+        "unix_socket_directories",
+        "unix_socket_permissions",
+    }
+)
+"""Parameters that the twin itself decides."""
+
+
+def quote(value: str) -> str:
+    """`value` as a string of postgresql.conf."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def render(settings: Mapping[str, str]) -> str:
+    """A configuration file of `settings`."""
+    return "".join(f"{name} = {quote(value)}\n" for name, value in settings.items())
+
+
+def write(
+    folder: Path,
+    *,
+    major: int,
+    data: Path,
+    port: int,
+    sockets: Path,
+    host_socket: Path,
+    host_uid: int,
+    instance: str,
+    superusers: list[str],
+    parameters: Mapping[str, str],
+    durable: bool = True,
+) -> None:
+    """Writes postgresql.conf, pg_hba.conf and pg_ident.conf into `folder`.
+
+    `superusers` are the operating-system users who may connect as azuresu through the socket,
+    `parameters` what people set; `durable=False` trades safety in a crash of the machine for speed.
+    """
+    own = {
+        "data_directory": str(data),
+        "hba_file": str(folder / "pg_hba.conf"),
+        "ident_file": str(folder / "pg_ident.conf"),
+        "listen_addresses": "127.0.0.1",
+        "port": str(port),
+        "unix_socket_directories": str(sockets),
+        "shared_preload_libraries": PRELOADED,
+        "azpg.model_host_socket": str(host_socket),
+        "azpg.model_host_uid": str(host_uid),
+        "cluster_name": f"azpg {instance}",
+        "password_encryption": "scram-sha-256",
+        "log_line_prefix": "%m [%p] %q%u@%d ",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+    }
+    if major >= 17:
+        own["allow_alter_system"] = "off"
+    if not durable:
+        own |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    files = {
+        "postgresql.conf": "# Written by azpg at every start; `azpg server parameter set` sets parameters.\n"
+        + render(own)
+        + "include = 'parameters.conf'\n",
+        "parameters.conf": render(parameters),
+        # Nobody is trusted: the superuser is a user of this machine, everybody else has a password.
+        "pg_hba.conf": f"""\
+local all {SUPERUSER} peer map=azpg
+local all all scram-sha-256
+host all {SUPERUSER} all reject
+host all all 127.0.0.1/32 scram-sha-256
+host replication all 127.0.0.1/32 scram-sha-256
+""",
+        "pg_ident.conf": "".join(f'azpg "{name}" {SUPERUSER}\n' for name in superusers),
+    }
+    folder.mkdir(mode=0o755, exist_ok=True)
+    for name, text in files.items():
+        write_atomically(folder / name, text)

@@ -1,0 +1,63 @@
+"""The roles of a Flexible Server, and the server admin among them."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from azpg.errors import UsageError
+
+SUPERUSER = "azuresu"
+ADMIN_GROUP = "azure_pg_admin"
+DEFAULT_ADMIN = "pgadmin"
+_REFUSED = {
+    "azure_superuser",
+    "azuresu",
+    "azure_pg_admin",
+    "admin",
+    "administrator",
+    "root",
+    "guest",
+    "public",
+}
+_NAME_LIMIT = 63
+
+
+def check_admin_name(name: str) -> None:
+    """Raises `UsageError` for a name that Azure would not take for the server admin."""
+    if not name or len(name.encode()) > _NAME_LIMIT or name in _REFUSED or name.startswith(("pg_", "azure_")):
+        raise UsageError(
+            f"{name!r} cannot be the server admin: use 1 to {_NAME_LIMIT} bytes, not one of "
+            f"{', '.join(sorted(_REFUSED))}, and nothing that begins with pg_ or azure_"
+        )
+    if not name.isprintable():
+        raise UsageError("the server admin's name has characters that cannot be printed")
+
+
+def create_roles(connection: psycopg.Connection[Any], *, admin: str, password: str) -> None:
+    """Makes the roles or brings them up to date, as the superuser.
+
+    The password is hashed here, so that not even the server's log could show it.
+    """
+    statements = (files("azpg_runtime.postgres") / "sql" / "roles.sql").read_text()
+    verifier = connection.pgconn.encrypt_password(password.encode(), admin.encode(), b"scram-sha-256")
+    with connection.transaction():
+        connection.execute(statements)
+        exists = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [admin]).fetchone()
+        connection.execute(
+            sql.SQL(
+                "{} ROLE {} LOGIN NOSUPERUSER INHERIT CREATEDB CREATEROLE REPLICATION PASSWORD {}"
+            ).format(
+                sql.SQL("CREATE" if exists is None else "ALTER"),
+                sql.Identifier(admin),
+                verifier.decode("ascii"),
+            )
+        )
+        connection.execute(
+            sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(
+                sql.Identifier(ADMIN_GROUP), sql.Identifier(admin)
+            )
+        )

@@ -1,0 +1,20 @@
+-- The roles and ownership of a Flexible Server, as azuresu, safe to run again.
+DO $$
+DECLARE
+    missing text;
+BEGIN
+    FOREACH missing IN ARRAY ARRAY['azure_pg_admin', 'azure_local_ai_setting_manager', 'azure_ai_settings_manager']
+    LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = missing) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', missing);
+        END IF;
+    END LOOP;
+END
+$$;
+
+GRANT azure_local_ai_setting_manager, azure_ai_settings_manager TO azure_pg_admin WITH ADMIN OPTION;
+-- Not pg_monitor: it holds pg_read_all_settings, which would show the model host's socket.
+GRANT pg_read_all_stats, pg_stat_scan_tables, pg_signal_backend, pg_checkpoint TO azure_pg_admin WITH ADMIN OPTION;
+
+ALTER DATABASE postgres OWNER TO azure_pg_admin;
+ALTER DATABASE template1 OWNER TO azure_pg_admin;
