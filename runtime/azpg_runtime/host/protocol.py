@@ -37,8 +37,6 @@ from azpg_runtime.errors import ProtocolError, RuntimeTwinError
 
 VERSION = 1
 MAX_BODY = 64 * 1024 * 1024
-MAX_TEXT = 16 * 1024 * 1024
-"""The longest text that one frame may carry to the model, in bytes of UTF-8."""
 
 _HEADER = struct.Struct("<IBBHQq")
 HEADER_SIZE = _HEADER.size

@@ -17,18 +17,16 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from azpg_runtime.embedding.batching import pack
+from azpg_runtime.embedding.batching import RUN_OVERHEAD, TOKEN_BUDGET, pack
 from azpg_runtime.errors import HostBusy
 
 Model = TypeVar("Model")
 Ids = npt.NDArray[np.int64]
+Outcome = npt.NDArray[np.float32] | Exception
+"""What a job ends with: its vectors, or why there are none."""
 
 MAX_JOBS = 1024
 """Requests that may wait at the same moment; one more is refused."""
-TOKEN_BUDGET = 512
-"""Padded tokens of one micro-batch. Larger ones are slower: their activations leave the cache."""
-RUN_OVERHEAD = 40
-"""What starting a run costs, in tokens."""
 
 
 @dataclass(eq=False, slots=True)
@@ -43,7 +41,7 @@ class Job(Generic[Model]):
 
     model: Model
     ids: Sequence[Ids]
-    finish: Callable[[npt.NDArray[np.float32] | Exception], None]
+    finish: Callable[[Outcome], None]
     matrix: npt.NDArray[np.float32] | None = None
     remaining: int = field(init=False)
     batches: deque[list[int]] = field(init=False)
@@ -51,8 +49,7 @@ class Job(Generic[Model]):
 
     def __post_init__(self) -> None:
         self.remaining = len(self.ids)
-        packed = pack([len(text) for text in self.ids], budget=TOKEN_BUDGET, overhead=RUN_OVERHEAD)
-        self.batches = deque(packed)
+        self.batches = deque(pack([len(text) for text in self.ids]))
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +18,7 @@ from azpg_runtime.errors import DeadlineExceeded, ModelUnreadable, ProtocolError
 from azpg_runtime.host import protocol
 from azpg_runtime.host.engine import Engine
 from azpg_runtime.host.protocol import Frame, Kind
-from azpg_runtime.host.scheduler import Job
+from azpg_runtime.host.scheduler import Job, Outcome
 from azpg_runtime.host.settings import HostSettings
 from azpg_runtime.models import ModelStore, Registry, StoredModel
 from azpg_runtime.models.registry import Registration
@@ -100,7 +99,11 @@ class Service:
             ids = await self._tokenize(embedder, request.texts)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[npt.NDArray[np.float32]] = loop.create_future()
-        job = Job(embedder, ids, partial(loop.call_soon_threadsafe, _settle, future))
+
+        def finish(outcome: Outcome) -> None:
+            loop.call_soon_threadsafe(_settle, future, outcome)
+
+        job = Job(embedder, ids, finish)
         self._engine.submit(job)
         try:
             return await future
@@ -238,9 +241,7 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(executor, work)
 
 
-def _settle(
-    future: asyncio.Future[npt.NDArray[np.float32]], outcome: npt.NDArray[np.float32] | Exception
-) -> None:
+def _settle(future: asyncio.Future[npt.NDArray[np.float32]], outcome: Outcome) -> None:
     if future.done():
         return
     if isinstance(outcome, Exception):

@@ -5,7 +5,15 @@ The public face, used by `azpg_runtime.embedding`, the host and the command line
 `ModelDescription`
     What a model is: dimensions, max tokens, pooling, digests. Frozen; written as ``description.json``.
 `ModelStore`
-    The content-addressed folder ``AZPG_HOME/models``, shared by all instances.
+    The content-addressed folder ``AZPG_HOME/models``, shared by all instances; holds `StoredModel`.
 `Registry`
     Which URIs of one instance stand for which content, for good.
+`azpg_runtime.models.pull.pull`
+    Fetches a model of `azpg_runtime.models.catalog.CATALOG` into a store.
 """
+
+from azpg_runtime.models.description import FileDigest, ModelDescription
+from azpg_runtime.models.registry import Registration, Registry
+from azpg_runtime.models.store import ModelStore, StoredModel
+
+__all__ = ["FileDigest", "ModelDescription", "ModelStore", "Registration", "Registry", "StoredModel"]

@@ -10,6 +10,7 @@ import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from azpg_runtime.errors import InstanceError
 from azpg_runtime.files import sync_folder
@@ -113,16 +114,17 @@ class Cluster:
             raise InstanceError(f"{program} failed.", detail="; ".join(said[-3:]))
 
     def _popen(self, program: str, *arguments: str, output: int = subprocess.DEVNULL) -> int:
-        return subprocess.run(
+        done = subprocess.run(
             [str(self.installation.bin / program), *arguments],
             **self._options(),
             check=False,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-        ).returncode
+        )
+        return int(done.returncode)
 
-    def _options(self) -> dict[str, object]:
+    def _options(self) -> dict[str, Any]:
         # A clean environment: PGDATA, PGOPTIONS and their like must not reach the server.
         environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}
         return {"cwd": "/", "env": environment, "umask": 0o077, **self.account.run_options()}

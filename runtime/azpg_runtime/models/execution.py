@@ -1,0 +1,103 @@
+"""Running a model's graph: ONNX Runtime sessions and what they are fed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from azpg_runtime.errors import ModelInvalid, ModelUnreadable
+
+Ids = npt.NDArray[np.int64]
+
+_FATAL = 4
+_DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+KNOWN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def open_session(
+    path: Path, *, intra_op_threads: int = 0, inter_op_threads: int = 1, spin: bool = False
+) -> onnxruntime.InferenceSession:
+    """A session on the CPU that writes nothing to stderr and gives memory back after each run.
+
+    Args:
+        path: the graph; external data lies in its folder.
+        intra_op_threads: threads that share one operator; 0 for one on each usable CPU.
+        inter_op_threads: threads for operators side by side; more than 1 makes the session run them so.
+        spin: whether idle threads wait busily, which is a little quicker and takes whole cores.
+
+    Raises `ModelUnreadable` for a missing file and `ModelInvalid` for one that ONNX Runtime refuses.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = intra_op_threads or usable_cpus()
+    options.inter_op_num_threads = inter_op_threads
+    if inter_op_threads > 1:
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False  # patterns are kept for each shape ever seen
+    options.log_severity_level = _FATAL
+    for kind in ("intra_op", "inter_op"):
+        options.add_session_config_entry(f"session.{kind}.allow_spinning", "1" if spin else "0")
+    if not path.is_file():
+        raise ModelUnreadable(f"could not read {path}: No such file.")
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base
+        raise ModelInvalid(f"ONNX Runtime cannot load {path.name}: {first_line(error)}") from None
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of ONNX Runtime says, without its codes and what follows."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return text.rpartition("] : ")[2][:300]
+
+
+def pad(ids: Sequence[Ids], padding: int) -> tuple[Ids, Ids]:
+    """Token ids and mask, both int64 [n, longest], of texts given as one array of ids each."""
+    longest = max(map(len, ids))
+    tokens = np.full((len(ids), longest), padding, np.int64)
+    mask = np.zeros((len(ids), longest), np.int64)
+    for row, text in enumerate(ids):
+        tokens[row, : len(text)] = text
+        mask[row, : len(text)] = 1
+    return tokens, mask
+
+
+def input_types(session: onnxruntime.InferenceSession) -> dict[str, Any]:
+    """The NumPy type of each input.
+
+    Raises `ModelInvalid` for an input that is none of `KNOWN_INPUTS`, not of whole numbers, or missing.
+    """
+    types = {}
+    for value in session.get_inputs():
+        if value.name not in KNOWN_INPUTS:
+            raise ModelInvalid(
+                f"the model has an input {value.name!r}, which azpg does not know how to fill.",
+                detail=f"Known inputs are {', '.join(KNOWN_INPUTS)}.",
+            )
+        if value.type not in _DTYPES:
+            raise ModelInvalid(f"the model's input {value.name!r} is a {value.type}, not of whole numbers.")
+        types[value.name] = _DTYPES[value.type]
+    missing = [name for name in KNOWN_INPUTS[:2] if name not in types]
+    if missing:
+        raise ModelInvalid(f"the model has no input {' and no input '.join(missing)}.")
+    return types
+
+
+def feeds(types: dict[str, Any], ids: Sequence[Ids], padding: int) -> dict[str, npt.NDArray[Any]]:
+    """What a session is fed for texts of at least one token each; every token is of type 0."""
+    tokens, mask = pad(ids, padding)
+    values = {"input_ids": tokens, "attention_mask": mask}
+    if "token_type_ids" in types:
+        values["token_type_ids"] = np.zeros_like(tokens)
+    return {name: values[name].astype(kind, copy=False) for name, kind in types.items()}

