@@ -50,8 +50,10 @@ begin_request(FrameWriter *writer)
 }
 
 void
-put_bytes(FrameWriter *writer, const char *bytes, size_t length)
+put_text(FrameWriter *writer, const text *value)
 {
+	const char *bytes = VARDATA_ANY(value);
+	size_t		length = VARSIZE_ANY_EXHDR(value);
 	char	   *utf8 = pg_server_to_any(bytes, (int) length, PG_UTF8);
 
 	if (utf8 == bytes)
@@ -61,12 +63,6 @@ put_bytes(FrameWriter *writer, const char *bytes, size_t length)
 		frame_put_string(writer, utf8, strlen(utf8));
 		pfree(utf8);
 	}
-}
-
-void
-put_text(FrameWriter *writer, const text *value)
-{
-	put_bytes(writer, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 }
 
 /* An element of a text array is never toasted; at most its header is a short one. */

@@ -23,8 +23,7 @@ extern void begin_call(Call *call, const char *function, int timeout_ms);
 /* Starts a request in the current memory context. */
 extern void begin_request(FrameWriter *writer);
 
-/* Puts a text or, from an array, its count and elements, as UTF-8. */
-extern void put_bytes(FrameWriter *writer, const char *bytes, size_t length);
+/* Puts a text, or a text array's element, as UTF-8. */
 extern void put_text(FrameWriter *writer, const text *value);
 extern void put_element(FrameWriter *writer, Datum element);
 

@@ -48,6 +48,7 @@ typedef struct Batch
 
 	ArrayIterator ahead;		/* the texts, for sending */
 	Datum		next;			/* fetched from "ahead", not yet sent */
+	int			position;		/* of that, from 1 */
 	bool		has_next;
 
 	ArrayIterator behind;		/* the texts again, for returning */
@@ -80,10 +81,7 @@ fill_vector(ArrayType *vector, const uint8 *values, uint32 dimensions)
 	memcpy(ARR_DATA_PTR(vector), values, dimensions * sizeof(float4));
 }
 
-/*
- * "position" is 0 for the scalar form, else that of the element.  In a database that is
- * not in UTF-8 the bytes may grow on the way; the host, which has the same limit, sees.
- */
+/* "position" is 0 for the scalar form, else that of the element. */
 static void
 check_length(size_t length, int position)
 {
@@ -98,6 +96,20 @@ check_length(size_t length, int position)
 			 errmsg("azure_local_ai." FUNCTION ": %s is %zu bytes long; the limit is %zu",
 					where, length, FRAME_MAX_TEXT),
 			 errhint("Split it into parts and embed each of them.")));
+}
+
+/*
+ * Puts a text.  In a database that is not in UTF-8 it may have grown on the way, so its
+ * length is looked at once more.
+ */
+static void
+put_input(FrameWriter *request, Datum input, int position)
+{
+	size_t		before = request->length;
+
+	put_element(request, input);
+	if (!request->failed)
+		check_length(request->length - before - sizeof(uint32), position);
 }
 
 /*
@@ -137,7 +149,7 @@ azure_local_ai_embed_text(PG_FUNCTION_ARGS)
 	begin_request(&request);
 	put_text(&request, model_uri);
 	frame_put_u32(&request, 1);
-	put_text(&request, input);
+	put_input(&request, PointerGetDatum(input), 0);
 	values = receive_vectors(&call, channel_send(&call, &request, REQUEST_EMBED), 1,
 							 &reply, &dimensions);
 	vector = make_vector(dimensions);
@@ -194,6 +206,7 @@ send_round(Batch *batch, Round *round)
 
 			if (!array_iterate(batch->ahead, &batch->next, &isnull))
 				break;
+			batch->position++;
 			if (isnull)
 			{
 				round->elements++;
@@ -204,7 +217,7 @@ send_round(Batch *batch, Round *round)
 		if (round->texts > 0 &&
 			request.length + VARSIZE_ANY_EXHDR(DatumGetPointer(batch->next)) > ROUND_BYTES)
 			break;
-		put_element(&request, batch->next);
+		put_input(&request, batch->next, batch->position);
 		batch->has_next = false;
 		round->elements++;
 		round->texts++;

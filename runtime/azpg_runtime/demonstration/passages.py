@@ -49,7 +49,9 @@ def split(topic: str, text: str) -> Iterator[Passage]:
                 yield Passage(topic, title, waiting)
             title, waiting = lines[0].strip(), ""
             continue
-        if waiting and (len(waiting) >= _SHORTEST or len(waiting) + len(paragraph) > _LONGEST):
+        # What is indented explains what stands above it.
+        enough = len(waiting) >= _SHORTEST and not paragraph.startswith(" ")
+        if waiting and (enough or len(waiting) + len(paragraph) > _LONGEST):
             yield Passage(topic, title, waiting)
             waiting = ""
         waiting = f"{waiting}\n\n{paragraph}" if waiting else paragraph

@@ -47,10 +47,10 @@ LIMIT 3;"""
 
 QUESTIONS = (
     "how do I make my class iterable",
-    "how can I run clean-up code even when an exception is raised",
-    "what is the difference between is and ==",
-    "format a number with a thousands separator",
-    "why does a function remember the default argument from an earlier call",
+    "what is run on the way out of a try block",
+    "how do I assign to a global variable inside a function",
+    "how do I write a number with thousands separators",
+    "why is my default argument shared between calls",
 )
 
 

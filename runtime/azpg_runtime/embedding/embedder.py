@@ -70,7 +70,7 @@ class Embedder:
             if size > MAX_TEXT:
                 raise TextTooLong(
                     f"input is {size} bytes long; the limit is {MAX_TEXT}",
-                    hint=f"Divide long texts: only the beginning of a text reaches the model anyway.",
+                    hint="Divide long texts: only the beginning of a text reaches the model anyway.",
                 )
 
     def embed(

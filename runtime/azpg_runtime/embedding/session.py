@@ -71,7 +71,7 @@ class Session:
             raise EmbeddingCancelled("the embedding was cancelled")
         try:
             (rows,) = self._session.run(self._outputs, feeds(self._types, ids, self._padding), options)
-        except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base
+        except Exception as error:
             if options.terminate:
                 raise EmbeddingCancelled("the embedding was cancelled") from None
             raise ModelInvalid(f"the model failed: {first_line(error)}") from None

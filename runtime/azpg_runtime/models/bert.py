@@ -47,11 +47,11 @@ class BertConfig:
             value = raw.get(key, supported if key != "model_type" else None)
             if value != supported:
                 raise ModelInvalid(
-                    f"config.json: {key} {value!r} is not supported, {supported!r} is.",
+                    f"config.json: {key} {value!r} is not supported, {supported!r} is",
                     hint="Export the model to ONNX with its sentence embedding as output, and add that.",
                 )
         if raw.get("is_decoder"):
-            raise ModelInvalid("config.json: a decoder makes no embeddings of whole texts.")
+            raise ModelInvalid("config.json: a decoder makes no embeddings of whole texts")
 
         def number(key: str) -> int:
             return whole_number(raw, key, path.name)
@@ -67,7 +67,9 @@ class BertConfig:
             epsilon=_epsilon(raw),
         )
         if config.hidden % config.heads:
-            raise ModelInvalid(f"config.json: {config.hidden} components cannot be shared by {config.heads} heads.")
+            raise ModelInvalid(
+                f"config.json: {config.hidden} components cannot be shared by {config.heads} heads"
+            )
         return config
 
     @property
@@ -79,7 +81,7 @@ class BertConfig:
 def _epsilon(raw: dict[str, Any]) -> float:
     value = raw.get("layer_norm_eps", 1e-12)
     if not isinstance(value, float) or not 0 < value < 1:
-        raise ModelInvalid(f"config.json: layer_norm_eps is {value!r}, not a small positive number.")
+        raise ModelInvalid(f"config.json: layer_norm_eps is {value!r}, not a small positive number")
     return value
 
 
@@ -96,7 +98,7 @@ def convert_bert(
     """
     if recipe.max_tokens > config.positions:
         raise ModelInvalid(
-            f"texts of {recipe.max_tokens} tokens do not fit a model with {config.positions} positions."
+            f"texts of {recipe.max_tokens} tokens do not fit a model with {config.positions} positions"
         )
     if highest_token >= config.vocabulary:
         raise misfit(highest_token, config.vocabulary)
@@ -153,9 +155,7 @@ class _Converter:
         place = graph.node("Slice", [places, graph.constant("zero", np.array([0])), length], "places")
         added = graph.node("Add", [word, place], "words_and_places")
         norm = self._norm("embeddings.LayerNorm.")
-        return graph.node(
-            "LayerNormalization", [added, *norm], "embeddings", axis=-1, epsilon=config.epsilon
-        )
+        return graph.node("LayerNormalization", [added, *norm], "embeddings", axis=-1, epsilon=config.epsilon)
 
     def _norm(self, prefix: str) -> tuple[str, str]:
         hidden = self._config.hidden

@@ -32,7 +32,7 @@ class FileDigest:
 
     def __post_init__(self) -> None:
         if self.size < 0 or not _SHA256.fullmatch(self.sha256):
-            raise ModelInvalid(f"{self.size} bytes with SHA-256 {self.sha256!r} describe no file.")
+            raise ModelInvalid(f"{self.size} bytes with SHA-256 {self.sha256!r} describe no file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +67,15 @@ class ModelDescription:
 
     def __post_init__(self) -> None:
         if self.architecture not in get_args(Architecture):
-            raise ModelInvalid(f"architecture {self.architecture!r} is not one of bert, onnx.")
+            raise ModelInvalid(f"architecture {self.architecture!r} is not one of bert, onnx")
         if self.pooling not in get_args(Pooling):
-            raise ModelInvalid(f"pooling {self.pooling!r} is not one of mean, cls, none.")
+            raise ModelInvalid(f"pooling {self.pooling!r} is not one of mean, cls, none")
         if not 1 <= self.dimensions <= _LARGEST:
-            raise ModelInvalid(f"a vector of {self.dimensions} components is not possible.")
+            raise ModelInvalid(f"a vector of {self.dimensions} components is not possible")
         if not 1 <= self.max_tokens <= _LARGEST:
-            raise ModelInvalid(f"a model for {self.max_tokens} tokens is not possible.")
+            raise ModelInvalid(f"a model for {self.max_tokens} tokens is not possible")
         if TOKENIZER not in self.files or not self.weights:
-            raise ModelInvalid(f"a model has weights and {TOKENIZER}, not {sorted(self.files)}.")
+            raise ModelInvalid(f"a model has weights and {TOKENIZER}, not {sorted(self.files)}")
         object.__setattr__(self, "files", MappingProxyType(dict(self.files)))
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
 
@@ -137,12 +137,12 @@ class ModelDescription:
         try:
             raw: object = json.loads(text)
         except ValueError as error:
-            raise ModelInvalid(f"the model description is not JSON: {error}.") from None
+            raise ModelInvalid(f"the model description is not JSON: {error}") from None
         if not isinstance(raw, dict):
-            raise ModelInvalid("the model description is not a JSON object.")
+            raise ModelInvalid("the model description is not a JSON object")
         if raw.get("version") != _VERSION:
             raise ModelInvalid(
-                f"the model description has version {raw.get('version')!r}, this azpg reads {_VERSION}.",
+                f"the model description has version {raw.get('version')!r}, this azpg reads {_VERSION}",
                 hint="Use the azpg that wrote it, or add the model again.",
             )
         files = {
@@ -152,7 +152,7 @@ class ModelDescription:
         parameters = _field(raw, "parameters", dict)
         for key, value in parameters.items():
             if type(value) not in {int, float}:
-                raise ModelInvalid(f"the model description's parameter {key!r} is no number.")
+                raise ModelInvalid(f"the model description's parameter {key!r} is no number")
         description = cls(
             name=_field(raw, "name", str),
             architecture=cast(Architecture, _field(raw, "architecture", str)),
@@ -167,7 +167,7 @@ class ModelDescription:
         )
         if raw.get("digest") != description.digest:
             raise ModelInvalid(
-                "the model description's digest is not that of its content.",
+                "the model description's digest is not that of its content",
                 detail=f"It says {raw.get('digest')!r}, the content has {description.digest!r}.",
             )
         return description
@@ -175,8 +175,8 @@ class ModelDescription:
 
 def _field(container: object, key: str, kind: type) -> Any:
     if not isinstance(container, dict):
-        raise ModelInvalid("the model description has a value where an object belongs.")
+        raise ModelInvalid("the model description has a value where an object belongs")
     value = container.get(key)
     if type(value) is not kind:  # exactly: True is no number
-        raise ModelInvalid(f"the model description's {key!r} is {value!r}, not a {kind.__name__}.")
+        raise ModelInvalid(f"the model description's {key!r} is {value!r}, not a {kind.__name__}")
     return value

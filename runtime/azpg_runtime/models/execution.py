@@ -49,10 +49,10 @@ def open_session(
     for kind in ("intra_op", "inter_op"):
         options.add_session_config_entry(f"session.{kind}.allow_spinning", "1" if spin else "0")
     if not path.is_file():
-        raise ModelUnreadable(f"could not read {path}: No such file.")
+        raise ModelUnreadable(f"could not read {path}: No such file")
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base
+    except Exception as error:
         raise ModelInvalid(f"ONNX Runtime cannot load {path.name}: {first_line(error)}") from None
 
 
@@ -82,15 +82,15 @@ def input_types(session: onnxruntime.InferenceSession) -> dict[str, Any]:
     for value in session.get_inputs():
         if value.name not in KNOWN_INPUTS:
             raise ModelInvalid(
-                f"the model has an input {value.name!r}, which azpg does not know how to fill.",
+                f"the model has an input {value.name!r}, which azpg does not know how to fill",
                 detail=f"Known inputs are {', '.join(KNOWN_INPUTS)}.",
             )
         if value.type not in _DTYPES:
-            raise ModelInvalid(f"the model's input {value.name!r} is a {value.type}, not of whole numbers.")
+            raise ModelInvalid(f"the model's input {value.name!r} is a {value.type}, not of whole numbers")
         types[value.name] = _DTYPES[value.type]
     missing = [name for name in KNOWN_INPUTS[:2] if name not in types]
     if missing:
-        raise ModelInvalid(f"the model has no input {' and no input '.join(missing)}.")
+        raise ModelInvalid(f"the model has no input {' and no input '.join(missing)}")
     return types
 
 

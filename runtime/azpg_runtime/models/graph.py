@@ -71,7 +71,9 @@ class Graph:
         """A float32 initialiser in the weights file."""
         assert self._weights is not None
         values = np.ascontiguousarray(values, dtype="<f4")
-        tensor = self._weights.add(self._prefix + name, TensorProto.FLOAT, values.shape, values.data.cast("B"))
+        tensor = self._weights.add(
+            self._prefix + name, TensorProto.FLOAT, values.shape, values.data.cast("B")
+        )
         self.initializers.append(tensor)
         return tensor.name
 

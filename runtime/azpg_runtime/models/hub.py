@@ -6,12 +6,13 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from huggingface_hub import constants, hf_hub_download
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
-from huggingface_hub.utils import tqdm
+from huggingface_hub.utils.tqdm import tqdm
 
 from azpg_runtime.errors import ModelPullFailed
 from azpg_runtime.models.catalog import HubSource
@@ -32,13 +33,13 @@ def fetch_from_hub(
 
     Raises `ModelPullFailed` with what to do next.
     """
-    quiet = logging.getLogger("huggingface_hub")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)  # what went wrong is said below, once
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # what went wrong is said below, once
     try:
         paths = {file: _fetch(source, file, name, progress) for file in source.files}
     finally:
-        quiet.setLevel(level)
+        logger.setLevel(level)
     for file, path in paths.items():
         _verify(source, file, path, name, sha256)
     first = source.files[0]
@@ -48,27 +49,26 @@ def fetch_from_hub(
 def _fetch(source: HubSource, file: str, name: str, progress: Callable[[str, int, int], None]) -> Path:
     endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
     offline = constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
+    place = {"revision": source.revision, "endpoint": endpoint}
+    what = f"{file} of {source.repository}"
     try:
-        path: Any = hf_hub_download(
-            source.repository,
-            file,
-            revision=source.revision,
-            endpoint=endpoint,
-            local_files_only=offline,
-            tqdm_class=_bar(file, progress),
-        )
-    except LocalEntryNotFoundError:
-        where = "HF_HUB_OFFLINE is set" if offline else f"{_CREDENTIALS.sub('', endpoint)} cannot be reached"
-        raise _failed(name, f"{where}, and {file} of {source.repository} is not in the hub's cache") from None
+        with suppress(LocalEntryNotFoundError):
+            return Path(hf_hub_download(source.repository, file, **place, local_files_only=True))
+        if offline:
+            raise _failed(name, f"HF_HUB_OFFLINE is set, and {what} is not in the hub's cache")
+        # Asked first, because hf_hub_download tries for long before it says that there is no network.
+        get_hf_file_metadata(hf_hub_url(source.repository, file, **place), endpoint=endpoint)
+        bar = _bar(file, progress)
+        return Path(hf_hub_download(source.repository, file, **place, tqdm_class=bar))
+    except ModelPullFailed:
+        raise
     except EntryNotFoundError:
-        raise _failed(name, f"{source.repository} has no {file} at {source.revision}") from None
+        raise _failed(name, f"it has no {file} of {source.repository} at {source.revision}") from None
     except HfHubHTTPError as error:
-        status = getattr(getattr(error, "response", None), "status_code", "an error")
-        raise _failed(name, f"the hub answered {status} for {file} of {source.repository}") from None
-    except Exception as error:  # noqa: BLE001 - the hub's client lets errors of its HTTP library through
-        reason = _CREDENTIALS.sub("", str(error)).splitlines()[0][:200] if str(error) else ""
-        raise _failed(name, f"{type(error).__name__} for {file} of {source.repository}: {reason}") from None
-    return Path(path)
+        raise _failed(name, f"it answered {error.response.status_code} for {what}") from None
+    except Exception as error:  # the client lets errors of its HTTP library through
+        reason = _CREDENTIALS.sub("", str(error)).splitlines()[0][:200] if str(error) else "no reason given"
+        raise _failed(name, f"{_CREDENTIALS.sub('', endpoint)}, {what}: {reason}") from None
 
 
 def _failed(name: str, detail: str) -> ModelPullFailed:
@@ -83,7 +83,7 @@ def _failed(name: str, detail: str) -> ModelPullFailed:
 def _bar(file: str, progress: Callable[[str, int, int], None]) -> type[tqdm]:
     """A progress bar that draws nothing and tells `progress`."""
 
-    class Bar(tqdm):  # type: ignore[misc]
+    class Bar(tqdm):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **{**options, "disable": True})
             self.n = options.get("initial", 0) or 0

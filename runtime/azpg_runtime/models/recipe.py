@@ -53,12 +53,12 @@ def _modules(folder: Path) -> tuple[Pooling, bool]:
                 normalize = True
             case _:
                 raise ModelInvalid(
-                    f"modules.json has a module {kind!r}.",
+                    f"modules.json has a module {kind!r}",
                     detail="Known are Transformer, Pooling and Normalize.",
                     hint="Export the whole model to ONNX with its sentence embedding as output, and add that.",
                 )
     if pooling is None:
-        raise ModelInvalid("modules.json has no Pooling, so there is no one vector for a text.")
+        raise ModelInvalid("modules.json has no Pooling, so there is no one vector for a text")
     return pooling, normalize
 
 
@@ -68,16 +68,16 @@ def _module_list(path: Path) -> list[tuple[str, str]]:
     try:
         entries: object = json.loads(path.read_bytes())
     except (OSError, ValueError):
-        raise ModelInvalid("modules.json is not JSON.") from None
+        raise ModelInvalid("modules.json is not JSON") from None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ModelInvalid("modules.json is not a list of modules.")
+        raise ModelInvalid("modules.json is not a list of modules")
     return [(str(entry.get("type")).rpartition(".")[2], str(entry.get("path", ""))) for entry in entries]
 
 
 def _pooling(folder: Path, path: str) -> Pooling:
     config = (folder / path / "config.json").resolve()
     if not config.is_relative_to(folder.resolve()):
-        raise ModelInvalid(f"modules.json names the folder {path!r}, which is outside the model.")
+        raise ModelInvalid(f"modules.json names the folder {path!r}, which is outside the model")
     settings = read_json_if_there(folder / path / "config.json") or {"pooling_mode_mean_tokens": True}
     chosen = {key for key, value in settings.items() if key.startswith("pooling_mode") and value is True}
     if isinstance(settings.get("pooling_mode"), str):  # newer releases write one word
@@ -86,7 +86,7 @@ def _pooling(folder: Path, path: str) -> Pooling:
         return "mean"
     if chosen in ({"pooling_mode_cls_token"}, {"pooling_mode_cls"}):
         return "cls"
-    raise ModelInvalid(f"pooling {sorted(chosen)} is not supported; mean and cls are.")
+    raise ModelInvalid(f"pooling {sorted(chosen)} is not supported; mean and cls are")
 
 
 def _max_tokens(folder: Path, tokenizer_json: Path) -> int:

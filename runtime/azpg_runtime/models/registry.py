@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import re
 import threading
@@ -90,14 +91,13 @@ class Registry:
 
     def list(self) -> list[Registration]:
         """What is registered, by id."""
-        with self._lock:
-            return sorted(
-                (binding for binding in self._bindings.values() if binding.registered),
-                key=lambda binding: binding.id,
-            )
+        return [binding for binding in self._ordered() if binding.registered]
 
-    def bindings(self) -> list[Registration]:
-        """Every URI that ever was registered, by id; their content must stay in the store."""
+    def digests(self) -> set[str]:
+        """Everything that a URI ever stood for; it must stay in the store."""
+        return {binding.digest for binding in self._ordered()}
+
+    def _ordered(self) -> builtins.list[Registration]:
         with self._lock:
             return sorted(self._bindings.values(), key=lambda binding: binding.id)
 
@@ -131,7 +131,7 @@ class Registry:
             name, _, _ = full.partition(":")
             raise ModelConflict(
                 f'model "{full}" is already bound to other content',
-                detail=f"It stands for {found.digest[:12]} since it was first registered, this is {digest[:12]}.",
+                detail=f"It has stood for {found.digest[:12]} since its first registration, this is {digest[:12]}.",
                 hint=f'Register it under another version, such as "{name}:v2"; stored vectors stay usable.',
             )
 

@@ -6,6 +6,7 @@ import json
 import math
 import mmap
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -58,7 +59,7 @@ class SafetensorsFile:
             raise
 
     def _invalid(self, reason: str) -> ModelInvalid:
-        return ModelInvalid(f"{self.path.name} is not a safetensors file: {reason}.")
+        return ModelInvalid(f"{self.path.name} is not a safetensors file: {reason}")
 
     def _parse(self) -> dict[str, Tensor]:
         size = len(self._map)
@@ -89,11 +90,12 @@ class SafetensorsFile:
     def _entry(self, name: str, entry: object, data: int, size: int) -> Tensor:
         if not isinstance(entry, dict):
             raise self._invalid(f"tensor {name!r} has no description")
-        kind, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
+        kind = entry.get("dtype")
+        shape, offsets = _naturals(entry.get("shape")), _naturals(entry.get("data_offsets"))
         if not isinstance(kind, str) or kind not in _SIZES:
             raise self._invalid(f"tensor {name!r} has type {kind!r}")
-        if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
-            raise self._invalid(f"tensor {name!r} has shape {shape!r} at {offsets!r}")
+        if shape is None or offsets is None or len(offsets) != 2:
+            raise self._invalid(f"tensor {name!r} has no shape or no place")
         begin, end = offsets
         if begin > end or data + end > size or end - begin != math.prod(shape) * _SIZES[kind]:
             raise self._invalid(
@@ -112,10 +114,8 @@ class SafetensorsFile:
 
     def close(self) -> None:
         """Lets go of the file; arrays from `float32` that are views keep it mapped until they are gone."""
-        try:
+        with suppress(BufferError):  # of a view that is still alive
             self._map.close()
-        except BufferError:
-            pass  # a view is still alive, most likely in a traceback; it unmaps with the view
 
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
@@ -128,7 +128,7 @@ class SafetensorsFile:
         try:
             return self._tensors[name]
         except KeyError:
-            raise ModelInvalid(f"{self.path.name} has no tensor {name!r}.") from None
+            raise ModelInvalid(f"{self.path.name} has no tensor {name!r}") from None
 
     def float32(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """A tensor's values; a read-only view of the file if it holds float32 itself.
@@ -138,7 +138,7 @@ class SafetensorsFile:
         found = self.tensor(name)
         if found.shape != shape:
             raise ModelInvalid(
-                f"{self.path.name}: tensor {name!r} has shape {list(found.shape)}, not {list(shape)}."
+                f"{self.path.name}: tensor {name!r} has shape {list(found.shape)}, not {list(shape)}"
             )
         count = math.prod(shape)
         if found.kind == "F32":
@@ -149,9 +149,11 @@ class SafetensorsFile:
             wide = np.frombuffer(self._map, "<u2", count, found.begin).astype(np.uint32) << 16
             flat = wide.view(np.float32)
         else:
-            raise ModelInvalid(f"{self.path.name}: tensor {name!r} holds {found.kind}, not floats.")
+            raise ModelInvalid(f"{self.path.name}: tensor {name!r} holds {found.kind}, not floats")
         return flat.reshape(shape)
 
 
-def _naturals(value: object) -> bool:
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+def _naturals(value: object) -> list[int] | None:
+    if isinstance(value, list) and all(type(item) is int and item >= 0 for item in value):
+        return value
+    return None

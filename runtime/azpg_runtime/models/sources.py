@@ -17,7 +17,7 @@ _LARGEST_JSON = 256 * 1024 * 1024
 
 def unreadable(path: Path, error: OSError) -> ModelUnreadable:
     """The error for a file of a model that could not be read."""
-    return ModelUnreadable(f"could not read {path}: {error.strerror or error}.")
+    return ModelUnreadable(f"could not read {path}: {error.strerror or error}")
 
 
 def digest_file(path: Path, *, copy_to: Path | None = None) -> FileDigest:
@@ -54,16 +54,16 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         if path.stat().st_size > _LARGEST_JSON:
-            raise ModelInvalid(f"{path.name} is over {_LARGEST_JSON} bytes.")
+            raise ModelInvalid(f"{path.name} is over {_LARGEST_JSON} bytes")
         raw = path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from None
     try:
         value: object = json.loads(raw)
     except (ValueError, RecursionError):
-        raise ModelInvalid(f"{path.name} is not JSON.") from None
+        raise ModelInvalid(f"{path.name} is not JSON") from None
     if not isinstance(value, dict):
-        raise ModelInvalid(f"{path.name} is not a JSON object.")
+        raise ModelInvalid(f"{path.name} is not a JSON object")
     return value
 
 
@@ -76,5 +76,5 @@ def whole_number(settings: dict[str, Any], key: str, file: str, *, least: int = 
     """A whole number of at least `least` from a JSON object. Raises `ModelInvalid` naming `file`."""
     value = settings.get(key)
     if type(value) is not int or value < least:
-        raise ModelInvalid(f"{file}: {key!r} is {value!r}, not a whole number from {least} up.")
+        raise ModelInvalid(f"{file}: {key!r} is {value!r}, not a whole number from {least} up")
     return value

@@ -15,25 +15,19 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from azpg_runtime.errors import ModelConflict, ModelInvalid, ModelNotFound, ModelUnreadable
+from azpg_runtime.errors import ModelConflict, ModelInvalid, ModelNotFound
 from azpg_runtime.files import sync_folder, write_atomically
-from azpg_runtime.models.bert import BertConfig, convert_bert
-from azpg_runtime.models.description import TOKENIZER, FileDigest, ModelDescription
+from azpg_runtime.models.description import TOKENIZER, ModelDescription
 from azpg_runtime.models.graph import MODEL
-from azpg_runtime.models.recipe import read_recipe
+from azpg_runtime.models.importing import GraphSource, Origin, Source, open_source
 from azpg_runtime.models.sources import digest_file, unreadable
-from azpg_runtime.models.vocabulary import highest_id, load_tokenizer, padding_id
-from azpg_runtime.models.wrap import read_onnx, trial, wrap_onnx
 
 DESCRIPTION = "description.json"
-SAFETENSORS = "model.safetensors"
-_CONFIG = "config.json"
-_ONNX_PLACES = (MODEL, f"onnx/{MODEL}")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -70,7 +64,7 @@ def check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ModelInvalid(
             f"{name!r} is not a model name",
-            detail="A name has 1 to 63 characters of a-z, 0-9, '.', '_' and '-', and begins with a letter or digit.",
+            detail="A name is 1 to 63 of a-z, 0-9, '.', '_' and '-', a letter or digit first.",
         )
 
 
@@ -107,13 +101,16 @@ class ModelStore:
         """
         digest = self._digest_of(name)
         if digest is None:
-            names = self.names()
-            raise ModelNotFound(
-                f"the store has no model {name!r}",
-                detail=f"It has {', '.join(names)}." if names else "It is empty.",
-                hint=f"Fetch it with `azpg models pull {name}`, or see `azpg models list`.",
-            )
+            raise self._not_found(name)
         return self._open(digest, name)
+
+    def _not_found(self, name: str) -> ModelNotFound:
+        names = self.names()
+        return ModelNotFound(
+            f"the store has no model {name!r}",
+            detail=f"It has {', '.join(names)}." if names else "It is empty.",
+            hint=f"Fetch it with `azpg models pull {name}`, or see `azpg models list`.",
+        )
 
     def by_digest(self, digest: str) -> StoredModel:
         """The model with that content. Raises as `get`."""
@@ -161,12 +158,11 @@ class ModelStore:
         source: str | None = None,
         expected: Mapping[str, str] | None = None,
     ) -> StoredModel:
-        """Adds the model in the folder `path` (or the .onnx file `path`) under a name.
+        """Adds a model under a name.
 
         Args:
             name: see `check_name`.
-            path: a folder as models on the hub have it: model.safetensors and config.json of a BERT model, or
-                model.onnx (also in onnx/), with tokenizer.json and sentence-transformers' files; or an .onnx file.
+            path: a folder or .onnx file, see `azpg_runtime.models.importing.open_source`.
             replace: whether a name that stands for other content is given to this model.
             licence: SPDX identifier, if known.
             source: where it came from, for people.
@@ -175,137 +171,37 @@ class ModelStore:
         Raises `ModelConflict`, `ModelInvalid` or `ModelUnreadable`.
         """
         check_name(name)
-        importer = self.import_folder if not path.is_file() else self.import_onnx
-        model = importer(path, name=name, licence=licence, source=source, expected=expected)
+        model = self._keep(open_source(path, Origin(name, licence, source, expected or {})))
         self._names.mkdir(mode=0o755, parents=True, exist_ok=True)
         self._bind(name, model.digest, replace=replace)
         return StoredModel(name, model.folder, model.description)
 
-    def import_folder(
-        self,
-        folder: Path,
-        *,
-        name: str | None = None,
-        licence: str | None = None,
-        source: str | None = None,
-        expected: Mapping[str, str] | None = None,
-    ) -> StoredModel:
-        """`add` without a name in the store; `name` is only what the description calls the model."""
-        if not folder.is_dir():
-            raise ModelUnreadable(f"could not read {folder}: there is no such folder")
-        weights, config = folder / SAFETENSORS, folder / _CONFIG
-        graph = next((folder / place for place in _ONNX_PLACES if (folder / place).is_file()), None)
-        if not (weights.is_file() and config.is_file()):
-            if graph is None:
-                raise ModelInvalid(
-                    f"{folder} holds no model",
-                    detail=f"It needs {SAFETENSORS} and {_CONFIG}, or {MODEL}; and {TOKENIZER}.",
-                )
-            return self._import_onnx(graph, folder / TOKENIZER, folder, name, licence, source, expected)
-        try:
-            shape = BertConfig.read(config)
-        except ModelInvalid:
-            if graph is None:
-                raise
-            return self._import_onnx(graph, folder / TOKENIZER, folder, name, licence, source, expected)
-        recipe = read_recipe(folder)
-        tokenizer = folder / TOKENIZER
-        highest = highest_id(load_tokenizer(tokenizer))
-        files = {SAFETENSORS: digest_file(weights), TOKENIZER: digest_file(tokenizer)}
-        _check(files, expected)
-        description = ModelDescription(
-            name=name or folder.name,
-            architecture="bert",
-            dimensions=shape.hidden,
-            max_tokens=recipe.max_tokens,
-            pooling=recipe.pooling,
-            normalize=recipe.normalize,
-            licence=licence,
-            source=source or f"folder {folder.name}",
-            files=files,
-            parameters=shape.parameters,
-        )
+    def import_folder(self, folder: Path) -> StoredModel:
+        """Takes the model in a folder, without a name. Raises `ModelInvalid` or `ModelUnreadable`."""
+        return self._keep(open_source(folder, Origin()))
 
-        def build(target: Path) -> ModelDescription:
-            convert_bert(weights, shape, recipe, target, highest_token=highest)
-            return description
+    def import_onnx(self, path: Path, tokenizer: Path) -> StoredModel:
+        """Takes an .onnx file and its tokenizer, without a name.
 
-        return self._keep(description.digest, tokenizer, build)
-
-    def import_onnx(
-        self,
-        path: Path,
-        tokenizer: Path | None = None,
-        *,
-        name: str | None = None,
-        licence: str | None = None,
-        source: str | None = None,
-        expected: Mapping[str, str] | None = None,
-    ) -> StoredModel:
-        """Takes an .onnx file and its tokenizer.json (by default beside it, or above its folder onnx/).
-
-        The name in the store is left alone; `name` is only what the description calls the model.
+        sentence-transformers' files beside the tokenizer say how it is used, if they are there.
 
         Raises `ModelInvalid` or `ModelUnreadable`.
         """
-        folder = path.parent
-        if tokenizer is None:
-            if folder.name == "onnx" and not (folder / TOKENIZER).is_file():
-                folder = folder.parent
-            tokenizer = folder / TOKENIZER
-        return self._import_onnx(path, tokenizer, tokenizer.parent, name, licence, source, expected)
+        return self._keep(GraphSource(path, tokenizer, Origin()))
 
-    def _import_onnx(
-        self,
-        path: Path,
-        tokenizer: Path,
-        folder: Path,
-        name: str | None,
-        licence: str | None,
-        source: str | None,
-        expected: Mapping[str, str] | None,
-    ) -> StoredModel:
-        graph = read_onnx(path)
-        loaded = load_tokenizer(tokenizer)
-        recipe = read_recipe(folder, tokenizer=tokenizer)
-        files = {**graph.digests(), TOKENIZER: digest_file(tokenizer)}
-        _check(files, expected)
+    def _keep(self, source: Source) -> StoredModel:
+        """The content of `source`, made if it is not there."""
+        if source.known is not None and (self._content / source.known.digest).is_dir():
+            return self._again(source.known.digest)
         unfinished = self._unfinished()
         try:
-            wrapped = wrap_onnx(graph, recipe, unfinished)
-            trial(
-                unfinished / MODEL,
-                highest_token=highest_id(loaded),
-                max_tokens=recipe.max_tokens,
-                padding=padding_id(loaded),
-            )
-            description = ModelDescription(
-                name=name or path.stem,
-                architecture="onnx",
-                dimensions=wrapped.dimensions,
-                max_tokens=recipe.max_tokens,
-                pooling=wrapped.pooling,
-                normalize=wrapped.normalize,
-                licence=licence,
-                source=source or f"file {path.name}",
-                files=files,
-            )
-            return self._finish(unfinished, tokenizer, description)
-        except BaseException:
+            return self._finish(unfinished, source.tokenizer, source.build(unfinished))
+        finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-            raise
 
-    def _keep(self, digest: str, tokenizer: Path, build: Callable[[Path], ModelDescription]) -> StoredModel:
-        """The content of that digest; made by `build` if it is not there."""
-        if (self._content / digest).is_dir():
-            os.utime(self._content / digest)  # young again: `prune` leaves it alone
-            return self._open(digest, None)
-        unfinished = self._unfinished()
-        try:
-            return self._finish(unfinished, tokenizer, build(unfinished))
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
+    def _again(self, digest: str) -> StoredModel:
+        os.utime(self._content / digest)  # young again: `prune` leaves it alone
+        return self._open(digest, None)
 
     def _unfinished(self) -> Path:
         self._content.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -330,7 +226,7 @@ class ModelStore:
         except OSError:
             if not final.is_dir():
                 raise
-            shutil.rmtree(unfinished, ignore_errors=True)  # somebody else was quicker with the same content
+            return self._again(description.digest)  # it was there, or somebody else was quicker
         sync_folder(self._content)
         return self._open(description.digest, None)
 
@@ -353,21 +249,19 @@ class ModelStore:
                     ) from None
         sync_folder(self._names)
 
-    def remove(self, name: str) -> str:
-        """Removes a name and returns the digest of its content, which stays until `prune`.
+    def remove(self, name: str) -> None:
+        """Removes a name; its content stays until `prune`, for a registration may need it.
 
         Raises `ModelNotFound`.
         """
-        with suppress(ModelInvalid):  # a damaged name can be removed as well
-            self.get(name)
-        path = self._names / f"{name}.json"
         try:
-            digest = self._digest_of(name)
+            known = self._digest_of(name) is not None
         except ModelInvalid:
-            digest = None
-        path.unlink(missing_ok=True)
+            known = True  # a damaged one can go as well
+        if not known:
+            raise self._not_found(name)
+        (self._names / f"{name}.json").unlink(missing_ok=True)
         sync_folder(self._names)
-        return digest or ""
 
     def prune(self, keep: Collection[str], *, grace: float = _GRACE) -> set[str]:
         """Deletes content that has no name and is not in `keep`, the digests that registrations need.
@@ -394,15 +288,6 @@ class ModelStore:
                 elif entry.name.startswith(_UNFINISHED):
                     shutil.rmtree(entry)  # left by a process that was killed
         return gone
-
-
-def _check(files: Mapping[str, FileDigest], expected: Mapping[str, str] | None) -> None:
-    for name, sha256 in (expected or {}).items():
-        if name in files and files[name].sha256 != sha256:
-            raise ModelInvalid(
-                f"{name} does not have the expected content",
-                detail=f"Its SHA-256 is {files[name].sha256}, expected was {sha256}.",
-            )
 
 
 def _sync(path: Path) -> None:

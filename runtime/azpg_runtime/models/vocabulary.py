@@ -28,7 +28,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelInvalid(
-            f"{path.name} is not a tokenizer: {reason}.",
+            f"{path.name} is not a tokenizer: {reason}",
             hint="azpg reads the tokenizer.json of the tokenizers library, as models on the hub have it.",
         ) from None
 
@@ -37,7 +37,7 @@ def highest_id(tokenizer: Tokenizer) -> int:
     """The highest token id that the tokenizer can give. Raises `ModelInvalid` if it knows no token."""
     ids = tokenizer.get_vocab(with_added_tokens=True).values()
     if not ids:
-        raise ModelInvalid("the tokenizer has an empty vocabulary.")
+        raise ModelInvalid("the tokenizer has an empty vocabulary")
     return max(ids)
 
 
@@ -59,7 +59,7 @@ def padding_id(tokenizer: Tokenizer) -> int:
 def misfit(highest: int, rows: int) -> ModelInvalid:
     """The error for a tokenizer whose ids a model does not know."""
     return ModelInvalid(
-        "the tokenizer does not fit the model.",
+        "the tokenizer does not fit the model",
         detail=f"It gives token ids up to {highest}, the model knows those below {rows}.",
         hint="Take model and tokenizer.json from the same place.",
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
@@ -14,8 +16,8 @@ from onnx import TensorProto
 
 from azpg_runtime.errors import ModelInvalid, ModelUnreadable
 from azpg_runtime.models.description import FileDigest, Pooling
-from azpg_runtime.models.execution import feeds, first_line, input_types, open_session
-from azpg_runtime.models.graph import MODEL, OUTPUT, WEIGHTS, Graph, WeightsFile, point_at
+from azpg_runtime.models.execution import Ids, feeds, first_line, input_types, open_session
+from azpg_runtime.models.graph import MODEL, OUTPUT, WEIGHTS, Graph, WeightsFile
 from azpg_runtime.models.recipe import Recipe
 from azpg_runtime.models.sources import digest_file, unreadable
 
@@ -27,9 +29,8 @@ _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorP
 
 @dataclass(frozen=True, slots=True)
 class Wrapped:
-    """What became of a brought graph: the vectors' dimensions, and what was added to it."""
+    """What was added to a brought graph; pooling is 'none' if it had its own."""
 
-    dimensions: int
     pooling: Pooling
     normalize: bool
 
@@ -89,8 +90,8 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
     yield from _node_tensors(graph.node)
 
 
-def _node_tensors(nodes: object) -> Iterator[TensorProto]:
-    for node in nodes:  # type: ignore[attr-defined]
+def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[TensorProto]:
+    for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
@@ -136,7 +137,7 @@ def wrap_onnx(source: OnnxSource, recipe: Recipe, target: Path) -> Wrapped:
         vector = grown.pool(vector, mask, pooling=pooling, normalize=normalize)
     _finish(model, grown, vector)
     _save(model, source, target)
-    return Wrapped(_dimensions(target / MODEL), pooling, normalize)
+    return Wrapped(pooling, normalize)
 
 
 def _choose(graph: onnx.GraphProto) -> tuple[onnx.ValueInfoProto, int]:
@@ -157,9 +158,7 @@ def _choose(graph: onnx.GraphProto) -> tuple[onnx.ValueInfoProto, int]:
             detail=f"Its outputs are {', '.join(sorted(outputs)) or 'none'}.",
             hint=f"Name the pooled output {_POOLED_NAMES[0]}, or the token vectors {_TOKEN_NAMES[0]}.",
         )
-    rank = _rank(floats[0])
-    assert rank is not None
-    return floats[0], rank
+    return floats[0], _rank(floats[0]) or 0
 
 
 def _rank(value: onnx.ValueInfoProto) -> int | None:
@@ -204,19 +203,13 @@ def _save(model: onnx.ModelProto, source: OnnxSource, target: Path) -> None:
         raise ModelInvalid(f"{source.path.name} cannot be written: {error}") from None
 
 
-def _dimensions(path: Path) -> int:
-    """The length of a vector of a small trial run."""
-    return _run(open_session(path), [np.array([0, 0]), np.array([0])]).shape[1]
+def trial(path: Path, *, highest_token: int, max_tokens: int, padding: int) -> int:
+    """Runs a graph at its limits: two texts, the highest token id, the longest text; returns its dimensions.
 
-
-def trial(path: Path, *, highest_token: int, max_tokens: int, padding: int) -> None:
-    """Runs a graph once at its limits: the longest text, the highest token id, another text padded.
-
-    Raises `ModelInvalid` if it does not give two finite vectors.
+    Raises `ModelInvalid` if it does not give finite vectors.
     """
     session = open_session(path)
-    probes = [("texts of %d tokens" % max_tokens, [np.zeros(max_tokens, np.int64), np.zeros(1, np.int64)])]
-    _run(session, [np.array([0, 0]), np.array([0])])
+    dimensions = _run(session, [np.array([0, 0]), np.array([0])], padding).shape[1]
     try:
         _run(session, [np.array([highest_token, 0]), np.array([highest_token])], padding)
     except ModelInvalid as error:
@@ -225,25 +218,23 @@ def trial(path: Path, *, highest_token: int, max_tokens: int, padding: int) -> N
             detail=f"It gives token ids up to {highest_token}, with which the model fails: {error.message}.",
             hint="Take model and tokenizer.json from the same place.",
         ) from None
-    for what, texts in probes:
-        try:
-            _run(session, texts, padding)
-        except ModelInvalid as error:
-            raise ModelInvalid(
-                f"the model does not take {what}",
-                detail=error.message,
-                hint='Say how many it takes in sentence_bert_config.json: {"max_seq_length": N}.',
-            ) from None
-
-
-def _run(session: onnxruntime.InferenceSession, ids: list[np.ndarray], padding: int = 0) -> np.ndarray:
     try:
-        (rows,) = session.run(None, feeds(input_types(session), ids, padding))
-    except ModelInvalid:
-        raise
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors have no common base
+        _run(session, [np.zeros(max_tokens, np.int64), np.zeros(1, np.int64)], padding)
+    except ModelInvalid as error:
+        raise ModelInvalid(
+            f"the model does not take texts of {max_tokens} tokens",
+            detail=f"{error.message}.",
+            hint='Say how many it takes in sentence_bert_config.json: {"max_seq_length": N}.',
+        ) from None
+    return int(dimensions)
+
+
+def _run(session: onnxruntime.InferenceSession, ids: list[Ids], padding: int) -> npt.NDArray[Any]:
+    types = input_types(session)
+    try:
+        rows = np.asarray(session.run(None, feeds(types, ids, padding))[0])
+    except Exception as error:
         raise ModelInvalid(f"the model fails on a trial text: {first_line(error)}") from None
-    rows = np.asarray(rows)
     if rows.ndim != 2 or rows.shape[0] != len(ids) or not rows.shape[1]:
         raise ModelInvalid(f"the model gives {list(rows.shape)} for {len(ids)} texts, not one vector each")
     if not np.isfinite(rows).all():

@@ -75,6 +75,22 @@ class Cluster:
                 "PostgreSQL does not start.", detail=_reason(log, position), hint=f"See {log}."
             )
 
+    def complaint(self, configuration: Path, name: str, value: str) -> str:
+        """What PostgreSQL says against setting a parameter to `value`; '' if it would start with it."""
+        done = subprocess.run(
+            [
+                *(str(self.installation.bin / "postgres"), "-D", str(self.data)),
+                *("-c", f"config_file={configuration}", "-c", f"{name}={value}", "-C", name),
+            ],
+            **self._options(),
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        said = [line.split(":  ", 1)[-1] for line in done.stderr.splitlines() if ":  " in line]
+        return ". ".join(said) if done.returncode else ""
+
     def stop(self) -> None:
         """Stops the postmaster: open sessions are ended, then, if that is not enough, cut off."""
         for mode in ("fast", "immediate"):

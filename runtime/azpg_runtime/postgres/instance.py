@@ -18,6 +18,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -177,7 +178,7 @@ class Instance:
         host = HostControl(self.home, server_uid=cluster.account.uid).status()
         version = str(description.major)
         if pid is not None:
-            with contextlib.suppress(psycopg.Error), self.superuser() as connection:
+            with contextlib.suppress(psycopg.Error, InstanceNotRunning), self.superuser() as connection:
                 row = connection.execute("SHOW server_version").fetchone()
                 version = row[0] if row else version
         states = {(True, True): "running", (False, False): "stopped"}
@@ -263,6 +264,7 @@ class Instance:
                 connection,
                 ParameterFile(self.home.parameters),
                 self.home.conf / "parameters.conf",
+                complaint=partial(self._cluster(self.description).complaint, self.home.conf / "postgresql.conf"),
                 name=name,
                 value=value,
                 offer=self.offer,

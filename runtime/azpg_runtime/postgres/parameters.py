@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,14 +110,15 @@ def change(
     file: ParameterFile,
     configuration: Path,
     *,
+    complaint: Callable[[str, str], str],
     name: str,
     value: str,
     offer: Offer,
 ) -> Parameter:
     """Sets a parameter of a running server and returns how it stands then.
 
-    The server itself judges the value before anything changes: `configuration` is the file that it
-    includes, `connection` the superuser's, in autocommit. Raises `ParameterRefused`.
+    `configuration` is the file that the server includes, `connection` the superuser's, in autocommit;
+    `complaint` tells what PostgreSQL has against a value, before anything changes. Raises `ParameterRefused`.
     """
     (before,) = read(connection, name)
     if before.read_only:
@@ -128,18 +129,12 @@ def change(
         value = check_extensions(value, offer)
     kept = file.load()
     wanted = kept | {name: value}
-    write_atomically(configuration, render(wanted))
-    # For a static parameter the view reports only that it waits for a restart, which is no complaint.
-    complaint = connection.execute(
-        "SELECT error FROM pg_file_settings WHERE (name = %s OR name IS NULL) AND error NOT LIKE %s",
-        [name, "%cannot be changed without restarting%"],
-    ).fetchone()
-    if complaint is not None:
-        write_atomically(configuration, render(kept))
+    said = complaint(name, value)
+    if said:
         raise ParameterRefused(
-            f"{value!r} is not allowed for {name!r}: {complaint[0]}.",
-            detail=_allowed(connection, name),
+            f"{value!r} is not allowed for {name!r}: {said.rstrip('.')}.", detail=_allowed(connection, name)
         )
+    write_atomically(configuration, render(wanted))
     file.save(wanted)
     loaded = "SELECT pg_conf_load_time()"
     earlier = connection.execute(loaded).fetchone()

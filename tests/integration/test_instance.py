@@ -1,0 +1,249 @@
+"""A local server's life: up, down, twice at once, killed, moved, several side by side."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from azpg.errors import UsageError
+from azpg_runtime.errors import InstanceError, InstanceNotFound, InstanceNotRunning, ParameterRefused
+from azpg_runtime.home import Home
+from azpg_runtime.postgres.instance import Instance, Wishes
+from azpg_runtime.wait import wait_for
+
+
+def rows(instance: Instance) -> int:
+    with instance.connect() as connection:
+        row = connection.execute("SELECT count(*) FROM kept").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def keep_something(instance: Instance) -> None:
+    with instance.connect() as connection:
+        connection.execute("CREATE TABLE kept AS SELECT generate_series(1, 10) AS n")
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Processes that name a folder in their command line or work in it."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if str(folder) in (entry / "cmdline").read_text() or (entry / "cwd").resolve().is_relative_to(folder):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_up_twice_down_twice_and_data_stay(home: Home) -> None:
+    instance = Instance("life", home=home)
+    assert instance.up() is True
+    assert instance.up() is False
+    keep_something(instance)
+    status = instance.status()
+    assert status.state == "running"
+    assert status.postgres_version.startswith("18.")
+    assert instance.down() is True
+    assert instance.down() is False
+    assert instance.status().state == "stopped"
+    with pytest.raises(InstanceNotRunning, match="does not run"):
+        instance.connect()
+    assert instance.up() is True
+    assert rows(instance) == 10
+    assert instance.status().port == status.port
+
+
+def test_down_leaves_nothing_running_and_delete_leaves_nothing(home: Home) -> None:
+    instance = Instance("gone", home=home)
+    instance.up()
+    runtime = instance.home.runtime
+    instance.down()
+    assert processes_in(home.root) == []
+    assert not runtime.exists()
+    instance.down(delete=True)
+    assert not instance.home.root.exists()
+    with pytest.raises(InstanceNotFound, match="no instance 'gone'"):
+        instance.status()
+
+
+def test_a_killed_server_comes_up_again_with_its_data(home: Home) -> None:
+    instance = Instance("killed", home=home)
+    instance.up()
+    keep_something(instance)
+    sleeper = instance.connect()
+    pid = instance.status().postgres_pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    assert wait_for(lambda: instance.status().state == "degraded", timeout=10)
+    sleeper.close()
+    assert instance.up() is True
+    assert rows(instance) == 10
+
+
+def test_a_stale_pid_file_of_another_process_does_not_matter(home: Home) -> None:
+    instance = Instance("reboot", home=home)
+    instance.up()
+    keep_something(instance)
+    pidfile = instance.home.data / "postmaster.pid"
+    content = pidfile.read_text()
+    instance.down()
+    # As after a reboot: the file stands, and its number belongs to somebody else; sockets are gone.
+    pidfile.write_text(content.replace(content.split("\n", 1)[0], str(os.getpid()), 1))
+    assert instance.status().state == "stopped"
+    assert instance.up() is True
+    assert rows(instance) == 10
+
+
+def test_two_commands_at_once_do_not_trip(home: Home) -> None:
+    environment = {**os.environ, "AZPG_HOME": str(home.root)}
+    command = [sys.executable, "-c", "from azpg.cli import main; main()", "up", "both"]
+    started = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(3)
+    ]
+    said = [process.communicate(timeout=120)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], said
+    assert sum("is up already" in text for text in said) == 2
+    assert Instance("both", home=home).status().state == "running"
+
+
+def test_instances_live_side_by_side(home: Home) -> None:
+    one, two = Instance("one", home=home), Instance("two", home=home)
+    threads = [threading.Thread(target=instance.up) for instance in (one, two)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    keep_something(one)
+    with two.connect() as connection, pytest.raises(psycopg.errors.UndefinedTable):
+        connection.execute("SELECT FROM kept")
+    assert one.status().port != two.status().port
+    assert home.instance_names() == ["one", "two"]
+
+
+def test_a_port_that_somebody_took_is_replaced_unless_it_was_chosen(home: Home) -> None:
+    instance = Instance("moved", home=home)
+    instance.up()
+    port = instance.status().port
+    instance.down()
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", port)):
+        instance.up(say=said.append)
+    assert instance.status().port != port
+    assert any(f"Port {port} is taken" in line for line in said)
+    with instance.connect() as connection:
+        connection.execute("SELECT 1")
+    instance.down()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        chosen = taken.getsockname()[1]
+        with pytest.raises(InstanceError, match=f"port {chosen} .* is taken"):
+            instance.up(Wishes(port=chosen))
+
+
+def test_postgres_16_can_be_chosen_but_not_changed(home: Home) -> None:
+    instance = Instance("old", home=home)
+    instance.up(Wishes(major=16))
+    assert instance.status().postgres_version.startswith("16.")
+    with pytest.raises(InstanceError, match="has major 16; it cannot become 18"):
+        instance.up(Wishes(major=18))
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a-", "A", "a_b", "a/b", "..", "a" * 64])
+def test_names_that_are_not_allowed(home: Home, name: str) -> None:
+    with pytest.raises(UsageError, match="is not allowed"):
+        Instance(name, home=home)
+
+
+@pytest.mark.parametrize("admin", ["azure_pg_admin", "root", "pg_me", "", "x" * 64])
+def test_admins_that_azure_would_not_take(home: Home, admin: str) -> None:
+    with pytest.raises(UsageError):
+        Instance("admin", home=home).up(Wishes(admin=admin or " " * 64))
+
+
+def test_the_dsn_needs_no_password_and_the_wrong_one_is_refused(home: Home) -> None:
+    instance = Instance("secret", home=home)
+    instance.up()
+    dsn = instance.dsn()
+    password = instance.home.passfile.read_text().strip().split(":")[-1]
+    assert password not in dsn
+    assert password in instance.dsn(with_password=True)
+    assert instance.home.passfile.stat().st_mode & 0o777 == 0o600
+    for working in (dsn, instance.dsn(with_password=True)):
+        with psycopg.connect(working) as connection:
+            assert connection.execute("SELECT current_user").fetchone() == ("pgadmin",)
+    port = instance.status().port
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(f"postgresql://pgadmin:wrong@127.0.0.1:{port}/postgres")
+    with pytest.raises(psycopg.OperationalError, match="pg_hba"):
+        psycopg.connect(f"postgresql://azuresu:{password}@127.0.0.1:{port}/postgres")
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(host=str(instance.home.postgres_sockets), port=port, user="pgadmin", dbname="postgres")
+    for log in (instance.home.postgres_log, instance.home.host_log):
+        assert password not in log.read_text()
+    assert all(password not in (Path("/proc") / str(pid) / "cmdline").read_text() for pid in processes_in(home.root))
+
+
+def test_server_parameters(home: Home) -> None:
+    instance = Instance("parameters", home=home)
+    instance.up()
+    changed = instance.set_parameter("work_mem", "8MB")
+    assert (changed.value, changed.pending_restart) == ("8MB", False)
+    static = instance.set_parameter("max_connections", "50")
+    assert (static.value, static.pending_restart) == ("100", True)
+    for name, value, message in (
+        ("work_mem", "a lot", "not allowed for 'work_mem'"),
+        ("work_mem", "1", "from 64 to"),
+        ("max_connections", "-3", "from 1 to"),
+        ("wal_level", "maximal", "Allowed are minimal, replica, logical"),
+        ("no_such_parameter", "1", "there is no server parameter"),
+        ("port", "1", "read-only"),
+        ("shared_preload_libraries", "", "read-only"),
+        ("azpg.model_host_socket", "/tmp/x", "there is no server parameter"),
+        ("work_mem", "8MB\nport = 1", "control characters"),
+    ):
+        with pytest.raises(ParameterRefused, match=message) as caught:
+            instance.set_parameter(name, value)
+        assert message in str(caught.value)
+    instance.down()
+    instance.up()
+    assert instance.parameter("max_connections").value == "50"
+    assert instance.parameter("work_mem").value == "8MB"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="everybody but root runs all tests as an ordinary user")
+def test_an_ordinary_user_needs_no_root(home: Home) -> None:
+    """The whole way as user 4242, who may read everything (the interpreter may be in root's own folder)."""
+    home.root.chmod(0o777)
+    script = (
+        "import os; from azpg_runtime import Twin; from azpg_runtime.postgres.instance import Wishes\n"
+        "assert os.geteuid() != 0\n"
+        "twin = Twin('user'); twin.up(); twin.set_parameter('azure.extensions', 'vector,azure_local_ai')\n"
+        "c = twin.connect(autocommit=True); c.execute('CREATE EXTENSION azure_local_ai')\n"
+        "c.execute(\"SELECT azure_local_ai.model_register('m:v1', 'all-minilm-l6-v2')\")\n"
+        "print(len(c.execute(\"SELECT azure_local_ai.create_embeddings('m', 'x')\").fetchone()[0]))\n"
+        "c.close(); print(oct(twin.home.runtime.stat().st_mode), twin.status().state); twin.down(delete=True)\n"
+    )
+    done = subprocess.run(
+        [
+            *("setpriv", "--reuid=nobody", "--clear-groups", "--inh-caps=+dac_read_search"),
+            *("--ambient-caps=+dac_read_search", sys.executable, "-c", script),
+        ],
+        env={"AZPG_HOME": str(home.root), "PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["384", "0o40700", "running"]
