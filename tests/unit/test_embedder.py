@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,7 +64,9 @@ def test_cancelled_between_batches(embedder: Embedder) -> None:
     assert done == [1, 2]
 
 
-@pytest.mark.parametrize(("text", "size"), [("a" * (MAX_TEXT + 1), MAX_TEXT + 1), ("é" * (MAX_TEXT // 2 + 1), MAX_TEXT + 2)])
+@pytest.mark.parametrize(
+    ("text", "size"), [("a" * (MAX_TEXT + 1), MAX_TEXT + 1), ("é" * (MAX_TEXT // 2 + 1), MAX_TEXT + 2)]
+)
 def test_over_the_limit(embedder: Embedder, text: str, size: int) -> None:
     with pytest.raises(TextTooLong) as caught:
         embedder.embed(["fine", text])
@@ -94,9 +95,3 @@ def test_it_holds_no_thread(model: StoredModel) -> None:
     before = threading.active_count()
     Embedder(model, intra_op_threads=1).embed(TEXTS)
     assert threading.active_count() == before
-
-
-def test_the_public_face_needs_nothing_else(tmp_path: Path) -> None:
-    import azpg_runtime.embedding as face
-
-    assert face.__all__ == ["MAX_TEXT", "Embedder"]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Pipeline
-from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from azpg_runtime.embedding.rules import find_rules
 from azpg_runtime.embedding.tokenizer import Tokenizer
@@ -53,7 +53,9 @@ TOKENS = ["[MASK]", "[CLS]", "[PAD", "]", "<mask>", "<s>", "</s", ">", "<ma", "s
 
 
 def runs() -> st.SearchStrategy[str]:
-    some = st.sampled_from(ALPHABETS).flatmap(lambda letters: st.text(st.sampled_from(letters), min_size=1, max_size=9))
+    some = st.sampled_from(ALPHABETS).flatmap(
+        lambda letters: st.text(st.sampled_from(letters), min_size=1, max_size=9)
+    )
     anything = st.text(max_size=6)
     one = st.one_of(some, some, st.sampled_from(TOKENS), anything)
     return st.builds(lambda text, times: text * times, one, st.one_of(st.integers(1, 4), st.integers(1, 150)))
@@ -70,7 +72,9 @@ def unigram(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, minilm: StoredModel) -> tuple[Tokenizer, Pipeline]:
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, minilm: StoredModel
+) -> tuple[Tokenizer, Pipeline]:
     path = minilm.tokenizer if request.param == "wordpiece" else unigram(tmp_path_factory.mktemp("unigram"))
     whole = Pipeline.from_file(str(path))
     whole.no_padding()
@@ -130,7 +134,9 @@ print(len(ids), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 @pytest.mark.parametrize("unit", UNITS.values(), ids=UNITS.keys())
 def test_five_megabytes_take_little_memory(minilm: StoredModel, unit: str) -> None:
     command = [sys.executable, "-c", MEASURE, str(minilm.tokenizer), unit]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)}
+    )
     tokens, kilobytes = map(int, done.stdout.split())
     assert 2 <= tokens <= 256
     assert kilobytes < 50 * 1024
@@ -167,13 +173,17 @@ def test_unigram_tokenises_the_beginning_only(
 def test_work_that_nobody_waits_for_ends(minilm: StoredModel) -> None:
     answers = iter([False, False, True])
     with pytest.raises(EmbeddingCancelled):
-        Tokenizer(minilm.tokenizer, max_tokens=16).encode(["a", "b", "c", "d"], cancelled=lambda: next(answers))
+        Tokenizer(minilm.tokenizer, max_tokens=16).encode(
+            ["a", "b", "c", "d"], cancelled=lambda: next(answers)
+        )
 
 
 def test_growing_asks_too(minilm: StoredModel) -> None:
     answers = iter([False, False, True])
     with pytest.raises(EmbeddingCancelled):
-        Tokenizer(minilm.tokenizer, max_tokens=16).encode(["\u2603" * 10_000], cancelled=lambda: next(answers))
+        Tokenizer(minilm.tokenizer, max_tokens=16).encode(
+            ["\u2603" * 10_000], cancelled=lambda: next(answers)
+        )
 
 
 def test_truncation_and_padding_of_the_file_do_not_count(minilm: StoredModel) -> None:
@@ -204,8 +214,6 @@ def byte_level() -> Pipeline:
 
 
 def single_word() -> Pipeline:
-    from tokenizers import AddedToken
-
     made = tiny.tokenizer()
     made.add_tokens([AddedToken("query", single_word=True)])
     return made

@@ -14,8 +14,8 @@ MAX_TOKENS = 32
 _SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 _PIECES = [
     "▁", "▁the", "▁a", "▁of", "th", "he", "in", "er", "an", "ing", "▁pass", "age", "▁query", ":", ".", ",",
-    "aa", "aaa", "▁aaaa", "ab", "ba", "abab", "日", "日本", "本語", "語", "日本語", "ひら", "がな", "カ", "한", "국어",
-    "é", "ü", "ภา", "ษา", "▁привет", "при", "ве", "т", "0", "12", "123", "٣", "😀", "!", "-", "--",
+    "aa", "aaa", "▁aaaa", "ab", "ba", "abab", "日", "日本", "本語", "語", "日本語",
+    "ひら", "がな", "カ", "한", "국어", "é", "ü", "ภา", "ษา", "▁привет", "при", "ве", "т", "0", "12", "123", "٣", "😀", "!", "-", "--",
 ]  # fmt: skip
 
 
@@ -27,7 +27,11 @@ def tokenizer() -> Tokenizer:
     vocabulary += [(piece, -2.0 - (7 * at % 13) / 3) for at, piece in enumerate(pieces)]
     made = Tokenizer(models.Unigram(vocabulary, unk_id=3, byte_fallback=False))
     made.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip(left=False, right=True)]
+        [
+            normalizers.NFKC(),
+            normalizers.Replace(Regex(" {2,}"), " "),
+            normalizers.Strip(left=False, right=True),
+        ]
     )
     made.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import loads
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +39,7 @@ def list_(*, json: Json = False) -> None:
     names = {model.name for model in found}
     missing = [name for name in CATALOG if name not in names]
     if json:
-        models = [{"name": model.name, **model.description.to_json()} for model in found]
+        models = [_facts(model) for model in found]
         print_json({"version": 1, "models": models, "can_be_pulled": missing})
         return
     table = Table("name", "dimensions", "max tokens", "licence", "digest", box=None, pad_edge=False)
@@ -104,9 +105,13 @@ def remove(name: ModelName, *, json: Json = False) -> None:
 
 def _report(model: Any, what: str, *, json: bool) -> None:
     if json:
-        print_json({"version": 1, "name": model.name, **model.description.to_json()})
+        print_json({"version": 1, **_facts(model)})
     else:
         about = model.description
         out().print(
             f"[bold]{model.name}[/] {what}: {about.dimensions} dimensions, up to {about.max_tokens} tokens"
         )
+
+
+def _facts(model: Any) -> dict[str, Any]:
+    return {**loads(model.description.to_json()), "name": model.name}

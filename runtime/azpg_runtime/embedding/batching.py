@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 TOKEN_BUDGET = 512
-"""Padded tokens (texts x longest) of one run. Measured best for MiniLM on 2 cores: larger runs leave the cache."""
+"""Padded tokens (texts x longest) of one run: measured best on 2 cores, larger runs leave the cache."""
 
 RUN_OVERHEAD = 40
 """What one run costs besides its tokens, in tokens: about 2.5 ms, at about 75 us a token."""

@@ -60,8 +60,8 @@ class Session:
         Returns:
             float32 of shape [len(ids), dimensions].
 
-        Raises `EmbeddingCancelled` for a run that was terminated, and `ModelInvalid` for a model that fails or
-        gives no finite vectors.
+        Raises `EmbeddingCancelled` for a run that was terminated, and `ModelInvalid` for a model that fails
+        or gives no finite vectors.
         """
         if not ids:
             return np.empty((0, self._dimensions), np.float32)

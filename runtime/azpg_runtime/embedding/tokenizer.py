@@ -144,7 +144,9 @@ class Tokenizer:
         if len(word) <= self._longest_token:
             return False
         ends = range(len(word) - self._longest_token, len(word))
-        return all([token.id for token in model.tokenize(word[:end])][:needed] == ids[:needed] for end in ends)
+        return all(
+            [token.id for token in model.tokenize(word[:end])][:needed] == ids[:needed] for end in ends
+        )
 
     @cached_property
     def _longest_token(self) -> int:

@@ -93,8 +93,8 @@ def convert_bert(
     Weights go from the mapped source to the target one by one, so that no two copies of all of them are ever
     in memory.
 
-    Raises `ModelInvalid` if the weights are not those of `config`, or if tokens up to `highest_token` or texts
-    of `recipe.max_tokens` are beyond the model's tables.
+    Raises `ModelInvalid` if the weights are not those of `config`, or if tokens up to `highest_token` or
+    texts of `recipe.max_tokens` are beyond the model's tables.
     """
     if recipe.max_tokens > config.positions:
         raise ModelInvalid(

@@ -71,7 +71,7 @@ class CatalogEntry:
 _ENTRIES = (
     CatalogEntry(
         name="multilingual-e5-small",
-        summary="the documented model of azure_local_ai; 94 languages; begin texts with 'query: ' or 'passage: '",
+        summary="azure_local_ai's documented model; 94 languages; texts begin with 'query: ' or 'passage: '",
         source=HubSource("intfloat/multilingual-e5-small", "fd1525a9fd15316a2d503bf26ab031a61d056e98"),
         licence="MIT",
         dimensions=384,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from azpg_runtime.errors import ModelInvalid, ModelUnreadable
 Ids = npt.NDArray[np.int64]
 
 _FATAL = 4
+_NOISE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?")
 _DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 KNOWN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -57,9 +59,9 @@ def open_session(
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of ONNX Runtime says, without its codes and what follows."""
+    """What an error of ONNX Runtime says, without its codes, its paths and what follows."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return text.rpartition("] : ")[2][:300]
+    return _NOISE.sub("", text)[:300].rstrip(".")
 
 
 def pad(ids: Sequence[Ids], padding: int) -> tuple[Ids, Ids]:
@@ -73,24 +75,27 @@ def pad(ids: Sequence[Ids], padding: int) -> tuple[Ids, Ids]:
     return tokens, mask
 
 
-def input_types(session: onnxruntime.InferenceSession) -> dict[str, Any]:
-    """The NumPy type of each input.
-
-    Raises `ModelInvalid` for an input that is none of `KNOWN_INPUTS`, not of whole numbers, or missing.
-    """
-    types = {}
-    for value in session.get_inputs():
-        if value.name not in KNOWN_INPUTS:
+def check_inputs(names: Collection[str]) -> None:
+    """Raises `ModelInvalid` for an input that azpg does not fill, and for one that is missing."""
+    for name in sorted(names):
+        if name not in KNOWN_INPUTS:
             raise ModelInvalid(
-                f"the model has an input {value.name!r}, which azpg does not know how to fill",
+                f"the model has an input {name!r}, which azpg does not know how to fill",
                 detail=f"Known inputs are {', '.join(KNOWN_INPUTS)}.",
             )
+    for name in KNOWN_INPUTS[:2]:
+        if name not in names:
+            raise ModelInvalid(f"the model has no input {name!r}")
+
+
+def input_types(session: onnxruntime.InferenceSession) -> dict[str, Any]:
+    """The NumPy type of each input. Raises as `check_inputs`, and for inputs not of whole numbers."""
+    types = {}
+    for value in session.get_inputs():
         if value.type not in _DTYPES:
             raise ModelInvalid(f"the model's input {value.name!r} is a {value.type}, not of whole numbers")
         types[value.name] = _DTYPES[value.type]
-    missing = [name for name in KNOWN_INPUTS[:2] if name not in types]
-    if missing:
-        raise ModelInvalid(f"the model has no input {' and no input '.join(missing)}")
+    check_inputs(types)
     return types
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -49,17 +50,17 @@ def fetch_from_hub(
 def _fetch(source: HubSource, file: str, name: str, progress: Callable[[str, int, int], None]) -> Path:
     endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
     offline = constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
-    place = {"revision": source.revision, "endpoint": endpoint}
+    download = partial(hf_hub_download, source.repository, file, revision=source.revision, endpoint=endpoint)
     what = f"{file} of {source.repository}"
     try:
         with suppress(LocalEntryNotFoundError):
-            return Path(hf_hub_download(source.repository, file, **place, local_files_only=True))
+            return Path(download(local_files_only=True))
         if offline:
             raise _failed(name, f"HF_HUB_OFFLINE is set, and {what} is not in the hub's cache")
         # Asked first, because hf_hub_download tries for long before it says that there is no network.
-        get_hf_file_metadata(hf_hub_url(source.repository, file, **place), endpoint=endpoint)
-        bar = _bar(file, progress)
-        return Path(hf_hub_download(source.repository, file, **place, tqdm_class=bar))
+        url = hf_hub_url(source.repository, file, revision=source.revision, endpoint=endpoint)
+        get_hf_file_metadata(url, endpoint=endpoint)
+        return Path(download(tqdm_class=_bar(file, progress)))
     except ModelPullFailed:
         raise
     except EntryNotFoundError:

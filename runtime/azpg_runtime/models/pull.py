@@ -26,8 +26,8 @@ def pull(
 
     A model that the store has already is returned at once, without any network.
 
-    Raises `ModelNotFound` for a name that is neither in the store nor in the catalog, `ModelPullFailed` if it
-    could not be fetched, `ModelConflict` if the store has other content under the name by the time it is there.
+    Raises `ModelNotFound` for a name that is neither in the store nor in the catalog, `ModelPullFailed` if
+    it could not be fetched, and `ModelConflict` if somebody gave the name to other content meanwhile.
     """
     with suppress(ModelNotFound):
         return store.get(name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from azpg_runtime.errors import ModelInvalid
@@ -55,7 +56,7 @@ def _modules(folder: Path) -> tuple[Pooling, bool]:
                 raise ModelInvalid(
                     f"modules.json has a module {kind!r}",
                     detail="Known are Transformer, Pooling and Normalize.",
-                    hint="Export the whole model to ONNX with its sentence embedding as output, and add that.",
+                    hint="Export all of it to ONNX with its sentence embedding as output, and add that.",
                 )
     if pooling is None:
         raise ModelInvalid("modules.json has no Pooling, so there is no one vector for a text")
@@ -63,8 +64,6 @@ def _modules(folder: Path) -> tuple[Pooling, bool]:
 
 
 def _module_list(path: Path) -> list[tuple[str, str]]:
-    import json  # the one file of a model that is a list  # noqa: PLC0415
-
     try:
         entries: object = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -75,8 +74,8 @@ def _module_list(path: Path) -> list[tuple[str, str]]:
 
 
 def _pooling(folder: Path, path: str) -> Pooling:
-    config = (folder / path / "config.json").resolve()
-    if not config.is_relative_to(folder.resolve()):
+    inside = PurePosixPath(path)  # by its name: files of the hub's cache are links out of their folder
+    if inside.is_absolute() or ".." in inside.parts:
         raise ModelInvalid(f"modules.json names the folder {path!r}, which is outside the model")
     settings = read_json_if_there(folder / path / "config.json") or {"pooling_mode_mean_tokens": True}
     chosen = {key for key, value in settings.items() if key.startswith("pooling_mode") and value is True}

@@ -16,7 +16,7 @@ from onnx import TensorProto
 
 from azpg_runtime.errors import ModelInvalid, ModelUnreadable
 from azpg_runtime.models.description import FileDigest, Pooling
-from azpg_runtime.models.execution import Ids, feeds, first_line, input_types, open_session
+from azpg_runtime.models.execution import Ids, check_inputs, feeds, first_line, input_types, open_session
 from azpg_runtime.models.graph import MODEL, OUTPUT, WEIGHTS, Graph, WeightsFile
 from azpg_runtime.models.recipe import Recipe
 from azpg_runtime.models.sources import digest_file, unreadable
@@ -124,6 +124,8 @@ def wrap_onnx(source: OnnxSource, recipe: Recipe, target: Path) -> Wrapped:
     """
     model = onnx.ModelProto()
     model.CopyFrom(source.model)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    check_inputs({value.name for value in model.graph.input} - constants)
     value, rank = _choose(model.graph)
     grown = Graph(prefix="azpg/")
     pooling: Pooling = "none"

@@ -1,0 +1,202 @@
+"""The commands as a person types them: real processes, real output."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+
+from azpg_runtime.home import Home
+from azpg_runtime.models import StoredModel
+
+from ..conftest import MODEL, new_home, remove_home
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+AZPG = [sys.executable, "-c", "from azpg.cli import main; main()"]
+
+
+@pytest.fixture(scope="module")
+def shared_home(minilm: StoredModel) -> Iterator[Home]:
+    home = new_home()
+    yield home
+    remove_home(home)
+
+
+@pytest.fixture(scope="module")
+def azpg(shared_home: Home) -> Run:
+    """Runs `azpg` with arguments in a home where the instance `default` is up."""
+
+    def run(*arguments: str, status: int = 0, given: str = "") -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*AZPG, *arguments],
+            env={**os.environ, "AZPG_HOME": str(shared_home.root), "COLUMNS": "200"},
+            check=False,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == status, (done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert "\x1b[" not in done.stdout + done.stderr, "colour in a pipe"
+        if status == 1:
+            assert len(done.stderr.strip().splitlines()) == 1
+        return done
+
+    run("up")
+    return run
+
+
+def test_up_again_says_so(azpg: Run) -> None:
+    assert "is up already" in azpg("up").stdout
+
+
+def test_status_for_machines(azpg: Run) -> None:
+    found = json.loads(azpg("status", "--json").stdout)
+    assert found["version"] == 1
+    assert {"name", "state", "host", "port", "socket_dir", "postgres_version", "host_pid", "models"} <= set(found)
+    assert (found["name"], found["state"], found["host"]) == ("default", "running", "127.0.0.1")
+    assert found["postgres_version"].startswith("18.")
+    assert (found["location"], found["sku"]) == ("eastus", "Standard_E4ds_v5")
+    socket = Path(found["socket_dir"]) / f".s.PGSQL.{found['port']}"
+    assert socket.is_socket()
+    assert Path(f"/proc/{found['host_pid']}").exists()
+
+
+def test_status_for_people(azpg: Run) -> None:
+    said = azpg("status").stdout
+    assert "default is running" in said
+    assert 'psql "$(azpg dsn)"' in said
+
+
+def test_dsn_prints_what_libpq_takes_and_nothing_else(azpg: Run) -> None:
+    dsn = azpg("dsn").stdout.rstrip("\n")
+    assert "\n" not in dsn
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT current_user").fetchone() == ("pgadmin",)
+    with psycopg.connect(azpg("dsn", "--with-password", "-d", "template1").stdout.strip()) as connection:
+        assert connection.execute("SELECT current_database()").fetchone() == ("template1",)
+
+
+def test_psql(azpg: Run) -> None:
+    assert azpg("psql", "default", "--", "-Atc", "SELECT 40 + 2").stdout == "42\n"
+    assert azpg("psql", given="SELECT 'from stdin' AS said;").stdout.split()[2:4] == ["from", "stdin"]
+
+
+def test_logs(azpg: Run) -> None:
+    assert "ready to accept connections" in azpg("logs").stdout
+    assert "ready" in azpg("logs", "--host", "-n", "100").stdout
+
+
+def test_server_parameters(azpg: Run) -> None:
+    name = "azure.extensions"
+    assert azpg("server", "parameter", "set", name, "vector,azure_local_ai").stdout == f"{name} = vector,azure_local_ai\n"
+    shown = json.loads(azpg("server", "parameter", "show", name, "--json").stdout)
+    assert shown["value"] == "vector,azure_local_ai"
+    assert "azure_local_ai" in shown["allowed_values"]
+    assert "allowed values" in azpg("server", "parameter", "show", name).stdout
+    listed = json.loads(azpg("server", "parameter", "list", "--json").stdout)["parameters"]
+    assert {"work_mem", name} <= {one["name"] for one in listed}
+    assert "work_mem" in azpg("server", "parameter", "list").stdout
+    static = azpg("server", "parameter", "set", "max_connections", "60").stdout
+    assert "at the next start" in static
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["server", "parameter", "set", "azure.extensions", "nonsense"], 1, "nonsense cannot be allow-listed"),
+        (["server", "parameter", "set", "work_mem", "much"], 1, "invalid value for parameter"),
+        (["server", "parameter", "show", "nonsense"], 1, "there is no server parameter 'nonsense'"),
+        (["status", "nobody"], 1, "there is no instance 'nobody'. There are: default. `azpg up nobody` makes it."),
+        (["dsn", "nobody"], 1, "there is no instance 'nobody'"),
+        (["down", "nobody"], 1, "there is no instance 'nobody'"),
+        (["psql", "nobody"], 1, "there is no instance 'nobody'"),
+        (["logs", "nobody"], 1, "there is no instance 'nobody'"),
+        (["up", "Bad_Name"], 2, "is not allowed: use 1 to 63 lower-case letters"),
+        (["up", "x", "--sku", "Huge"], 2, "is no Flexible Server SKU"),
+        (["up", "x", "--profile", "azure-1999"], 2, "use preview-2024 or azure-2026"),
+        (["up", "x", "--postgres", "9"], 1, "PostgreSQL 9 is not bundled. Use 16 or 18."),
+        (["up", "x", "--admin", "root"], 2, "cannot be the server admin"),
+        (["up", "--port", "1"], 1, "runs on port"),
+        (["up", "--nonsense"], 2, "No such option"),
+        (["nonsense"], 2, "No such command"),
+        (["models", "pull", "nonsense"], 1, "nonsense"),
+        (["models", "remove", "nonsense"], 1, "nonsense"),
+        (["models", "add", "mine", "/nonexistent"], 1, "/nonexistent"),
+        (["embed", "--model", "nonsense", "text"], 1, "nonsense"),
+    ],
+)
+def test_mistakes_get_one_clear_line(azpg: Run, arguments: list[str], status: int, said: str) -> None:
+    # Usage errors are framed for people; the words are what counts.
+    shown = azpg(*arguments, status=status).stderr
+    assert said in " ".join(shown.replace("│", " ").split())
+
+
+def test_a_profile_without_local_ai_says_why(azpg: Run) -> None:
+    try:
+        azpg("up", "late", "--profile", "azure-2026")
+        shown = azpg("server", "parameter", "show", "azure.extensions", "--local", "late").stdout
+        assert "azure_local_ai was retired on 2025-03-21" in shown
+        refused = azpg("server", "parameter", "set", "azure.extensions", "azure_local_ai", "-l", "late", status=1)
+        assert "azure_local_ai: azure_local_ai was retired on 2025-03-21." in refused.stderr
+    finally:
+        azpg("down", "late", "--delete")
+
+
+def test_down_of_one_instance_leaves_the_others(azpg: Run) -> None:
+    azpg("up", "second", "--json")
+    down = json.loads(azpg("down", "second", "--json").stdout)
+    assert down == {"version": 1, "name": "second", "ran": True, "deleted": False}
+    assert json.loads(azpg("status", "second", "--json").stdout)["state"] == "stopped"
+    assert "was down already" in azpg("down", "second").stdout
+    assert "does not run" in azpg("server", "parameter", "list", "-l", "second", status=1).stderr
+    assert json.loads(azpg("status", "--json").stdout)["state"] == "running"
+    assert "is deleted" in azpg("down", "second", "--delete").stdout
+
+
+def test_models(azpg: Run, minilm: StoredModel) -> None:
+    listed = json.loads(azpg("models", "list", "--json").stdout)
+    assert MODEL in {one["name"] for one in listed["models"]}
+    assert MODEL in azpg("models", "list").stdout
+    assert "is in the store" in azpg("models", "pull", MODEL).stdout
+    added = json.loads(azpg("models", "add", "my-copy", str(minilm.folder), "--json").stdout)
+    assert added["dimensions"] == 384
+    try:
+        assert "is no longer in the store" in azpg("models", "remove", "my-copy").stdout
+    finally:
+        names = {one["name"] for one in json.loads(azpg("models", "list", "--json").stdout)["models"]}
+        assert "my-copy" not in names
+
+
+def test_embed_prints_json_lines(azpg: Run) -> None:
+    arguments = [json.loads(line) for line in azpg("embed", "one text", "zwei").stdout.splitlines()]
+    piped = [json.loads(line) for line in azpg("embed", given="one text\nzwei\n").stdout.splitlines()]
+    assert [line["text"] for line in arguments] == ["one text", "zwei"]
+    assert arguments == piped
+    assert np.linalg.norm(arguments[0]["embedding"]) == pytest.approx(1, abs=1e-6)
+
+
+def test_the_demonstration_answers(azpg: Run, shared_home: Home) -> None:
+    first = json.loads(azpg("demo", "--json").stdout)
+    assert first["reused"] is False
+    assert len(first["answers"]) == 5
+    iterable = first["answers"][0]
+    assert iterable["question"] == "how do I make my class iterable"
+    assert any("__iter__" in passage["body"] for passage in iterable["passages"])
+    for answer in first["answers"]:
+        scores = [passage["score"] for passage in answer["passages"]]
+        assert len(scores) == 3
+        assert scores == sorted(scores, reverse=True)
+    own = azpg("demo", "--keep", "--question", "how do I leave a loop").stdout
+    assert "Reusing the vectors" in own
+    assert "ORDER BY embedding <=>" in own
+    assert "vectorize" not in own.split("-- Search")[1]
+    azpg("down", "demo", "--delete")

