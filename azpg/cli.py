@@ -63,14 +63,20 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def azpg(
-    version: bool = typer.Option(False, "--version", help="Print the version and leave.", is_eager=True),
-) -> None:
-    """Azure Database for PostgreSQL with in-database AI: on Azure, or as an offline twin."""
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def azpg(
+    *,
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and leave.", is_eager=True, callback=_print_version
+    ),
+) -> None:
+    """Azure Database for PostgreSQL with in-database AI: on Azure, or as an offline twin."""
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ PREVIEW_REGIONS = frozenset(
     {"australiaeast", "eastus", "francecentral", "japaneast", "uksouth", "westeurope", "westus"}
 )
 LOCAL_AI = "azure_local_ai"
-_SKU = re.compile(r"standard_(?P<family>[bde])(?P<cores>\d+)[a-z]*(_v\d+)?", re.IGNORECASE)
+_SKU = re.compile(r"standard_(?P<family>[bde])(?P<cores>\d+)[a-z]*(_v\d+)?", re.IGNORECASE | re.ASCII)
 _TIERS = {"b": "Burstable", "d": "GeneralPurpose", "e": "MemoryOptimized"}
 
 COMMON = frozenset(

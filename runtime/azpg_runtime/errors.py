@@ -45,7 +45,10 @@ class RuntimeTwinError(AzpgError):
         self.hint = hint
 
     def __str__(self) -> str:
-        return " ".join(part for part in (self.message, self.detail, self.hint) if part)
+        parts = [part for part in (self.message, self.detail, self.hint) if part]
+        # A message that SQL shows, too, has no full stop of its own.
+        parts[:-1] = [part if part.endswith((".", "!", "?", ":")) else f"{part}." for part in parts[:-1]]
+        return " ".join(parts)
 
 
 class InstanceError(RuntimeTwinError):

@@ -29,7 +29,6 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 U64 = st.integers(0, 2**64 - 1)
 I64 = st.integers(-(2**63), 2**63 - 1)
 FRAMES = st.builds(Frame, st.sampled_from(Kind), U64, st.binary(max_size=300), I64)
-REPLIES = [kind for kind in Kind if kind >= 128]
 UNPACKERS: list[Callable[[bytes], Any]] = [
     Embed.unpack,
     Register.unpack,
@@ -140,7 +139,7 @@ def test_a_damaged_frame_is_another_frame_or_a_protocol_error(frame: Frame, at: 
         (header(kind=10), "frame kind 10 is unknown"),
         (header(kind=127), "frame kind 127 is unknown"),
         (header(kind=134), "frame kind 134 is unknown"),
-        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "protocol version 32 is not 1"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "protocol version 47 is not 1"),
     ],
 )
 def test_a_wrong_header_is_refused_before_its_body_arrives(data: bytes, message: str) -> None:
@@ -160,7 +159,6 @@ def test_frames_before_a_wrong_one_still_come_out() -> None:
     good = Frame(Kind.STATUS, 1, b"")
     found = []
     with pytest.raises(ProtocolError):
-        found.extend(FrameDecoder().feed(b""))
         for frame in FrameDecoder().feed(protocol.encode(good) + header(version=9)):
             found.append(frame)  # noqa: PERF402 - extend would lose it with the exception
     assert found == [good]
@@ -367,8 +365,7 @@ def test_a_request_is_no_reply(kind: Kind) -> None:
 
 def test_every_reply_has_a_reader() -> None:
     """Whoever adds a kind must teach `unpack_reply` about it."""
-    for kind in REPLIES:
-        try:
+    for kind in (kind for kind in Kind if kind >= 128 and kind is not Kind.DONE):
+        with pytest.raises(ProtocolError, match="^body ends"):
             protocol.unpack_reply(Frame(kind, 1, b""))
-        except ProtocolError as error:
-            assert "is no reply" not in str(error)  # noqa: PT017 - DONE has an empty body
+    assert protocol.unpack_reply(protocol.done(1)) is None

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.syntax import Syntax
 from rich.table import Table
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
     from azpg_runtime.postgres.instance import Instance
 
 _INSTANCE = "demo"
-_EXCERPT = 320
+_EXCERPT = 240
+_WIDTH = 100
+_INDENT = " " * 5
 
 
 def demo(
@@ -94,10 +95,8 @@ class _Report:
 
     def sql(self, title: str, statement: str) -> None:
         self.console.print(Text(f"-- {title}", style="dim"))
-        if self.console.is_terminal:
-            self.console.print(Syntax(statement, "postgresql", background_color="default", word_wrap=True))
-        else:
-            self.console.print(Text(statement))
+        # Wrapped by the terminal, not by us: a line break inside a literal could not be pasted.
+        self.console.print(Syntax("", "postgresql").highlight(statement.rstrip()), soft_wrap=True)
         self.console.print()
 
     def times(self) -> None:
@@ -194,11 +193,12 @@ def _fill(connection: Any, report: _Report) -> None:
 
 def _print_answers(console: Console, question: str, answers: list[Answer]) -> None:
     console.print(Text(question, style="bold cyan"))
+    width = min(console.width, _WIDTH) - len(_INDENT)
     for place, answer in enumerate(answers, start=1):
         heading = Text.assemble(
-            (f"{place}. {answer.score:.3f}  ", "green"), (answer.title, "bold"), f"  ({answer.topic})"
+            f"  {place}. ", (f"{answer.score:.3f}  ", "green"), (answer.title, "bold"), f"  ({answer.topic})"
         )
-        console.print(Padding(heading, (0, 0, 0, 2)))
+        console.print(heading)
         excerpt = textwrap.shorten(answer.body, _EXCERPT, placeholder=" …")
-        console.print(Padding(Text(excerpt, style="dim"), (0, 0, 0, 5)))
+        console.print(Text(textwrap.indent(textwrap.fill(excerpt, width), _INDENT), style="dim"))
     console.print()

@@ -51,7 +51,7 @@ def split(topic: str, text: str) -> Iterator[Passage]:
             continue
         # What is indented explains what stands above it.
         enough = len(waiting) >= _SHORTEST and not paragraph.startswith(" ")
-        if waiting and (enough or len(waiting) + len(paragraph) > _LONGEST):
+        if waiting and (enough or len(waiting) + 2 + len(paragraph) > _LONGEST):
             yield Passage(topic, title, waiting)
             waiting = ""
         waiting = f"{waiting}\n\n{paragraph}" if waiting else paragraph

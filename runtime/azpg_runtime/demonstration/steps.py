@@ -39,10 +39,15 @@ FROM batch, azure_local_ai.create_embeddings('all-minilm-l6-v2:v1', batch.texts,
 WHERE passages.id = made.id;"""
 CREATE_INDEX = "CREATE INDEX ON passages USING hnsw (embedding vector_cosine_ops);"
 SEARCH = """\
-SELECT topic, title, body, 1 - (embedding <=> question.vector) AS score
-FROM passages,
-     (SELECT azure_local_ai.create_embeddings('all-minilm-l6-v2:v1', {})::vector AS vector) AS question
-ORDER BY embedding <=> question.vector
+WITH question AS (
+    SELECT azure_local_ai.create_embeddings(
+        'all-minilm-l6-v2:v1',
+        {}
+    )::vector AS vector
+)
+SELECT topic, title, body, 1 - (embedding <=> (SELECT vector FROM question)) AS score
+FROM passages
+ORDER BY embedding <=> (SELECT vector FROM question)
 LIMIT 3;"""
 
 QUESTIONS = (

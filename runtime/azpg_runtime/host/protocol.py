@@ -325,7 +325,9 @@ def done(request_id: int) -> Frame:
 def error(request_id: int, failure: RuntimeTwinError) -> Frame:
     """An ERROR reply."""
     state = failure.sqlstate.encode("ascii")
-    parts = map(pack_string, (failure.message, failure.detail, failure.hint))
+    texts = (failure.message, failure.detail, failure.hint)
+    # A path that is not UTF-8 reaches Python with lone surrogates, which nothing can encode.
+    parts = (pack_string(part.encode(errors="backslashreplace").decode()) for part in texts)
     return Frame(Kind.ERROR, request_id, state + b"".join(parts))
 
 

@@ -65,22 +65,27 @@ class Connection(asyncio.Protocol):
 
     async def _answer(self, frame: Frame) -> None:
         try:
-            reply = await answer_in_time(self._service, frame)
-            data = protocol.encode(reply)
+            data = protocol.encode(await self._reply(frame))
         except ProtocolError as error:
             log.warning("ended a connection: %s", error)
             self.abort()
             return
+        if self._transport is not None:
+            self._transport.write(data)
+
+    async def _reply(self, frame: Frame) -> Frame:
+        try:
+            return await answer_in_time(self._service, frame)
+        except ProtocolError:
+            raise
         except RuntimeTwinError as error:
-            data = protocol.encode(protocol.error(frame.request_id, error))
+            return protocol.error(frame.request_id, error)
         except Exception as error:
             log.exception("request %s failed", frame.kind.name)
             failure = RuntimeTwinError(
                 f"the model host failed: {type(error).__name__}", hint="See `azpg logs --host`."
             )
-            data = protocol.encode(protocol.error(frame.request_id, failure))
-        if self._transport is not None:
-            self._transport.write(data)
+            return protocol.error(frame.request_id, failure)
 
 
 def peer_uid(connection: socket.socket) -> int:

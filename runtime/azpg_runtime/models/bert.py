@@ -12,7 +12,8 @@ import onnx
 from onnx import TensorProto
 
 from azpg_runtime.errors import ModelInvalid
-from azpg_runtime.models.graph import INPUTS, MODEL, WEIGHTS, Graph, WeightsFile, text_model
+from azpg_runtime.models.description import MODEL
+from azpg_runtime.models.graph import INPUTS, WEIGHTS, Graph, WeightsFile, text_model
 from azpg_runtime.models.recipe import Recipe
 from azpg_runtime.models.safetensors import SafetensorsFile
 from azpg_runtime.models.sources import read_json, whole_number

@@ -15,6 +15,9 @@ from azpg_runtime.errors import ModelInvalid
 Architecture = Literal["bert", "onnx"]
 Pooling = Literal["mean", "cls", "none"]
 
+MODEL = "model.onnx"
+"""The file name under which the store keeps every graph."""
+
 TOKENIZER = "tokenizer.json"
 """The file name under which every tokenizer is kept, in sources as well as in the store."""
 

@@ -12,7 +12,6 @@ from onnx import TensorProto, helper
 
 from azpg_runtime.models.description import Pooling
 
-MODEL = "model.onnx"
 WEIGHTS = "weights.bin"
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "embedding"

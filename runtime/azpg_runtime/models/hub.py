@@ -86,7 +86,8 @@ def _bar(file: str, progress: Callable[[str, int, int], None]) -> type[tqdm]:
 
     class Bar(tqdm):
         def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **{**options, "disable": True})
+            draw_nothing: Any = super().__init__
+            draw_nothing(*arguments, **{**options, "disable": True})
             self.n = options.get("initial", 0) or 0
             progress(file, self.n, self.total or 0)
 

@@ -9,8 +9,7 @@ from typing import Protocol
 
 from azpg_runtime.errors import ModelInvalid, ModelUnreadable
 from azpg_runtime.models.bert import BertConfig, convert_bert
-from azpg_runtime.models.description import TOKENIZER, FileDigest, ModelDescription
-from azpg_runtime.models.graph import MODEL
+from azpg_runtime.models.description import MODEL, TOKENIZER, FileDigest, ModelDescription
 from azpg_runtime.models.recipe import Recipe, read_recipe
 from azpg_runtime.models.sources import digest_file
 from azpg_runtime.models.vocabulary import highest_id, load_tokenizer, padding_id

@@ -131,7 +131,7 @@ class Registry:
             name, _, _ = full.partition(":")
             raise ModelConflict(
                 f'model "{full}" is already bound to other content',
-                detail=f"It has been {found.digest[:12]} since its first registration, this is {digest[:12]}.",
+                detail=f"It has been {found.digest[:12]} from the beginning; this is {digest[:12]}.",
                 hint=f'Register it under another version, such as "{name}:v2"; stored vectors stay usable.',
             )
 

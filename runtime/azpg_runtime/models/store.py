@@ -19,13 +19,15 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from azpg_runtime.errors import ModelConflict, ModelInvalid, ModelNotFound
 from azpg_runtime.files import sync_folder, write_atomically
-from azpg_runtime.models.description import TOKENIZER, ModelDescription
-from azpg_runtime.models.graph import MODEL
-from azpg_runtime.models.importing import GraphSource, Origin, Source, open_source
+from azpg_runtime.models.description import MODEL, TOKENIZER, ModelDescription
 from azpg_runtime.models.sources import digest_file, unreadable
+
+if TYPE_CHECKING:
+    from azpg_runtime.models.importing import Source
 
 DESCRIPTION = "description.json"
 
@@ -170,6 +172,8 @@ class ModelStore:
 
         Raises `ModelConflict`, `ModelInvalid` or `ModelUnreadable`.
         """
+        from azpg_runtime.models.importing import Origin, open_source  # noqa: PLC0415 - imports onnx
+
         check_name(name)
         model = self._keep(open_source(path, Origin(name, licence, source, expected or {})))
         self._names.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -178,6 +182,8 @@ class ModelStore:
 
     def import_folder(self, folder: Path) -> StoredModel:
         """Takes the model in a folder, without a name. Raises `ModelInvalid` or `ModelUnreadable`."""
+        from azpg_runtime.models.importing import Origin, open_source  # noqa: PLC0415 - imports onnx
+
         return self._keep(open_source(folder, Origin()))
 
     def import_onnx(self, path: Path, tokenizer: Path) -> StoredModel:
@@ -187,6 +193,8 @@ class ModelStore:
 
         Raises `ModelInvalid` or `ModelUnreadable`.
         """
+        from azpg_runtime.models.importing import GraphSource, Origin  # noqa: PLC0415 - imports onnx
+
         return self._keep(GraphSource(path, tokenizer, Origin()))
 
     def _keep(self, source: Source) -> StoredModel:

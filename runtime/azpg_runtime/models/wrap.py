@@ -15,9 +15,9 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from azpg_runtime.errors import ModelInvalid, ModelUnreadable
-from azpg_runtime.models.description import FileDigest, Pooling
+from azpg_runtime.models.description import MODEL, FileDigest, Pooling
 from azpg_runtime.models.execution import Ids, check_inputs, feeds, first_line, input_types, open_session
-from azpg_runtime.models.graph import MODEL, OUTPUT, WEIGHTS, Graph, WeightsFile
+from azpg_runtime.models.graph import OUTPUT, WEIGHTS, Graph, WeightsFile
 from azpg_runtime.models.recipe import Recipe
 from azpg_runtime.models.sources import digest_file, unreadable
 

@@ -1,0 +1,275 @@
+"""The engine's thread: it runs what is asked for, stops what nobody waits for, and outlives every failure."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import pytest
+
+from azpg_runtime.embedding.batching import TOKEN_BUDGET
+from azpg_runtime.errors import EmbeddingCancelled, HostBusy, ModelInvalid, RuntimeTwinError
+from azpg_runtime.host import scheduler
+from azpg_runtime.host.engine import Engine
+from azpg_runtime.host.scheduler import Job, Outcome
+from azpg_runtime.wait import wait_for
+
+PATIENCE = 20.0
+Ids = npt.NDArray[np.int64]
+
+
+class Model:
+    """Gives (first token, number of tokens) for a vector; held, it runs until it is let go or terminated."""
+
+    def __init__(self, *, held: bool = False, failure: Exception | None = None) -> None:
+        self.session = self
+        self.runs: list[int] = []
+        self.failure = failure
+        self._free = threading.Event()
+        self.running = threading.Event()
+        self.terminated = threading.Event()
+        if not held:
+            self._free.set()
+
+    def let_go(self) -> None:
+        self._free.set()
+
+    def run(self, ids: Sequence[Ids], *, terminate: onnxruntime.RunOptions) -> npt.NDArray[np.float32]:
+        self.runs.append(len(ids))
+        self.running.set()
+        assert wait_for(lambda: self._free.is_set() or terminate.terminate, timeout=PATIENCE)
+        self.running.clear()
+        if terminate.terminate:
+            self.terminated.set()
+            raise EmbeddingCancelled("the embedding was cancelled")
+        if self.failure is not None:
+            raise self.failure
+        return np.array([[one[0], len(one)] for one in ids], dtype=np.float32)
+
+
+class Caller:
+    """Waits for one job's outcome."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+
+    def finish(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def outcome(self) -> Any:
+        assert wait_for(lambda: bool(self.outcomes), timeout=PATIENCE)
+        return self.outcomes[0]
+
+
+def a_job(model: Model, lengths: Sequence[int], finish: Callable[[Outcome], None], *, token: int = 7) -> Job[Any]:
+    return Job(model, [np.full(length, token + place, dtype=np.int64) for place, length in enumerate(lengths)], finish)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    engine = Engine()
+    yield engine
+    engine.stop()
+
+
+def idle(engine: Engine, model: Model) -> None:
+    """Returns when the engine has come round to a job submitted now, and so is done with all before it."""
+    last = Caller()
+    engine.submit(a_job(model, [1], last.finish))
+    last.outcome()
+
+
+def test_vectors_come_in_the_order_of_the_texts(engine: Engine) -> None:
+    caller = Caller()
+    engine.submit(a_job(Model(), [300, 2, TOKEN_BUDGET + 1, 40, 2], caller.finish))
+    assert caller.outcome().tolist() == [[7, 300], [8, 2], [9, TOKEN_BUDGET + 1], [10, 40], [11, 2]]
+    assert len(caller.outcomes) == 1
+    assert caller.outcome().dtype == np.float32
+
+
+def test_what_it_counts(engine: Engine) -> None:
+    caller, model = Caller(), Model()
+    engine.submit(a_job(model, [2, 4, TOKEN_BUDGET], caller.finish))
+    caller.outcome()
+    idle(engine, model)
+    counters = engine.counters
+    assert (counters.texts, counters.runs) == (4, 3)
+    assert counters.tokens == 2 + 4 + TOKEN_BUDGET + 1
+    assert counters.padded_tokens == 2 * 4 + TOKEN_BUDGET + 1
+    assert (counters.terminated_runs, counters.dropped_texts) == (0, 0)
+
+
+def test_jobs_that_wait_share_the_next_run(engine: Engine) -> None:
+    first, others = Caller(), [Caller() for _ in range(5)]
+    holding, model = Model(held=True), Model()
+    engine.submit(a_job(holding, [4], first.finish))
+    assert holding.running.wait(PATIENCE)
+    assert engine.waiting == 0
+    for number, caller in enumerate(others):
+        engine.submit(a_job(model, [4], caller.finish, token=number))
+    assert engine.waiting == 5
+    holding.let_go()
+    assert [caller.outcome().tolist() for caller in others] == [[[number, 4]] for number in range(5)]
+    assert model.runs == [5]
+    assert engine.waiting == 0
+
+
+def test_a_model_that_fails_tells_all_who_shared_the_run_and_nobody_else(engine: Engine) -> None:
+    holding, broken, model = Model(held=True), Model(failure=KeyError("boom")), Model()
+    first, sharing, other = Caller(), [Caller(), Caller()], Caller()
+    engine.submit(a_job(holding, [1], first.finish))
+    assert holding.running.wait(PATIENCE)
+    for caller in sharing:
+        engine.submit(a_job(broken, [5], caller.finish))
+    engine.submit(a_job(model, [5], other.finish))
+    holding.let_go()
+    for caller in sharing:
+        error = caller.outcome()
+        assert type(error) is RuntimeTwinError
+        assert str(error) == "the model failed: 'boom'"
+        assert error.sqlstate == "XX000"
+    assert other.outcome().tolist() == [[7, 5]]
+    assert broken.runs == [2]
+    idle(engine, model)
+    assert [len(caller.outcomes) for caller in sharing] == [1, 1]
+
+
+def test_an_error_of_ours_reaches_the_caller_as_it_is(engine: Engine) -> None:
+    failure = ModelInvalid("the model gave a vector that is not of finite float32")
+    caller, model = Caller(), Model(failure=failure)
+    engine.submit(a_job(model, [5], caller.finish))
+    assert caller.outcome() is failure
+
+
+def test_after_a_failed_run_the_rest_of_the_job_does_not_run(engine: Engine) -> None:
+    caller, broken = Caller(), Model(failure=RuntimeError("boom"))
+    engine.submit(a_job(broken, [TOKEN_BUDGET] * 5, caller.finish))
+    caller.outcome()
+    idle(engine, Model())
+    assert broken.runs == [1]
+    assert len(caller.outcomes) == 1
+
+
+def test_dropping_a_job_ends_its_run_and_the_next_one_is_served(engine: Engine) -> None:
+    holding, model = Model(held=True), Model()
+    gone, next_one = Caller(), Caller()
+    job = a_job(holding, [TOKEN_BUDGET] * 3, gone.finish)
+    engine.submit(job)
+    assert holding.running.wait(PATIENCE)
+    engine.submit(a_job(model, [3], next_one.finish))
+    engine.drop(job)
+    assert holding.terminated.wait(PATIENCE)
+    assert next_one.outcome().tolist() == [[7, 3]]
+    assert holding.runs == [1]
+    assert gone.outcomes == []
+    assert engine.counters.terminated_runs == 1
+    assert engine.counters.dropped_texts == 3
+
+
+def test_a_run_goes_on_while_somebody_waits_for_it(engine: Engine) -> None:
+    holding, model = Model(held=True), Model(held=True)
+    first, gone, stays = Caller(), Caller(), Caller()
+    engine.submit(a_job(holding, [1], first.finish))
+    assert holding.running.wait(PATIENCE)
+    leaving = a_job(model, [5], gone.finish)
+    engine.submit(leaving)
+    engine.submit(a_job(model, [5], stays.finish))
+    holding.let_go()
+    assert model.running.wait(PATIENCE)
+    engine.drop(leaving)
+    model.let_go()
+    assert stays.outcome().tolist() == [[7, 5]]
+    assert model.runs == [2]
+    assert gone.outcomes == []
+    assert engine.counters.terminated_runs == 0
+
+
+def test_dropping_a_waiting_job_leaves_the_running_one_alone(engine: Engine) -> None:
+    holding = Model(held=True)
+    first, second = Caller(), Caller()
+    engine.submit(a_job(holding, [TOKEN_BUDGET], first.finish))
+    assert holding.running.wait(PATIENCE)
+    waiting = a_job(holding, [TOKEN_BUDGET], second.finish)
+    engine.submit(waiting)
+    engine.drop(waiting)
+    assert engine.waiting == 0
+    holding.let_go()
+    assert first.outcome().tolist() == [[7, TOKEN_BUDGET]]
+    idle(engine, holding)
+    assert second.outcomes == []
+
+
+def test_dropping_a_finished_job_is_harmless_and_counts_nothing(engine: Engine) -> None:
+    caller, model = Caller(), Model()
+    job = a_job(model, [5, 5], caller.finish)
+    engine.submit(job)
+    caller.outcome()
+    engine.drop(job)
+    engine.drop(job)
+    idle(engine, model)
+    assert engine.counters.dropped_texts == 0
+    assert len(caller.outcomes) == 1
+
+
+def test_too_many_requests(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    holding = Model(held=True)
+    callers = [Caller() for _ in range(scheduler.MAX_JOBS + 1)]
+    for caller in callers:
+        engine.submit(a_job(holding, [TOKEN_BUDGET], caller.finish))
+        assert holding.running.wait(PATIENCE)
+    with pytest.raises(HostBusy):
+        engine.submit(a_job(holding, [1], Caller().finish))
+    assert engine.waiting == scheduler.MAX_JOBS
+
+
+def test_stopping_ends_the_run_under_way_and_finishes_nobody() -> None:
+    engine, holding = Engine(), Model(held=True)
+    callers = [Caller(), Caller()]
+    engine.submit(a_job(holding, [TOKEN_BUDGET], callers[0].finish))
+    assert holding.running.wait(PATIENCE)
+    engine.submit(a_job(holding, [TOKEN_BUDGET], callers[1].finish))
+    engine.stop()
+    assert holding.terminated.is_set()
+    assert [caller.outcomes for caller in callers] == [[], []]
+    assert not any(thread.name == "engine" and thread is engine._thread for thread in threading.enumerate())
+
+
+def test_stopping_an_idle_engine_twice() -> None:
+    engine = Engine()
+    engine.stop()
+    engine.stop()
+
+
+def test_many_threads_at_once(engine: Engine) -> None:
+    """Every caller gets its own vectors once, or gave up; whoever gives up disturbs nobody."""
+    models = [Model(), Model()]
+    wrong: list[object] = []
+
+    def call(seed: int) -> None:
+        random = np.random.default_rng(seed)
+        for turn in range(40):
+            caller = Caller()
+            lengths = random.integers(1, 200, size=random.integers(1, 30)).tolist()
+            token = seed * 1000 + turn
+            job = a_job(models[turn % 2], lengths, caller.finish, token=token)
+            engine.submit(job)
+            if random.random() < 0.4:
+                engine.drop(job)
+                continue
+            expected = [[token + place, length] for place, length in enumerate(lengths)]
+            if caller.outcome().tolist() != expected or len(caller.outcomes) != 1:
+                wrong.append(caller.outcomes)
+
+    threads = [threading.Thread(target=call, args=[seed]) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    idle(engine, models[0])
+    assert engine.waiting == 0
