@@ -216,7 +216,7 @@ def test_dropping_a_finished_job_is_harmless_and_counts_nothing(engine: Engine) 
     assert len(caller.outcomes) == 1
 
 
-def test_too_many_requests(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_requests(engine: Engine) -> None:
     holding = Model(held=True)
     callers = [Caller() for _ in range(scheduler.MAX_JOBS + 1)]
     for caller in callers:

@@ -30,7 +30,7 @@ OWNED = frozenset(
 
 def quote(value: str) -> str:
     """`value` as a string of postgresql.conf."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+    return "'" + value.replace("\\", "\\\\").replace("'", "''").replace("\n", "\\n") + "'"
 
 
 def render(settings: Mapping[str, str]) -> str:

@@ -67,6 +67,8 @@ class ParameterFile:
         """What was set. Raises `ParameterRefused` for a file that is damaged."""
         try:
             kept = json.loads(self._path.read_text())
+            if not isinstance(kept, dict):
+                raise ValueError("it holds no JSON object")
         except FileNotFoundError:
             return {}
         except ValueError as error:
