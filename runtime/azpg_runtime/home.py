@@ -47,8 +47,8 @@ class Home:
             return cls(Path(named).expanduser().absolute())
         if os.geteuid() == 0:
             return cls(Path("/var/lib/azpg"))
-        base = os.environ.get("XDG_DATA_HOME")
-        return cls((Path(base) if base else Path.home() / ".local" / "share") / "azpg")
+        base = Path(os.environ.get("XDG_DATA_HOME", ""))  # one that is not absolute is to be ignored
+        return cls((base if base.is_absolute() else Path.home() / ".local" / "share") / "azpg")
 
     @property
     def models(self) -> Path:
@@ -174,7 +174,7 @@ def _runtime_root() -> Path:
     uid = os.geteuid()
     if uid == 0:
         return Path("/run/azpg")
-    named = os.environ.get("XDG_RUNTIME_DIR")
-    if named and Path(named).is_dir() and os.access(named, os.W_OK):
-        return Path(named) / "azpg"
+    named = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    if named.is_absolute() and named.is_dir() and os.access(named, os.W_OK):
+        return named / "azpg"
     return Path("/tmp") / f"azpg-{uid}"  # noqa: S108 - ownership and mode are checked by create_runtime

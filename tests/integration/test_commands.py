@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import numpy as np
 import psycopg
 import pytest
@@ -16,10 +18,17 @@ import pytest
 from azpg_runtime.home import Home
 from azpg_runtime.models import StoredModel
 
-from ..conftest import MODEL, new_home, remove_home
+from ..conftest import MODEL, ROOT, new_home, remove_home
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 AZPG = [sys.executable, "-c", "from azpg.cli import main; main()"]
+
+
+def machine(done: subprocess.CompletedProcess[str], schema: str) -> dict[str, Any]:
+    """What a command printed with --json, held against its published schema."""
+    found: dict[str, Any] = json.loads(done.stdout)
+    jsonschema.validate(found, json.loads((ROOT / "docs" / "schemas" / f"{schema}.json").read_text()))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +68,7 @@ def test_up_again_says_so(azpg: Run) -> None:
 
 
 def test_status_for_machines(azpg: Run) -> None:
-    found = json.loads(azpg("status", "--json").stdout)
+    found = machine(azpg("status", "--json"), "status")
     assert found["version"] == 1
     assert {"name", "state", "host", "port", "socket_dir", "postgres_version", "host_pid", "models"} <= set(found)
     assert (found["name"], found["state"], found["host"]) == ("default", "running", "127.0.0.1")
@@ -98,13 +107,15 @@ def test_logs(azpg: Run) -> None:
 def test_server_parameters(azpg: Run) -> None:
     name = "azure.extensions"
     assert azpg("server", "parameter", "set", name, "vector,azure_local_ai").stdout == f"{name} = vector,azure_local_ai\n"
-    shown = json.loads(azpg("server", "parameter", "show", name, "--json").stdout)
+    shown = machine(azpg("server", "parameter", "show", name, "--json"), "server-parameter")
     assert shown["value"] == "vector,azure_local_ai"
     assert "azure_local_ai" in shown["allowed_values"]
     assert "allowed values" in azpg("server", "parameter", "show", name).stdout
-    listed = json.loads(azpg("server", "parameter", "list", "--json").stdout)["parameters"]
+    listed = machine(azpg("server", "parameter", "list", "--json"), "server-parameters")["parameters"]
     assert {"work_mem", name} <= {one["name"] for one in listed}
     assert "work_mem" in azpg("server", "parameter", "list").stdout
+    changed = machine(azpg("server", "parameter", "set", "work_mem", "8MB", "--json"), "server-parameter")
+    assert changed["value"] == "8MB"
     static = azpg("server", "parameter", "set", "max_connections", "60").stdout
     assert "at the next start" in static
 
@@ -152,27 +163,29 @@ def test_a_profile_without_local_ai_says_why(azpg: Run) -> None:
 
 
 def test_down_of_one_instance_leaves_the_others(azpg: Run) -> None:
-    azpg("up", "second", "--json")
-    down = json.loads(azpg("down", "second", "--json").stdout)
+    assert machine(azpg("up", "second", "--json"), "status")["state"] == "running"
+    down = machine(azpg("down", "second", "--json"), "down")
     assert down == {"version": 1, "name": "second", "ran": True, "deleted": False}
-    assert json.loads(azpg("status", "second", "--json").stdout)["state"] == "stopped"
+    assert machine(azpg("status", "second", "--json"), "status")["state"] == "stopped"
     assert "was down already" in azpg("down", "second").stdout
     assert "does not run" in azpg("server", "parameter", "list", "-l", "second", status=1).stderr
-    assert json.loads(azpg("status", "--json").stdout)["state"] == "running"
+    assert machine(azpg("status", "--json"), "status")["state"] == "running"
     assert "is deleted" in azpg("down", "second", "--delete").stdout
 
 
 def test_models(azpg: Run, minilm: StoredModel) -> None:
-    listed = json.loads(azpg("models", "list", "--json").stdout)
+    listed = machine(azpg("models", "list", "--json"), "models")
     assert MODEL in {one["name"] for one in listed["models"]}
     assert MODEL in azpg("models", "list").stdout
     assert "is in the store" in azpg("models", "pull", MODEL).stdout
-    added = json.loads(azpg("models", "add", "my-copy", str(minilm.folder), "--json").stdout)
+    added = machine(azpg("models", "add", "my-copy", str(minilm.folder), "--json"), "model")
     assert added["dimensions"] == 384
     try:
+        assert machine(azpg("models", "remove", "my-copy", "--json"), "model-removed")["removed"] is True
+        azpg("models", "add", "my-copy", str(minilm.folder))
         assert "is no longer in the store" in azpg("models", "remove", "my-copy").stdout
     finally:
-        names = {one["name"] for one in json.loads(azpg("models", "list", "--json").stdout)["models"]}
+        names = {one["name"] for one in machine(azpg("models", "list", "--json"), "models")["models"]}
         assert "my-copy" not in names
 
 
@@ -185,7 +198,7 @@ def test_embed_prints_json_lines(azpg: Run) -> None:
 
 
 def test_the_demonstration_answers(azpg: Run, shared_home: Home) -> None:
-    first = json.loads(azpg("demo", "--json").stdout)
+    first = machine(azpg("demo", "--json"), "demo")
     assert first["reused"] is False
     assert len(first["answers"]) == 5
     iterable = first["answers"][0]

@@ -16,7 +16,7 @@ from huggingface_hub import constants, file_download
 from azpg_runtime.embedding import Embedder
 from azpg_runtime.errors import ModelNotFound, ModelPullFailed
 from azpg_runtime.models import ModelStore
-from azpg_runtime.models.catalog import CatalogEntry, HubSource, PackageSource
+from azpg_runtime.models.catalog import HubSource
 from azpg_runtime.models.pull import pull
 
 from . import hub as imitation
@@ -27,21 +27,7 @@ FILES = tiny.files()
 SHA256 = {name: hashlib.sha256(FILES[name]).hexdigest() for name in ("model.safetensors", "tokenizer.json")}
 
 
-def entry(source: HubSource | PackageSource, **sha256: str) -> dict[str, CatalogEntry]:
-    made = CatalogEntry(
-        name="tiny",
-        summary="",
-        source=source,
-        licence="MIT",
-        dimensions=tiny.HIDDEN,
-        max_tokens=tiny.MAX_TOKENS,
-        size=len(FILES["model.safetensors"]),
-        sha256=sha256,
-    )
-    return {"tiny": made}
-
-
-ON_HUB = entry(HubSource(imitation.REPOSITORY, imitation.REVISION))
+ON_HUB = tiny.catalog(HubSource(imitation.REPOSITORY, imitation.REVISION))
 
 
 @pytest.fixture
@@ -214,6 +200,11 @@ def test_files_that_are_no_model(hub: Hub, store: ModelStore) -> None:
     hub.files["config.json"] = b'{"model_type": "gpt2"}'
     with pytest.raises(ModelPullFailed, match="model_type 'gpt2' is not supported"):
         pull("tiny", store, catalog=ON_HUB)
+
+
+def test_a_folder_with_the_same_files_is_the_same_model(hub: Hub, store: ModelStore, tmp_path: Path) -> None:
+    pulled = pull("tiny", store, catalog=ON_HUB)
+    assert store.add("folder", tiny.write(tmp_path / "source")).digest == pulled.digest
 
 
 def test_an_unknown_name(store: ModelStore) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from azpg_runtime.embedding import Embedder
-from azpg_runtime.errors import ModelConflict, ModelInvalid, ModelNotFound, ModelUnreadable
+from azpg_runtime.errors import ModelConflict, ModelError, ModelInvalid, ModelNotFound, ModelUnreadable
 from azpg_runtime.models import ModelStore
 from azpg_runtime.models.store import check_name
 
@@ -160,7 +160,11 @@ def test_modes_follow_the_umask(tmp_path: Path, source: Path) -> None:
         "import os, sys; from pathlib import Path; from azpg_runtime.models import ModelStore;"
         "os.umask(int(sys.argv[3], 8)); ModelStore(Path(sys.argv[1])).add('tiny', Path(sys.argv[2]))"
     )
-    for umask, folder_mode, file_mode in (("022", 0o755, 0o644), ("077", 0o700, 0o600)):
+    for umask, folder_mode, file_mode in (
+        ("000", 0o755, 0o644),
+        ("022", 0o755, 0o644),
+        ("077", 0o700, 0o600),
+    ):
         root = tmp_path / umask
         run(code, str(root), str(source), umask)
         for path in root.rglob("*"):
@@ -199,6 +203,23 @@ def test_a_failed_add_leaves_nothing(store: ModelStore, source: Path, tmp_path: 
         store.add("tiny", tiny.write(tmp_path / "torn", files))
     assert store.names() == []
     assert list((store.root / "content").iterdir()) == []
+
+
+def test_a_store_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file where the store should be")
+    with pytest.raises(ModelError, match="could not write to the model store"):
+        ModelStore(tmp_path / "models").add("tiny", source)
+
+
+def test_a_full_disk(store: ModelStore, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("azpg_runtime.models.store.sync_folder", full)
+    with pytest.raises(ModelError, match="No space left on device"):
+        store.add("tiny", source)
+    assert list((store.root / "content").iterdir()) == []
+    assert store.names() == []
 
 
 def test_expected_content(store: ModelStore, source: Path) -> None:

@@ -94,6 +94,56 @@ def test_ids_are_those_of_the_whole_text(pair: tuple[Tokenizer, Pipeline], text:
 
 
 @both
+@pytest.mark.parametrize("token", ["[MASK]", "<mask>", "<s>", "[SEP]"])
+def test_no_cut_inside_an_added_token(pair: tuple[Tokenizer, Pipeline], token: str) -> None:
+    """Wherever the limit of what is tokenised first may fall in it."""
+    ours, whole = pair
+    for lead in range(110, 130):
+        text = "x" * lead + "...." + token + "." * 200
+        assert ours.encode([text])[0].tolist() == whole.encode(text).ids
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sure"),
+    [
+        ("日", "本", True),
+        ("か", "な", True),
+        ("a", "b", True),
+        ("é", "!", True),
+        ("😀", "😀", True),
+        ("か", "\u3099", False),  # composes
+        ("e", "\u0301", False),
+        ("\u1100", "\u1161", False),  # Jamo compose
+        ("ㄱ", "ㅏ", False),  # after compatibility decomposition
+        ("㉠", "ㅏ", False),
+        ("ｶ", "ﾞ", False),
+        ("\u0d4e", "क", False),  # one grapheme cluster
+        ("ก", "ำ", False),
+        ("🇩", "🇪", False),
+        ("👩", "\u200d", False),
+        ("\u200d", "👧", False),
+        ("<", "m", False),  # within <mask>
+        ("m", "a", False),
+        ("\uff1c", "\uff4d", False),  # the same after normalisation
+    ],
+)
+def test_where_a_composing_normaliser_may_be_cut(before: str, after: str, sure: bool) -> None:
+    rules = find_rules(tiny.tokenizer())
+    assert rules is not None
+    assert rules.divides(before + after, 1) is sure
+
+
+@pytest.mark.parametrize(
+    ("before", "sure"), [("a", True), ("。", True), ("\u0600", False), ("\u0d4e", False)]
+)
+def test_where_a_word_ends(before: str, sure: bool) -> None:
+    rules = find_rules(tiny.tokenizer())
+    assert rules is not None
+    assert rules.ends_word(before + " ", 1) is sure
+    assert not rules.ends_word(before + "\u00a0", 1)
+
+
+@both
 @settings(max_examples=30, deadline=None)
 @given(texts=st.lists(TEXTS, max_size=5))
 def test_a_list_gives_what_each_gives(pair: tuple[Tokenizer, Pipeline], texts: list[str]) -> None:
@@ -204,6 +254,29 @@ def test_few_tokens(minilm: StoredModel, limit: int) -> None:
 def test_padding_is_the_tokenizers_own(minilm: StoredModel, tmp_path: Path) -> None:
     assert Tokenizer(minilm.tokenizer, max_tokens=8).pad_id == 0
     assert Tokenizer(unigram(tmp_path), max_tokens=8).pad_id == 1
+    padding = tiny.tokenizer()
+    padding.enable_padding(pad_id=2, pad_token="</s>", length=8)
+    path = tmp_path / "padding.json"
+    path.write_text(padding.to_str(), encoding="utf-8")
+    tokenizer = Tokenizer(path, max_tokens=8)
+    assert tokenizer.pad_id == 2
+    assert len(tokenizer.encode(["a"])[0]) == 3
+
+
+@pytest.mark.parametrize("times", range(200, 206))
+@pytest.mark.parametrize("tail", ["", "a"])
+def test_the_end_of_a_word_can_decide_its_beginning(tmp_path: Path, times: int, tail: str) -> None:
+    """Of equally good ways to divide (ab)* into "abab" and one "ab", Unigram takes that with "ab" first."""
+    pieces = [("<unk>", 0.0), ("▁", -1.0), ("a", -5.0), ("b", -5.0), ("ab", -3.0), ("abab", -3.0)]
+    whole = Pipeline(models.Unigram(pieces, unk_id=0))
+    whole.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁")]
+    )
+    path = tmp_path / "tokenizer.json"
+    path.write_text(whole.to_str(), encoding="utf-8")
+    whole.enable_truncation(CUT)
+    text = "ab" * times + tail
+    assert Tokenizer(path, max_tokens=CUT).encode([text])[0].tolist() == whole.encode(text).ids
 
 
 def byte_level() -> Pipeline:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from azpg_runtime.models.catalog import CatalogEntry, HubSource, PackageSource
 
 HIDDEN, LAYERS, HEADS, INNER, POSITIONS = 32, 2, 4, 64, 40
 MAX_TOKENS = 32
@@ -126,6 +129,21 @@ def files(*, seed: int = 1) -> dict[str, bytes]:
     }
 
 
+def catalog(source: HubSource | PackageSource, **sha256: str) -> dict[str, CatalogEntry]:
+    """A catalog with the tiny model alone, under the name 'tiny'."""
+    made = CatalogEntry(
+        name="tiny",
+        summary="",
+        source=source,
+        licence="MIT",
+        dimensions=HIDDEN,
+        max_tokens=MAX_TOKENS,
+        size=len(files()["model.safetensors"]),
+        sha256=sha256,
+    )
+    return {"tiny": made}
+
+
 def write(folder: Path, content: dict[str, bytes] | None = None) -> Path:
     """Writes `files()`, or `content`, into a folder."""
     for name, raw in (files() if content is None else content).items():
@@ -135,7 +153,9 @@ def write(folder: Path, content: dict[str, bytes] | None = None) -> Path:
     return folder
 
 
-def reference(tensors: dict[str, np.ndarray], ids: np.ndarray, *, pooling: str = "mean") -> np.ndarray:
+def reference(
+    tensors: dict[str, np.ndarray], ids: np.ndarray, *, pooling: str = "mean", normalize: bool = True
+) -> np.ndarray:
     """The vector of one text, computed straight from the definition of BERT in float64."""
     w = {name: values.astype(np.float64) for name, values in tensors.items()}
 
@@ -147,7 +167,7 @@ def reference(tensors: dict[str, np.ndarray], ids: np.ndarray, *, pooling: str =
     def dense(x: np.ndarray, name: str) -> np.ndarray:
         return x @ w[name + ".weight"].T + w[name + ".bias"]
 
-    erf = np.vectorize(__import__("math").erf)
+    erf = np.vectorize(math.erf)
     x = w["embeddings.word_embeddings.weight"][ids]
     x = x + w["embeddings.position_embeddings.weight"][: len(ids)]
     x = norm(x + w["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
@@ -165,4 +185,4 @@ def reference(tensors: dict[str, np.ndarray], ids: np.ndarray, *, pooling: str =
         inner = inner * (1 + erf(inner / np.sqrt(2))) / 2
         x = norm(x + dense(inner, f"{p}output.dense"), f"{p}output.LayerNorm")
     vector = x[0] if pooling == "cls" else x.mean(0)
-    return vector / np.linalg.norm(vector)
+    return vector / np.linalg.norm(vector) if normalize else vector

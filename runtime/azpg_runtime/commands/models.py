@@ -48,9 +48,10 @@ def list_(*, json: Json = False) -> None:
         table.add_row(
             model.name, str(about.dimensions), str(about.max_tokens), about.licence, model.digest[:12]
         )
+    if found:
+        out().print(table)
     for name in missing:
-        table.add_row(name, "", "", CATALOG[name].licence, f"[dim]azpg models pull {name}[/]")
-    out().print(table)
+        out().print(f"[dim]can be had:[/] azpg models pull {name}")
 
 
 @app.command()

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from azpg.output import out, print_json
@@ -31,7 +32,7 @@ def list_(*, local: OnInstance = DEFAULT_INSTANCE, json: Json = False) -> None:
     table = Table("name", "value", "takes effect", box=None, pad_edge=False)
     for one in found:
         when = "never" if one.read_only else "at once" if one.dynamic else "after a restart"
-        table.add_row(one.name, one.value, when)
+        table.add_row(one.name, escape(one.value), when)
     out().print(table)
 
 
@@ -51,7 +52,7 @@ def show(name: ParameterName, *, local: OnInstance = DEFAULT_INSTANCE, json: Jso
     table.add_column(style="dim")
     table.add_column()
     for key, value in asdict(found).items():
-        table.add_row(key, str(value))
+        table.add_row(key, escape(str(value)))
     if offer:
         table.add_row("allowed values", ", ".join(sorted(offer.extensions)))
         for extension, reason in offer.missing.items():
@@ -77,4 +78,4 @@ def set_(
     if found.pending_restart:
         out().print(f"[bold]{name}[/] changes at the next start: `azpg down` and `azpg up`")
     else:
-        out().print(f"[bold]{name}[/] = {found.value}", markup=True)
+        out().print(f"[bold]{name}[/] = {escape(found.value)}")

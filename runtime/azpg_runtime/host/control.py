@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -94,9 +95,12 @@ class HostControl:
     def stop(self) -> None:
         """Ends the supervisor and the host, and returns when both are gone. Raises `HostError`."""
         if self.running():
+            # A supervisor that has just been started takes a moment to say who it is.
+            wait_for(lambda: bool(self._lock.read_text()) or not self.running(), timeout=_STOP_TIMEOUT)
             pid = int(self._lock.read_text() or 0)
             if pid:
-                os.kill(pid, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
             if not wait_for(lambda: not self.running(), timeout=_STOP_TIMEOUT):
                 raise HostError(f"the model host's supervisor, process {pid}, does not end.")
         self._home.host_socket.unlink(missing_ok=True)

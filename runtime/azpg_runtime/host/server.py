@@ -15,6 +15,9 @@ from azpg_runtime.host.service import Service, answer_in_time
 
 log = logging.getLogger(__name__)
 
+_BACKLOG = 1024
+"""Callers that may queue while the host is busy or being replaced; asyncio would lower it to 100."""
+
 
 class Connection(asyncio.Protocol):
     """One client. When it leaves, everything it asked for is given up."""
@@ -104,7 +107,9 @@ async def serve(service: Service, listener: socket.socket, *, allowed_uids: froz
     connections: set[Connection] = set()
     # create_server, not create_unix_server: the latter would unlink a socket that is the supervisor's.
     server = await loop.create_server(
-        lambda: Connection(service, allowed_uids=allowed_uids, open_connections=connections), sock=listener
+        lambda: Connection(service, allowed_uids=allowed_uids, open_connections=connections),
+        sock=listener,
+        backlog=_BACKLOG,
     )
     service.preload()
     log.info("ready")

@@ -82,9 +82,10 @@ class HostSettings:
             return cls().changed((key, str(value).lower()) for key, value in kept.items())
         except FileNotFoundError:
             return cls()
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, InvalidSetting) as error:
+            reason = error.message if isinstance(error, InvalidSetting) else error
             raise InvalidSetting(
-                f"the settings file {path.name} is damaged: {error}.",
+                f"the settings file {path.name} is damaged: {reason}.",
                 hint="Delete it to return to the defaults.",
             ) from None
 

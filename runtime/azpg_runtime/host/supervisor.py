@@ -56,22 +56,25 @@ class Supervisor:
         delay = 0.0
         while not self._stopping:
             started = time.monotonic()
-            self._host = self._start()
-            if self._stopping:  # asked to while the host was being started
-                self._host.terminate()
-            status = self._host.wait()
+            what = self._run_host()
             if self._stopping:
                 break
             lived = time.monotonic() - started
             delay = 0.0 if lived > _STABLE_AFTER else min(max(2 * delay, _FIRST_DELAY), _LONGEST_DELAY)
-            print(
-                f"supervisor: the host ended with status {status} after {lived:.1f} s",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(f"supervisor: the host {what} after {lived:.1f} s", file=sys.stderr, flush=True)
             select.select([self._wake], [], [], delay)
         self._listener.close()
         self._path.unlink(missing_ok=True)
+
+    def _run_host(self) -> str:
+        """Runs one host to its end, and says how it ended."""
+        try:
+            self._host = self._start()
+        except OSError as error:  # no memory for another process, or an installation being replaced
+            return f"did not start: {error}"
+        if self._stopping:  # asked to while the host was being started
+            self._host.terminate()
+        return f"ended with status {self._host.wait()}"
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
         """Ends the host: asked first, killed when it does not listen."""
@@ -110,15 +113,15 @@ def main() -> None:
     # A socket that cannot be made must reach the caller, so it is made before detaching; the lock and the
     # socket survive the fork.
     supervisor = Supervisor(options.socket, owner=options.owner, command=options.command)
+    lock.truncate(0)  # an earlier supervisor's number means somebody else by now
     if os.fork():
         os._exit(0)
     os.setsid()
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.stop)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    lock.write(f"{os.getpid()}\n")  # from here on somebody may ask it to stop
+    lock.flush()
     with contextlib.suppress(KeyboardInterrupt):
         supervisor.run()
     lock.truncate(0)

@@ -14,6 +14,7 @@ The public face, used by `azpg_runtime.embedding`, the host and the command line
 
 from azpg_runtime.models.description import FileDigest, ModelDescription
 from azpg_runtime.models.registry import Registration, Registry
-from azpg_runtime.models.store import ModelStore, StoredModel
+from azpg_runtime.models.store import ModelStore
+from azpg_runtime.models.stored import StoredModel
 
 __all__ = ["FileDigest", "ModelDescription", "ModelStore", "Registration", "Registry", "StoredModel"]

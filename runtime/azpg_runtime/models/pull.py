@@ -9,7 +9,8 @@ from pathlib import Path
 
 from azpg_runtime.errors import ModelInvalid, ModelNotFound, ModelPullFailed
 from azpg_runtime.models.catalog import CATALOG, CatalogEntry, HubSource, catalog_entry
-from azpg_runtime.models.store import ModelStore, StoredModel
+from azpg_runtime.models.store import ModelStore
+from azpg_runtime.models.stored import StoredModel
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being fetched, bytes so far and bytes in all (0 if unknown)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +21,22 @@ def unreadable(path: Path, error: OSError) -> ModelUnreadable:
 
 
 def digest_file(path: Path, *, copy_to: Path | None = None) -> FileDigest:
-    """Size and SHA-256 of a file, read once; the same bytes are copied to `copy_to` if given.
+    """Size and SHA-256 of a file, read once; the same bytes go to the new file `copy_to` if given.
 
-    Raises `ModelUnreadable`.
+    Raises `ModelUnreadable`, and `OSError` if `copy_to` cannot be written.
     """
-    sha, size = hashlib.sha256(), 0
     try:
-        with path.open("rb") as file:
-            target = None if copy_to is None else _create(copy_to)
-            try:
-                while block := file.read(_BLOCK):
-                    sha.update(block)
-                    size += len(block)
-                    if target is not None:
-                        target.write(block)
-            finally:
-                if target is not None:
-                    target.close()
+        file = path.open("rb")
     except OSError as error:
         raise unreadable(path, error) from None
+    sha, size = hashlib.sha256(), 0
+    with file, nullcontext() if copy_to is None else copy_to.open("xb") as target:
+        while block := file.read(_BLOCK):
+            sha.update(block)
+            size += len(block)
+            if target is not None:
+                target.write(block)
     return FileDigest(size, sha.hexdigest())
-
-
-def _create(path: Path) -> Any:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb")
 
 
 def read_json(path: Path) -> dict[str, Any]:

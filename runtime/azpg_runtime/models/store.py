@@ -13,52 +13,29 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
-from collections.abc import Collection, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from azpg_runtime.errors import ModelConflict, ModelInvalid, ModelNotFound
+from azpg_runtime.errors import ModelConflict, ModelError, ModelInvalid, ModelNotFound
 from azpg_runtime.files import sync_folder, write_atomically
-from azpg_runtime.models.description import MODEL, TOKENIZER, ModelDescription
+from azpg_runtime.models.description import TOKENIZER, ModelDescription
 from azpg_runtime.models.sources import digest_file, unreadable
+from azpg_runtime.models.stored import DESCRIPTION, StoredModel
 
 if TYPE_CHECKING:
     from azpg_runtime.models.importing import Source
 
-DESCRIPTION = "description.json"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _UNFINISHED = ".new-"
 _GRACE = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class StoredModel:
-    """A model of the store: `name` is None where it was asked for by content; `folder` holds its files."""
-
-    name: str | None
-    folder: Path
-    description: ModelDescription
-
-    @property
-    def digest(self) -> str:
-        """What the content is known by, everywhere."""
-        return self.description.digest
-
-    @property
-    def onnx(self) -> Path:
-        """The graph: input_ids and attention_mask, [n, L], to one float32 [n, D]."""
-        return self.folder / MODEL
-
-    @property
-    def tokenizer(self) -> Path:
-        """The tokenizer as its source had it."""
-        return self.folder / TOKENIZER
 
 
 def check_name(name: str) -> None:
@@ -121,7 +98,7 @@ class ModelStore:
                 f"the store has no model with digest {digest}",
                 hint="Add or pull the model it belongs to again: the same files have the same digest.",
             )
-        return self._open(digest, None)
+        return self._open(digest)
 
     def _digest_of(self, name: str) -> str | None:
         if not _NAME.fullmatch(name):
@@ -140,15 +117,8 @@ class ModelStore:
             raise ModelInvalid(f"{path} is damaged", hint=f"Remove it with `azpg models remove {name}`.")
         return digest
 
-    def _open(self, digest: str, name: str | None) -> StoredModel:
-        folder = self._content / digest
-        try:
-            description = ModelDescription.from_json((folder / DESCRIPTION).read_bytes())
-        except OSError as error:
-            raise unreadable(folder / DESCRIPTION, error) from None
-        if description.digest != digest:
-            raise ModelInvalid(f"{folder} holds another model than its name says")
-        return StoredModel(name, folder, description)
+    def _open(self, digest: str, name: str | None = None) -> StoredModel:
+        return StoredModel.open(self._content / digest, name=name)
 
     def add(
         self,
@@ -170,14 +140,16 @@ class ModelStore:
             source: where it came from, for people.
             expected: SHA-256 of source files that must have exactly that content.
 
-        Raises `ModelConflict`, `ModelInvalid` or `ModelUnreadable`.
+        Raises `ModelConflict`, `ModelInvalid`, `ModelUnreadable`, and `ModelError` for a store that cannot be
+        written.
         """
         from azpg_runtime.models.importing import Origin, open_source  # noqa: PLC0415 - imports onnx
 
         check_name(name)
         model = self._keep(open_source(path, Origin(name, licence, source, expected or {})))
-        self._names.mkdir(mode=0o755, parents=True, exist_ok=True)
-        self._bind(name, model.digest, replace=replace)
+        with self._writing():
+            self._names.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._bind(name, model.digest, replace=replace)
         return StoredModel(name, model.folder, model.description)
 
     def import_folder(self, folder: Path) -> StoredModel:
@@ -201,23 +173,26 @@ class ModelStore:
         """The content of `source`, made if it is not there."""
         if source.known is not None and (self._content / source.known.digest).is_dir():
             return self._again(source.known.digest)
-        unfinished = self._unfinished()
+        with self._writing():
+            unfinished = self._content / f"{_UNFINISHED}{uuid.uuid4().hex}"
+            self._content.mkdir(mode=0o755, parents=True, exist_ok=True)
+            unfinished.mkdir(mode=0o755)
+            try:
+                return self._finish(unfinished, source.tokenizer, source.build(unfinished))
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            return self._finish(unfinished, source.tokenizer, source.build(unfinished))
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            yield
+        except OSError as error:
+            raise ModelError(f"could not write to the model store {self.root}: {error.strerror}") from None
 
     def _again(self, digest: str) -> StoredModel:
-        os.utime(self._content / digest)  # young again: `prune` leaves it alone
-        return self._open(digest, None)
-
-    def _unfinished(self) -> Path:
-        self._content.mkdir(mode=0o755, parents=True, exist_ok=True)
-        path = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self._content))
-        umask = os.umask(0)
-        os.umask(umask)
-        path.chmod(0o755 & ~umask)
-        return path
+        with suppress(PermissionError):  # in a store of somebody else's, that one prunes it as well
+            os.utime(self._content / digest)  # young again: `prune` leaves it alone
+        return self._open(digest)
 
     def _finish(self, unfinished: Path, tokenizer: Path, description: ModelDescription) -> StoredModel:
         """Syncs a folder to the disk and gives it its final name."""
@@ -236,7 +211,7 @@ class ModelStore:
                 raise
             return self._again(description.digest)  # it was there, or somebody else was quicker
         sync_folder(self._content)
-        return self._open(description.digest, None)
+        return self._open(description.digest)
 
     def _bind(self, name: str, digest: str, *, replace: bool) -> None:
         path = self._names / f"{name}.json"
@@ -268,8 +243,9 @@ class ModelStore:
             known = True  # a damaged one can go as well
         if not known:
             raise self._not_found(name)
-        (self._names / f"{name}.json").unlink(missing_ok=True)
-        sync_folder(self._names)
+        with self._writing():
+            (self._names / f"{name}.json").unlink(missing_ok=True)
+            sync_folder(self._names)
 
     def prune(self, keep: Collection[str], *, grace: float = _GRACE) -> set[str]:
         """Deletes content that has no name and is not in `keep`, the digests that registrations need.
@@ -299,8 +275,10 @@ class ModelStore:
 
 
 def _sync(path: Path) -> None:
+    """Syncs a file to the disk; nobody but its owner may write it, whatever the umask."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o644)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -1,0 +1,105 @@
+"""What was set is kept, and what may not be set is refused by name; the server's part is in integration/."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from azpg.profiles import Offer, offer
+from azpg_runtime.errors import ParameterRefused
+from azpg_runtime.postgres.configuration import OWNED
+from azpg_runtime.postgres.parameters import Parameter, ParameterFile, check_extensions
+
+OFFERED = Offer(frozenset({"vector", "azure_ai", "pg_trgm"}), {"azure_local_ai": "it was retired"})
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+def parameter(name: str = "work_mem", context: str = "user") -> Parameter:
+    return Parameter(name, "4MB", "4096", context, "integer", "", pending_restart=False)
+
+
+@pytest.mark.parametrize(
+    ("context", "dynamic"),
+    [("user", True), ("superuser", True), ("sighup", True), ("backend", True), ("postmaster", False), ("internal", False)],
+)
+def test_when_a_change_takes_effect(context: str, dynamic: bool) -> None:
+    assert parameter(context=context).dynamic is dynamic
+    assert parameter(context=context).read_only is (context == "internal")
+
+
+@pytest.mark.parametrize("name", sorted(OWNED))
+def test_what_the_twin_decides_is_read_only(name: str) -> None:
+    assert parameter(name).read_only
+
+
+@settings(deadline=None)
+@given(values=st.dictionaries(TEXTS, TEXTS, max_size=6))
+def test_what_was_set_is_kept(tmp_path_factory: pytest.TempPathFactory, values: dict[str, str]) -> None:
+    file = ParameterFile(tmp_path_factory.getbasetemp() / "parameters.json")
+    file.save(values)
+    assert file.load() == values
+
+
+def test_nothing_was_set(tmp_path: Path) -> None:
+    assert ParameterFile(tmp_path / "parameters.json").load() == {}
+
+
+def test_the_file_can_be_read_and_compared(tmp_path: Path) -> None:
+    path = tmp_path / "parameters.json"
+    ParameterFile(path).save({"b": "2", "a": "1"})
+    assert path.read_text() == '{\n  "a": "1",\n  "b": "2"\n}\n'
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"null", b'"x"', b"\xff\xfe"])
+def test_a_damaged_file_says_so(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "parameters.json"
+    path.write_bytes(content)
+    with pytest.raises(ParameterRefused) as caught:
+        ParameterFile(path).load()
+    assert caught.value.message.startswith(f"{path} is damaged: ")
+    assert caught.value.hint == "Delete it and set them again."
+
+
+@settings(deadline=None)
+@given(content=st.text(max_size=40) | st.recursive(st.none() | st.integers() | TEXTS, st.lists).map(json.dumps))
+def test_any_file_is_parameters_or_an_error_of_ours(tmp_path_factory: pytest.TempPathFactory, content: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    path.write_text(content, encoding="utf-8", errors="surrogatepass")
+    try:
+        ParameterFile(path).load()
+    except ParameterRefused:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("written", "held"),
+    [("", ""), ("vector", "vector"), (" VECTOR , azure_ai,,vector", "vector,azure_ai"), ("pg_trgm,vector", "pg_trgm,vector")],
+)
+def test_extensions_are_held_as_azure_echoes_them(written: str, held: str) -> None:
+    assert check_extensions(written, OFFERED) == held
+
+
+def test_extensions_that_are_not_offered() -> None:
+    with pytest.raises(ParameterRefused) as caught:
+        check_extensions("vector,nonsense,Other", OFFERED)
+    assert caught.value.message == "nonsense, other cannot be allow-listed on this server."
+    assert caught.value.detail == ""
+    assert caught.value.hint == "The allowed values are azure_ai, pg_trgm, vector."
+
+
+def test_why_an_extension_is_missing_is_said() -> None:
+    with pytest.raises(ParameterRefused) as caught:
+        check_extensions("azure_local_ai,nonsense", OFFERED)
+    assert str(caught.value) == (
+        "azure_local_ai, nonsense cannot be allow-listed on this server. azure_local_ai: it was retired. "
+        "The allowed values are azure_ai, pg_trgm, vector."
+    )
+
+
+def test_the_retired_extension_on_a_server_of_today() -> None:
+    with pytest.raises(ParameterRefused, match="azure_local_ai: azure_local_ai was retired on 2025-03-21\\."):
+        check_extensions("azure_local_ai", offer("azure-2026", location="eastus", sku="Standard_E4ds_v5"))

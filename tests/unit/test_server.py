@@ -1,0 +1,590 @@
+"""The model host's server over a real socket, with the real service and the real model."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from azpg_runtime.embedding import Embedder
+from azpg_runtime.errors import HostError
+from azpg_runtime.host import protocol
+from azpg_runtime.host.client import HostClient, host_status
+from azpg_runtime.host.protocol import Embed, Frame, FrameDecoder, Kind, Register, RemoteError
+from azpg_runtime.host.server import Connection, peer_uid, serve
+from azpg_runtime.host.service import Service
+from azpg_runtime.models import ModelStore, StoredModel
+from azpg_runtime.wait import wait_for
+
+from ..conftest import MODEL, URI
+
+PATIENCE = 30.0
+OURS = frozenset({os.geteuid()})
+MANY = ["many words here " * 100] * 3000
+"""Minutes of work."""
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="azpg-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def new_service(folder: Path, store: ModelStore) -> Service:
+    models = folder / "models"
+    models.mkdir(exist_ok=True)
+    return Service(store=store, folder=folder / "host", models_folder=models)
+
+
+class Host:
+    """A host on an event loop of its own thread."""
+
+    def __init__(self, service: Service, folder: Path) -> None:
+        self.service = service
+        self.socket = folder / "host.sock"
+        self.models = folder / "models"
+        self.loop = asyncio.new_event_loop()
+        self.connections: set[Connection] = set()
+        self.uids = OURS
+        self._thread = threading.Thread(target=self.loop.run_forever, name="host")
+        self._thread.start()
+        self._server = self.do(self._listen())
+
+    async def _listen(self) -> asyncio.Server:
+        return await self.loop.create_unix_server(
+            lambda: Connection(self.service, allowed_uids=self.uids, open_connections=self.connections),
+            str(self.socket),
+        )
+
+    def do(self, what: Awaitable[Any]) -> Any:
+        async def wrapped() -> Any:
+            return await what
+
+        return asyncio.run_coroutine_threadsafe(wrapped(), self.loop).result(PATIENCE)
+
+    def close(self) -> None:
+        async def end() -> None:
+            self._server.close()
+            for connection in list(self.connections):
+                connection.abort()
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        self.do(end())
+        self.service.close()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+    def client(self) -> HostClient:
+        return HostClient(self.socket, timeout=PATIENCE)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        with self.client() as client:
+            counters: dict[str, int] = client.status()["counters"]
+            return counters
+
+    @property
+    def idle(self) -> bool:
+        return not self.service._engine.waiting and not any(one._tasks for one in list(self.connections))
+
+
+@pytest.fixture(scope="module")
+def host(folder: Path, model_store: ModelStore) -> Iterator[Host]:
+    host = Host(new_service(folder, model_store), folder)
+    try:
+        with host.client() as client:
+            client.request(Kind.REGISTER, Register(URI, MODEL).pack())
+        yield host
+    finally:
+        host.close()
+
+
+@pytest.fixture
+def client(host: Host) -> Iterator[HostClient]:
+    with host.client() as client:
+        yield client
+
+
+@pytest.fixture
+def raw(host: Host) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.settimeout(PATIENCE)
+        raw.connect(str(host.socket))
+        yield raw
+
+
+def replies(raw: socket.socket, count: int) -> list[Frame]:
+    decoder, found = FrameDecoder(), []
+    while len(found) < count:
+        data = raw.recv(65536)
+        assert data, "the host ended the connection"
+        found += decoder.feed(data)
+    return found
+
+
+def ended(raw: socket.socket) -> bool:
+    with contextlib.suppress(ConnectionResetError):
+        while data := raw.recv(65536):
+            assert not list(FrameDecoder().feed(data))
+    return True
+
+
+def refused(client: HostClient, kind: Kind, body: bytes) -> RemoteError:
+    with pytest.raises(RemoteError) as caught:
+        client.request(kind, body)
+    return caught.value
+
+
+# Each request
+
+
+def test_embedding(client: HostClient, minilm: StoredModel) -> None:
+    texts = ["one", "", "the same words " * 200, "日本語", "one"]
+    found = client.request(Kind.EMBED, Embed(URI, texts).pack())
+    assert isinstance(found, np.ndarray)
+    assert found.shape == (5, 384)
+    assert np.abs(found - Embedder(minilm).embed(texts)).max() < 1e-6
+    assert np.abs(found[0] - found[4]).max() < 1e-6
+
+
+def test_embedding_by_the_short_name(client: HostClient) -> None:
+    vectors = [np.asarray(client.request(Kind.EMBED, Embed(uri, ["a"]).pack())) for uri in (URI, MODEL)]
+    assert np.array_equal(*vectors)
+
+
+def test_texts_too_many_to_tokenise_at_once(client: HostClient, minilm: StoredModel) -> None:
+    texts = [f"{number} " * 300 for number in range(20)]
+    found = np.asarray(client.request(Kind.EMBED, Embed(URI, texts).pack()))
+    assert np.abs(found - Embedder(minilm).embed(texts)).max() < 1e-6
+
+
+def test_no_texts(client: HostClient) -> None:
+    found = client.request(Kind.EMBED, Embed(URI, []).pack())
+    assert isinstance(found, np.ndarray)
+    assert found.shape == (0, 384)
+
+
+@pytest.mark.parametrize("kind", [Kind.EMBED, Kind.UNREGISTER, Kind.UNLOAD, Kind.LOADED, Kind.METADATA])
+def test_a_model_that_is_not_registered(client: HostClient, kind: Kind) -> None:
+    body = Embed("other", ["a"]).pack() if kind is Kind.EMBED else protocol.pack_string("other")
+    error = refused(client, kind, body)
+    assert (error.sqlstate, error.message) == ("42704", 'model "other:v1" is not registered')
+    assert error.hint == f"Registered models are: {URI}."
+
+
+def test_a_text_that_is_too_long(client: HostClient) -> None:
+    error = refused(client, Kind.EMBED, Embed(URI, ["x" * (16 * 1024 * 1024 + 1)]).pack())
+    assert (error.sqlstate, error.message) == ("54000", "input is 16777217 bytes long; the limit is 16777216")
+
+
+def test_registering_again_gives_the_same_id(client: HostClient) -> None:
+    first = client.request(Kind.REGISTER, Register(URI, MODEL).pack())
+    assert first == client.request(Kind.REGISTER, Register(MODEL, MODEL).pack()) == 1
+
+
+def test_registering_what_is_not_there(client: HostClient, host: Host) -> None:
+    where = f"The models folder is {host.models}."
+    error = refused(client, Kind.REGISTER, Register("x", "sub/missing").pack())
+    assert error.sqlstate == "58P01"
+    assert error.message == 'model_path "sub/missing" is neither a model of the store nor below the models folder'
+    assert error.detail == where
+    assert error.hint == "List the store with `azpg models list`, or put the file into the models folder."
+    (host.models / "model.onnx").touch()
+    error = refused(client, Kind.REGISTER, Register("x", "model.onnx").pack())
+    assert error.sqlstate == "58P01"
+    assert error.message == 'tokenizer_path "tokenizer.json" is not a file below the models folder'
+    assert error.detail == where
+    assert error.hint == "Put tokenizer.json beside the model, or name it as the third argument."
+    error = refused(client, Kind.REGISTER, Register("x", "model.onnx", "other.json").pack())
+    assert error.message == 'tokenizer_path "other.json" is not a file below the models folder'
+    assert refused(client, Kind.REGISTER, Register("x", "missing").pack()).sqlstate == "42704"
+    assert refused(client, Kind.REGISTER, Register("not a uri", MODEL).pack()).sqlstate == "22023"
+
+
+@pytest.mark.parametrize("path", ["..", "../host/registry.json", "/etc/passwd", "link/registry.json", ".", "", "a\0b/c", "x/" * 3000])
+def test_paths_stay_below_the_models_folder(client: HostClient, host: Host, path: str) -> None:
+    with contextlib.suppress(FileExistsError):
+        (host.models / "link").symlink_to(host.models.parent / "host")
+    error = refused(client, Kind.REGISTER, Register("x", path).pack())
+    assert error.sqlstate in {"58P01", "42704", "22023"}
+    assert client.request(Kind.LOADED, protocol.pack_string(URI)) is not None
+
+
+def test_unregistering_and_registering_again(client: HostClient, host: Host) -> None:
+    uri = protocol.pack_string("twice:v3")
+    number = client.request(Kind.REGISTER, Register("twice:v3", MODEL).pack())
+    assert client.request(Kind.LOADED, uri) is True
+    assert client.request(Kind.UNREGISTER, uri) is None
+    assert refused(client, Kind.EMBED, Embed("twice:v3", ["a"]).pack()).sqlstate == "42704"
+    assert client.request(Kind.REGISTER, Register("twice:v3", MODEL).pack()) == number
+    client.request(Kind.UNREGISTER, uri)
+
+
+def test_unloading_and_the_next_call(client: HostClient) -> None:
+    uri = protocol.pack_string(URI)
+    client.request(Kind.EMBED, Embed(URI, ["a"]).pack())
+    assert client.request(Kind.LOADED, uri) is True
+    assert client.request(Kind.UNLOAD, uri) is None
+    assert client.request(Kind.LOADED, uri) is False
+    assert np.asarray(client.request(Kind.EMBED, Embed(URI, ["a"]).pack())).shape == (1, 384)
+    assert client.request(Kind.LOADED, uri) is True
+
+
+def test_metadata(client: HostClient, minilm: StoredModel) -> None:
+    answer = client.request(Kind.METADATA, protocol.pack_string(MODEL))
+    assert isinstance(answer, str)
+    found = json.loads(answer)
+    assert (found["uri"], found["id"], found["dimensions"], found["digest"]) == (URI, 1, 384, minilm.digest)
+    assert set(found["files"]) >= {"tokenizer.json"}
+
+
+def test_settings(client: HostClient) -> None:
+    def select(*keys: str) -> dict[str, str]:
+        answer = client.request(Kind.GET_SETTINGS, protocol.pack_strings(keys))
+        assert isinstance(answer, str)
+        found: dict[str, str] = json.loads(answer)
+        return found
+
+    assert set(select()) == {"intra_op_parallelism", "inter_op_parallelism", "spin_control"}
+    pairs = [("intra_op_parallelism", "1"), ("spin_control", "on")]
+    assert client.request(Kind.SET_SETTINGS, protocol.pack_pairs(pairs)) is None
+    assert select("spin_control", "intra_op_parallelism") == {"spin_control": "true", "intra_op_parallelism": "1"}
+    assert client.request(Kind.LOADED, protocol.pack_string(URI)) is True
+    client.request(Kind.SET_SETTINGS, protocol.pack_pairs([("spin_control", "off")]))
+    assert refused(client, Kind.GET_SETTINGS, protocol.pack_strings(["x"])).message == 'unknown setting "x"'
+    error = refused(client, Kind.SET_SETTINGS, protocol.pack_pairs([("spin_control", "on"), ("x", "1")]))
+    assert (error.sqlstate, error.message) == ("22023", 'unknown setting "x"')
+    assert select("spin_control") == {"spin_control": "false"}
+
+
+def test_status(client: HostClient, host: Host, minilm: StoredModel) -> None:
+    client.request(Kind.EMBED, Embed(URI, ["a"]).pack())
+    status = client.status()
+    assert set(status) == {"pid", "models", "waiting", "counters", "settings"}
+    assert status["pid"] == os.getpid()
+    assert {"uri": URI, "digest": minilm.digest, "loaded": True} in status["models"]
+    assert host_status(host.socket) is not None
+
+
+# The connection
+
+
+def test_replies_may_overtake_each_other(raw: socket.socket) -> None:
+    frames = [
+        Frame(Kind.EMBED, 10, Embed(URI, ["some words " * 50] * 60).pack()),
+        Frame(Kind.STATUS, 20, b""),
+        Frame(Kind.EMBED, 30, Embed(URI, ["one"]).pack()),
+    ]
+    raw.sendall(b"".join(map(protocol.encode, frames)))
+    found = replies(raw, 3)
+    assert found[0].request_id == 20
+    assert sorted((reply.request_id, reply.kind) for reply in found) == [
+        (10, Kind.VECTORS),
+        (20, Kind.TEXT),
+        (30, Kind.VECTORS),
+    ]
+    assert found[-1].request_id == 10, "a single text waited for a whole array"
+
+
+def test_a_request_in_single_bytes(raw: socket.socket) -> None:
+    for byte in protocol.encode(Frame(Kind.STATUS, 2**64 - 1, b"")):
+        raw.sendall(bytes([byte]))
+    assert [reply.request_id for reply in replies(raw, 1)] == [2**64 - 1]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        bytes(24),
+        protocol.encode(Frame(Kind.EMBED, 1, b"\xff" * 10)),
+        protocol.encode(Frame(Kind.STATUS, 1, b"")).replace(b"\x01\x09", b"\x02\x09", 1),
+        protocol.encode(Frame(Kind.VECTORS, 1, b"")),
+        protocol.encode(Frame(Kind.DONE, 1, b"")),
+        protocol.encode(Frame(Kind.LOADED, 1, protocol.pack_string("x") + b"?")),
+    ],
+    ids=["http", "zeros", "body", "version", "reply", "done", "tail"],
+)
+def test_what_breaks_the_rules_ends_its_connection_and_no_other(
+    host: Host, client: HostClient, raw: socket.socket, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw.sendall(data)
+    assert ended(raw)
+    assert client.status()["pid"] == os.getpid()
+    assert [record.getMessage().split(": ")[0] for record in caplog.records] == ["ended a connection"]
+
+
+def test_another_user_is_refused(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    host.uids = frozenset({os.geteuid() + 1})
+    try:
+        with host.client() as stranger, pytest.raises(HostError, match="ended the connection|cannot be reached"):
+            stranger.status()
+        assert wait_for(lambda: bool(caplog.records), timeout=PATIENCE)
+    finally:
+        host.uids = OURS
+    assert [record.getMessage() for record in caplog.records] == [f"refused a connection of user id {os.geteuid()}"]
+
+
+def test_the_peer_is_known_by_the_kernel() -> None:
+    one, other = socket.socketpair(socket.AF_UNIX)
+    with one, other:
+        assert peer_uid(one) == peer_uid(other) == os.geteuid()
+
+
+def test_leaving_gives_up_what_was_asked_for(host: Host) -> None:
+    before = host.counters
+    with socket.socket(socket.AF_UNIX) as leaving:
+        leaving.connect(str(host.socket))
+        leaving.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, MANY).pack())))
+        assert wait_for(lambda: host.counters["runs"] > before["runs"], timeout=PATIENCE)
+    assert wait_for(lambda: host.idle, timeout=PATIENCE)
+    after = host.counters
+    assert after["texts"] - before["texts"] < len(MANY)
+    assert after["dropped_texts"] > before["dropped_texts"]
+
+
+def test_leaving_gives_up_what_is_being_tokenised(host: Host) -> None:
+    before = host.counters
+    with socket.socket(socket.AF_UNIX) as leaving:
+        leaving.connect(str(host.socket))
+        leaving.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, ["a b c " * 1000] * 5000).pack())))
+        assert wait_for(lambda: any(one._tasks for one in list(host.connections)), timeout=PATIENCE)
+    assert wait_for(lambda: host.idle, timeout=PATIENCE)
+    with host.client() as client:  # the tokenizer's thread is free again
+        assert np.asarray(client.request(Kind.EMBED, Embed(URI, ["word " * 2000]).pack())).shape == (1, 384)
+    assert host.counters["texts"] == before["texts"] + 1
+
+
+def test_a_deadline_ends_the_work(host: Host, raw: socket.socket) -> None:
+    before = host.counters
+    deadline = time.monotonic_ns() + 300_000_000
+    raw.sendall(protocol.encode(Frame(Kind.EMBED, 7, Embed(URI, MANY).pack(), deadline)))
+    (reply,) = replies(raw, 1)
+    with pytest.raises(RemoteError) as caught:
+        protocol.unpack_reply(reply)
+    error = caught.value
+    assert (reply.request_id, error.sqlstate) == (7, "57014")
+    assert error.message == "timed out before the model host had finished"
+    assert error.hint == "Raise timeout_ms, or send fewer or shorter texts in one call."
+    assert wait_for(lambda: host.idle, timeout=PATIENCE)
+    assert host.counters["texts"] - before["texts"] < len(MANY)
+
+
+@pytest.mark.parametrize("deadline", [-(2**63), -1, 1])
+def test_a_deadline_that_is_over(raw: socket.socket, deadline: int) -> None:
+    raw.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, ["a"]).pack(), deadline)))
+    (reply,) = replies(raw, 1)
+    with pytest.raises(RemoteError, match="timed out"):
+        protocol.unpack_reply(reply)
+
+
+@pytest.mark.parametrize("deadline", [0, 2**63 - 1])
+def test_no_deadline_and_one_that_is_far_away(raw: socket.socket, deadline: int) -> None:
+    raw.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, ["a"]).pack(), deadline)))
+    (reply,) = replies(raw, 1)
+    assert np.asarray(protocol.unpack_reply(reply)).shape == (1, 384)
+
+
+def test_a_bug_is_answered_and_logged(
+    host: Host, client: HostClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> None:
+        raise LookupError("with a secret")
+
+    monkeypatch.setattr(host.service, "_status", broken)
+    error = refused(client, Kind.STATUS, b"")
+    assert (error.sqlstate, error.message) == ("XX000", "the model host failed: LookupError")
+    assert error.hint == "See `azpg logs --host`."
+    assert [record.getMessage() for record in caplog.records] == ["request STATUS failed"]
+    monkeypatch.undo()
+    assert client.status()
+
+
+def test_an_answer_that_is_too_large_ends_the_connection(
+    client: HostClient, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rather than leaving the caller waiting for what never comes."""
+    monkeypatch.setattr(host.service, "_status", lambda: "x" * (protocol.MAX_BODY + 1))
+    with pytest.raises(HostError, match="the model host ended the connection before it answered|cannot be reached"):
+        client.status()
+
+
+def test_many_connections_at_once(host: Host, minilm: StoredModel) -> None:
+    texts = [f"text number {number}" for number in range(12)]
+    expected = Embedder(minilm).embed(texts)
+    wrong: list[object] = []
+
+    def call(number: int) -> None:
+        for turn in range(5):
+            at = (number + turn) % 12
+            with host.client() as client:
+                found = np.asarray(client.request(Kind.EMBED, Embed(URI, [texts[at]]).pack()))
+                if np.abs(found[0] - expected[at]).max() > 1e-6:
+                    wrong.append(at)
+
+    threads = [threading.Thread(target=call, args=[number]) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+# The client
+
+
+def test_no_host(folder: Path) -> None:
+    with pytest.raises(HostError) as caught:
+        HostClient(folder / "nobody.sock")
+    assert str(caught.value) == "the model host cannot be reached: No such file or directory."
+    assert host_status(folder / "nobody.sock") is None
+
+
+def test_a_host_that_does_not_answer(folder: Path) -> None:
+    path = folder / "silent.sock"
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(path))
+        silent.listen()
+        with HostClient(path, timeout=0.05) as client, pytest.raises(HostError) as caught:
+            client.status()
+        assert str(caught.value) == "the model host did not answer within 0.05 s."
+        assert host_status(path, timeout=0.05) is None
+    path.unlink()
+
+
+def test_a_host_that_leaves(folder: Path) -> None:
+    path = folder / "leaving.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with HostClient(path, timeout=PATIENCE) as client:
+            accepted, _ = listener.accept()
+            accepted.shutdown(socket.SHUT_WR)
+            with accepted, pytest.raises(HostError) as caught:
+                client.status()
+        assert str(caught.value) == "the model host ended the connection before it answered."
+    path.unlink()
+
+
+# The process's life
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path, store: ModelStore) -> AsyncIterator[Path]:
+    """`serve` as the host's process runs it, until SIGTERM."""
+    path = folder / "serve.sock"
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(1024)
+    task = asyncio.create_task(serve(new_service(folder, store), listener, allowed_uids=OURS))
+    try:
+        await asyncio.to_thread(lambda: HostClient(path, timeout=PATIENCE).close())
+        yield path
+    finally:
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.wait_for(task, PATIENCE)
+
+
+def play(store: ModelStore, act: Callable[[Path], Awaitable[None]]) -> None:
+    async def run() -> None:
+        folder = Path(tempfile.mkdtemp(prefix="azpg-"))
+        try:
+            async with serving(folder, store) as path:
+                await act(path)
+            assert path.is_socket(), "the socket is the supervisor's"
+        finally:
+            shutil.rmtree(folder)
+
+    asyncio.run(run())
+
+
+def test_sigterm_ends_it_and_its_connections(model_store: ModelStore) -> None:
+    async def act(path: Path) -> None:
+        reader, writer = await asyncio.open_unix_connection(path)
+        try:
+            writer.write(protocol.encode(Frame(Kind.STATUS, 1, b"")))
+            assert list(FrameDecoder().feed(await reader.read(65536)))
+            signal.raise_signal(signal.SIGTERM)
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(1), PATIENCE) == b""
+        finally:
+            writer.close()
+
+    before = threading.active_count()
+    play(model_store, act)
+    assert wait_for(lambda: threading.active_count() <= before, timeout=PATIENCE)
+
+
+def test_sigterm_ends_work_that_would_take_minutes(model_store: ModelStore) -> None:
+    async def act(path: Path) -> None:
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(str(path))
+
+            def ask() -> None:
+                asking.sendall(protocol.encode(Frame(Kind.REGISTER, 1, Register(URI, MODEL).pack())))
+                assert asking.recv(100)
+                asking.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, MANY).pack())))
+                with HostClient(path) as client:
+                    assert wait_for(lambda: client.status()["counters"]["runs"] > 0, timeout=PATIENCE)
+
+            await asyncio.to_thread(ask)
+
+    play(model_store, act)
+
+
+def test_what_was_registered_is_loaded_at_the_next_start(model_store: ModelStore) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="azpg-"))
+
+    async def first() -> None:
+        async with serving(folder, model_store) as path:
+
+            def register() -> None:
+                with HostClient(path, timeout=PATIENCE) as client:
+                    client.request(Kind.REGISTER, Register(URI, MODEL).pack())
+
+            await asyncio.to_thread(register)
+
+    async def second() -> None:
+        async with serving(folder, model_store) as path:
+
+            def look() -> None:
+                with HostClient(path, timeout=PATIENCE) as client:
+                    assert wait_for(lambda: client.status()["models"][0]["loaded"], timeout=PATIENCE)
+
+            await asyncio.to_thread(look)
+
+    try:
+        asyncio.run(first())
+        asyncio.run(second())
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_callers_may_queue_while_the_host_is_busy(model_store: ModelStore) -> None:
+    async def act(path: Path) -> None:
+        with contextlib.ExitStack() as stack:  # the loop stands still, so nobody is let in
+            for _ in range(300):
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(str(path))
+
+    play(model_store, act)
