@@ -84,4 +84,4 @@ def main() -> None:
     if not sys.platform.startswith("linux"):
         complain(str(NotAvailable(f"azpg runs on Linux, not on {sys.platform}.")))
         raise SystemExit(1)
-    app()
+    app(prog_name="azpg")

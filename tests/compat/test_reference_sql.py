@@ -11,7 +11,8 @@ import psycopg
 
 from ..conftest import URI
 
-REFERENCES = [json.loads(line) for line in (Path(__file__).parent / "reference_minilm.jsonl").open(encoding="utf-8")]
+LINES = (Path(__file__).parent / "reference_minilm.jsonl").read_text(encoding="utf-8").split("\n")
+REFERENCES = [json.loads(line) for line in LINES if line]
 TEXTS = [reference["text"] for reference in REFERENCES]
 EXPECTED = np.array([reference["embedding"] for reference in REFERENCES])
 

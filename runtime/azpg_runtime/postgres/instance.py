@@ -146,6 +146,7 @@ class Instance:
             cluster.create()
         description = self._free_port(description, say)
         description.save(self.home.description)
+        self._clear_sockets(cluster.account)
         self._configure(description, cluster.account, durable=durable)
         rotate(self.home.postgres_log)
         cluster.start(self.home.conf / "postgresql.conf", self.home.postgres_log)
@@ -358,10 +359,16 @@ class Instance:
         home.root.parent.chmod(mode)
         home.models.mkdir(mode=0o700, exist_ok=True)
         home.create_runtime()
-        home.postgres_sockets.mkdir(mode=mode, exist_ok=True)
-        home.postgres_sockets.chmod(mode)
-        account.own(home.postgres_sockets)
         account.check_reachable(home.root)
+
+    def _clear_sockets(self, account: Account) -> None:
+        """An empty folder for PostgreSQL's socket: the lock file of a killed server names a process that may
+        have become any other."""
+        folder = self.home.postgres_sockets
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        folder.chmod(0o711 if account.other else 0o700)
+        account.own(folder)
 
     def _configure(self, description: Description, account: Account, *, durable: bool) -> None:
         users = dict.fromkeys([account.name, pwd.getpwuid(os.geteuid()).pw_name])
