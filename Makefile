@@ -40,6 +40,8 @@ lint: $(VENV)/developed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/cmake -S runtime/shim -B build/lint -DAZPG_WERROR=ON -DPython3_EXECUTABLE=$(CURDIR)/$(BIN)/python --log-level=WARNING
+	$(BIN)/cmake --build build/lint --clean-first -- --silent
 
 clean:
 	rm -rf $(VENV) build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -17,8 +17,7 @@ from azpg_runtime.embedding import Embedder
 from azpg_runtime.models import ModelStore
 from azpg_runtime.models.pull import pull
 from azpg_runtime.postgres.instance import Instance
-
-from ..conftest import CACHE, MODEL, URI, new_home, remove_home
+from tests.conftest import CACHE, MODEL, URI, new_home, remove_home
 
 TEXTS = 2000
 ROUNDS = 5
@@ -49,7 +48,9 @@ def array_call(connection: Any, embedder: Embedder) -> None:
         in_sql = seconds(lambda: connection.execute(query, [URI, texts]))
         ratios.append(in_sql / in_process)
         out().print(f"  round {number + 1}: in process {in_process:.2f} s, in SQL {in_sql:.2f} s")
-    out().print(f"create_embeddings over {TEXTS} texts / Embedder.embed: {spread(ratios)}, target at most 1.10")
+    out().print(
+        f"create_embeddings over {TEXTS} texts / Embedder.embed: {spread(ratios)}, target at most 1.10"
+    )
 
 
 def first_call(instance: Instance) -> None:
@@ -58,8 +59,8 @@ def first_call(instance: Instance) -> None:
     extra = []
     for _ in range(CONNECTIONS):
         with instance.connect("bench", autocommit=True) as connection:
-            first = seconds(lambda: connection.execute(query, [URI]))  # noqa: B023 - called at once
-            second = seconds(lambda: connection.execute(query, [URI]))  # noqa: B023 - called at once
+            first = seconds(lambda: connection.execute(query, [URI]))
+            second = seconds(lambda: connection.execute(query, [URI]))
         extra.append(1000 * (first - second))
     out().print(f"first call of a connection - its second: {spread(extra, ' ms')}, target at most 50 ms")
 

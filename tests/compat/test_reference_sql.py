@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from ..conftest import URI
+from tests.conftest import URI
 
 LINES = (Path(__file__).parent / "reference_minilm.jsonl").read_text(encoding="utf-8").split("\n")
 REFERENCES = [json.loads(line) for line in LINES if line]

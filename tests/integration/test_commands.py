@@ -17,8 +17,7 @@ import pytest
 
 from azpg_runtime.home import Home
 from azpg_runtime.models import StoredModel
-
-from ..conftest import MODEL, ROOT, new_home, remove_home
+from tests.conftest import MODEL, ROOT, new_home, remove_home
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 AZPG = [sys.executable, "-c", "from azpg.cli import main; main()"]
@@ -70,7 +69,9 @@ def test_up_again_says_so(azpg: Run) -> None:
 def test_status_for_machines(azpg: Run) -> None:
     found = machine(azpg("status", "--json"), "status")
     assert found["version"] == 1
-    assert {"name", "state", "host", "port", "socket_dir", "postgres_version", "host_pid", "models"} <= set(found)
+    assert {"name", "state", "host", "port", "socket_dir", "postgres_version", "host_pid", "models"} <= set(
+        found
+    )
     assert (found["name"], found["state"], found["host"]) == ("default", "running", "127.0.0.1")
     assert found["postgres_version"].startswith("18.")
     assert (found["location"], found["sku"]) == ("eastus", "Standard_E4ds_v5")
@@ -106,7 +107,10 @@ def test_logs(azpg: Run) -> None:
 
 def test_server_parameters(azpg: Run) -> None:
     name = "azure.extensions"
-    assert azpg("server", "parameter", "set", name, "vector,azure_local_ai").stdout == f"{name} = vector,azure_local_ai\n"
+    assert (
+        azpg("server", "parameter", "set", name, "vector,azure_local_ai").stdout
+        == f"{name} = vector,azure_local_ai\n"
+    )
     shown = machine(azpg("server", "parameter", "show", name, "--json"), "server-parameter")
     assert shown["value"] == "vector,azure_local_ai"
     assert "azure_local_ai" in shown["allowed_values"]
@@ -123,10 +127,18 @@ def test_server_parameters(azpg: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["server", "parameter", "set", "azure.extensions", "nonsense"], 1, "nonsense cannot be allow-listed"),
+        (
+            ["server", "parameter", "set", "azure.extensions", "nonsense"],
+            1,
+            "nonsense cannot be allow-listed",
+        ),
         (["server", "parameter", "set", "work_mem", "much"], 1, "invalid value for parameter"),
         (["server", "parameter", "show", "nonsense"], 1, "there is no server parameter 'nonsense'"),
-        (["status", "nobody"], 1, "there is no instance 'nobody'. There are: default. `azpg up nobody` makes it."),
+        (
+            ["status", "nobody"],
+            1,
+            "there is no instance 'nobody'. There are: default. `azpg up nobody` makes it.",
+        ),
         (["dsn", "nobody"], 1, "there is no instance 'nobody'"),
         (["down", "nobody"], 1, "there is no instance 'nobody'"),
         (["psql", "nobody"], 1, "there is no instance 'nobody'"),
@@ -156,7 +168,9 @@ def test_a_profile_without_local_ai_says_why(azpg: Run) -> None:
         azpg("up", "late", "--profile", "azure-2026")
         shown = azpg("server", "parameter", "show", "azure.extensions", "--local", "late").stdout
         assert "azure_local_ai was retired on 2025-03-21" in shown
-        refused = azpg("server", "parameter", "set", "azure.extensions", "azure_local_ai", "-l", "late", status=1)
+        refused = azpg(
+            "server", "parameter", "set", "azure.extensions", "azure_local_ai", "-l", "late", status=1
+        )
         assert "azure_local_ai: azure_local_ai was retired on 2025-03-21." in refused.stderr
     finally:
         azpg("down", "late", "--delete")

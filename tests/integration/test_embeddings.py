@@ -13,8 +13,7 @@ from psycopg import errors
 
 from azpg_runtime.embedding import Embedder
 from azpg_runtime.models import StoredModel
-
-from ..conftest import URI
+from tests.conftest import URI
 
 Connection = psycopg.Connection[Any]
 SCALAR = "SELECT azure_local_ai.create_embeddings(%s, %s)"
@@ -53,7 +52,9 @@ def test_scalar_form_takes_named_arguments(connection: Connection) -> None:
 
 def test_scalar_form_has_no_batch_size(connection: Connection) -> None:
     with pytest.raises(errors.UndefinedFunction):
-        connection.execute("SELECT azure_local_ai.create_embeddings(%s, input => 'x', batch_size => 8)", [URI])
+        connection.execute(
+            "SELECT azure_local_ai.create_embeddings(%s, input => 'x', batch_size => 8)", [URI]
+        )
 
 
 def test_name_without_version_is_version_one(connection: Connection) -> None:
@@ -157,7 +158,9 @@ def test_generated_column_and_update_without_cast(connection: Connection, embedd
 def test_nearest_neighbours_with_an_index(connection: Connection) -> None:
     connection.execute("CREATE TABLE t (id int, body text, v vector(384))")
     texts = ["a recipe for apple pie", "the orbit of the moon", "how to train a dog"]
-    connection.execute("INSERT INTO t SELECT n, x FROM unnest(%s::text[]) WITH ORDINALITY AS u(x, n)", [texts])
+    connection.execute(
+        "INSERT INTO t SELECT n, x FROM unnest(%s::text[]) WITH ORDINALITY AS u(x, n)", [texts]
+    )
     connection.execute("UPDATE t SET v = azure_local_ai.create_embeddings(%s, body)", [URI])
     connection.execute("CREATE INDEX ON t USING hnsw (v vector_cosine_ops)")
     connection.execute("SET enable_seqscan = off")
@@ -174,7 +177,7 @@ def test_nearest_neighbours_with_an_index(connection: Connection) -> None:
         (
             "SELECT azure_local_ai.create_embeddings('nothing:v1', 'x')",
             "42704",
-            'azure_local_ai.create_embeddings: ',
+            "azure_local_ai.create_embeddings: ",
             URI,
         ),
         (
@@ -189,7 +192,12 @@ def test_nearest_neighbours_with_an_index(connection: Connection) -> None:
             "batch_size is 0",
             "",
         ),
-        (f"SELECT azure_local_ai.create_embeddings('{URI}', 'a', timeout_ms => 0)", "22023", "timeout_ms is 0", ""),
+        (
+            f"SELECT azure_local_ai.create_embeddings('{URI}', 'a', timeout_ms => 0)",
+            "22023",
+            "timeout_ms is 0",
+            "",
+        ),
         (
             f"SELECT azure_local_ai.create_embeddings('{URI}', repeat('a', 16 * 1024 * 1024 + 1))",
             "54000",

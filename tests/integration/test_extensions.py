@@ -42,13 +42,19 @@ def test_the_admin_creates_and_drops_what_is_allow_listed(admin: Connection) -> 
     assert extensions(admin) == {"plpgsql"}
     assert admin.execute("SELECT to_regnamespace('azure_local_ai')").fetchone() == (None,)
     admin.execute("CREATE EXTENSION IF NOT EXISTS azure_local_ai CASCADE")
-    owner = admin.execute("SELECT extowner::regrole::text FROM pg_extension WHERE extname LIKE 'azure%'").fetchone()
+    owner = admin.execute(
+        "SELECT extowner::regrole::text FROM pg_extension WHERE extname LIKE 'azure%'"
+    ).fetchone()
     assert owner == ("azuresu",)
 
 
-@pytest.mark.parametrize("statement", ["CREATE EXTENSION {}", "DROP EXTENSION {}", "CREATE EXTENSION IF NOT EXISTS {}"])
+@pytest.mark.parametrize(
+    "statement", ["CREATE EXTENSION {}", "DROP EXTENSION {}", "CREATE EXTENSION IF NOT EXISTS {}"]
+)
 @pytest.mark.parametrize("name", ["postgis", "plpgsql", "no_such_extension"])
-def test_what_is_not_allow_listed_is_refused_in_azures_words(admin: Connection, statement: str, name: str) -> None:
+def test_what_is_not_allow_listed_is_refused_in_azures_words(
+    admin: Connection, statement: str, name: str
+) -> None:
     for wrapped in ("{}", "DO $$ BEGIN {}; END $$"):
         with pytest.raises(errors.FeatureNotSupported) as caught:
             admin.execute(wrapped.format(statement.format(name)))
@@ -82,7 +88,9 @@ def test_others_than_admins_are_refused_in_azures_words(twin: Instance, empty_da
 def test_set_schema_is_refused(admin: Connection) -> None:
     admin.execute("CREATE EXTENSION vector")
     admin.execute("CREATE SCHEMA other")
-    with pytest.raises(errors.FeatureNotSupported, match="SET SCHEMA clause for ALTER EXTENSION is not supported"):
+    with pytest.raises(
+        errors.FeatureNotSupported, match="SET SCHEMA clause for ALTER EXTENSION is not supported"
+    ):
         admin.execute("ALTER EXTENSION vector SET SCHEMA other")
 
 

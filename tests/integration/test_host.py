@@ -22,19 +22,16 @@ from azpg_runtime.host.client import HostClient, host_status
 from azpg_runtime.models import StoredModel
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
-
-from ..conftest import MODEL, URI
+from tests.conftest import MODEL, URI
 
 EMBED = "SELECT azure_local_ai.create_embeddings(%s, %s)"
-LONG = (
-    "SELECT count(*) FROM azure_local_ai.create_embeddings(%s, array_fill(repeat('many words here ', 100), ARRAY[5000]))"
-)
+LONG = "SELECT count(*) FROM azure_local_ai.create_embeddings(%s, array_fill(repeat('many words here ', 100), ARRAY[5000]))"
 
 
 @pytest.fixture(scope="module")
 def instance(minilm: StoredModel) -> Iterator[Instance]:
     """A twin whose host these tests may kill."""
-    from ..conftest import new_home, remove_home  # noqa: PLC0415
+    from tests.conftest import new_home, remove_home  # noqa: PLC0415
 
     home = new_home()
     instance = Instance("host", home=home)

@@ -39,7 +39,9 @@ def processes_in(folder: Path) -> list[int]:
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
-            if str(folder) in (entry / "cmdline").read_text() or (entry / "cwd").resolve().is_relative_to(folder):
+            if str(folder) in (entry / "cmdline").read_text() or (entry / "cwd").resolve().is_relative_to(
+                folder
+            ):
                 found.append(int(entry.name))
         except OSError:
             continue
@@ -109,7 +111,9 @@ def test_two_commands_at_once_do_not_trip(home: Home) -> None:
     environment = {**os.environ, "AZPG_HOME": str(home.root)}
     command = [sys.executable, "-c", "from azpg.cli import main; main()", "up", "both"]
     started = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         for _ in range(3)
     ]
     said = [process.communicate(timeout=120)[0] for process in started]
@@ -188,10 +192,14 @@ def test_the_dsn_needs_no_password_and_the_wrong_one_is_refused(home: Home) -> N
     with pytest.raises(psycopg.OperationalError, match="pg_hba"):
         psycopg.connect(f"postgresql://azuresu:{password}@127.0.0.1:{port}/postgres")
     with pytest.raises(psycopg.OperationalError, match="password"):
-        psycopg.connect(host=str(instance.home.postgres_sockets), port=port, user="pgadmin", dbname="postgres")
+        psycopg.connect(
+            host=str(instance.home.postgres_sockets), port=port, user="pgadmin", dbname="postgres"
+        )
     for log in (instance.home.postgres_log, instance.home.host_log):
         assert password not in log.read_text()
-    assert all(password not in (Path("/proc") / str(pid) / "cmdline").read_text() for pid in processes_in(home.root))
+    assert all(
+        password not in (Path("/proc") / str(pid) / "cmdline").read_text() for pid in processes_in(home.root)
+    )
 
 
 def test_server_parameters(home: Home) -> None:

@@ -12,8 +12,7 @@ from psycopg import sql
 
 from azpg_runtime.models import StoredModel
 from azpg_runtime.postgres.instance import Instance
-
-from ..conftest import MODEL, URI
+from tests.conftest import MODEL, URI
 
 Connection = psycopg.Connection[Any]
 
@@ -112,14 +111,18 @@ def test_registering_what_is_no_model_leaves_nothing_behind(
         shutil.rmtree(folder)
 
 
-def test_registering_from_the_models_folder(twin: Instance, connection: Connection, minilm: StoredModel) -> None:
+def test_registering_from_the_models_folder(
+    twin: Instance, connection: Connection, minilm: StoredModel
+) -> None:
     folder = twin.home.models / "own"
     shutil.copytree(minilm.folder, folder)
     try:
         value(connection, "SELECT azure_local_ai.model_register('own:v1', 'own/model.onnx')")
     finally:
         shutil.rmtree(folder)
-    same = "SELECT azure_local_ai.create_embeddings('own:v1', 'x') = azure_local_ai.create_embeddings(%s, 'x')"
+    same = (
+        "SELECT azure_local_ai.create_embeddings('own:v1', 'x') = azure_local_ai.create_embeddings(%s, 'x')"
+    )
     assert value(connection, same, URI) is True
     connection.execute("SELECT azure_local_ai.model_unregister('own:v1')")
 

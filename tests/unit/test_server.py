@@ -29,7 +29,7 @@ from azpg_runtime.host.service import Service
 from azpg_runtime.models import ModelStore, StoredModel
 from azpg_runtime.wait import wait_for
 
-from ..conftest import MODEL, URI
+from tests.conftest import MODEL, URI
 
 PATIENCE = 30.0
 OURS = frozenset({os.geteuid()})

@@ -118,7 +118,7 @@ def psql(
     instance = Instance(name)
     program = instance.program("psql")
     sys.stdout.flush()
-    os.execv(program, ["psql", *(arguments or []), "--dbname", instance.dsn(database)])  # noqa: S606
+    os.execv(program, ["psql", *(arguments or []), "--dbname", instance.dsn(database)])
 
 
 def logs(
@@ -140,7 +140,7 @@ def logs(
     if tail is None:
         raise NotAvailable(f"the program tail is missing; the log is {path}.")
     sys.stdout.flush()
-    os.execv(tail, ["tail", "-n", str(lines), *(["-F"] if follow else []), "--", str(path)])  # noqa: S606
+    os.execv(tail, ["tail", "-n", str(lines), *(["-F"] if follow else []), "--", str(path)])
 
 
 def _print_status(status: Status, what: str) -> None:

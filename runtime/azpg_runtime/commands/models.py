@@ -90,7 +90,7 @@ def add(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Add a model from a folder: tokenizer.json with model.safetensors and config.json, or with model.onnx."""
+    """Add a folder: tokenizer.json with model.onnx, or with model.safetensors and config.json."""
     _report(open_store().add(name, folder, replace=replace), "is in the store", json=json)
 
 
@@ -101,7 +101,7 @@ def remove(name: ModelName, *, json: Json = False) -> None:
     if json:
         print_json({"version": 1, "name": name, "removed": True})
     else:
-        out().print(f"[bold]{name}[/] is no longer in the store; registered URIs keep what they stand for")
+        out().print(f"[bold]{name}[/] is no longer in the store; registered URIs keep their content")
 
 
 def _report(model: Any, what: str, *, json: bool) -> None:

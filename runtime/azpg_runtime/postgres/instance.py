@@ -260,12 +260,13 @@ class Instance:
 
     def set_parameter(self, name: str, value: str) -> Parameter:
         """Sets a server parameter for good and returns how it stands then. Raises `ParameterRefused`."""
+        configured = self.home.conf / "postgresql.conf"
         with self._locked(), self.superuser() as connection:
             return parameters.change(
                 connection,
                 ParameterFile(self.home.parameters),
                 self.home.conf / "parameters.conf",
-                complaint=partial(self._cluster(self.description).complaint, self.home.conf / "postgresql.conf"),
+                complaint=partial(self._cluster(self.description).complaint, configured),
                 name=name,
                 value=value,
                 offer=self.offer,
@@ -299,10 +300,10 @@ class Instance:
         if self.home.description.exists():
             kept = self.description
             for name in ("major", "admin", "os_user"):
-                wish = getattr(wishes, name)
-                if wish not in {None, getattr(kept, name)}:
+                wish, has = getattr(wishes, name), getattr(kept, name)
+                if wish not in {None, has}:
                     raise InstanceError(
-                        f"the instance {self.name!r} has {name} {getattr(kept, name)}; it cannot become {wish}.",
+                        f"the instance {self.name!r} has {name} {has}; it cannot become {wish}.",
                         hint=f"Use another name, or `azpg down {self.name} --delete` first.",
                     )
         else:
@@ -362,8 +363,10 @@ class Instance:
         account.check_reachable(home.root)
 
     def _clear_sockets(self, account: Account) -> None:
-        """An empty folder for PostgreSQL's socket: the lock file of a killed server names a process that may
-        have become any other."""
+        """Makes the folder of PostgreSQL's socket anew.
+
+        The lock file of a killed server names a process that may have become any other.
+        """
         folder = self.home.postgres_sockets
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
