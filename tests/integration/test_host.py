@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import threading
 import time
@@ -18,6 +19,7 @@ from psycopg import errors
 
 from azpg_runtime.errors import HostError
 from azpg_runtime.home import Home
+from azpg_runtime.host import protocol
 from azpg_runtime.host.client import HostClient, host_status
 from azpg_runtime.models import StoredModel
 from azpg_runtime.postgres.instance import Instance
@@ -202,6 +204,21 @@ def test_garbage_ends_only_its_own_connection(instance: Instance) -> None:
         with pytest.raises(HostError):
             bad.status()
         assert good.status()["pid"] == pid
+
+
+def test_a_client_that_does_not_read_its_replies_is_not_read_from(instance: Instance) -> None:
+    many = protocol.encode(protocol.Frame(protocol.Kind.STATUS, 1, b"")) * 1000
+    sent, answered = 0, 0
+    with HostClient(instance.home.host_socket) as client:
+        client._socket.setblocking(False)
+        # The host reads on within milliseconds, or not at all.
+        while select.select([], [client._socket], [], 1)[1]:
+            sent += client._socket.send(many)
+            assert sent < 64 * len(many), "the host keeps replies that nobody reads"
+        decoder = protocol.FrameDecoder()
+        while answered < sent // protocol.HEADER_SIZE:
+            assert select.select([client._socket], [], [], 30)[0]
+            answered += sum(1 for _ in decoder.feed(client._socket.recv(65536)))
 
 
 def test_another_user_may_not_use_the_host(home: Home) -> None:

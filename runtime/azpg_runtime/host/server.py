@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 _BACKLOG = 1024
 """Callers that may queue while the host is busy or being replaced; asyncio would lower it to 100."""
 
+_MAX_UNDER_WAY = 64
+"""Requests of one connection that are worked on at once; what it sends beyond waits in the socket."""
+
 
 class Connection(asyncio.Protocol):
     """One client. When it leaves, everything it asked for is given up."""
@@ -31,6 +34,7 @@ class Connection(asyncio.Protocol):
         self._decoder = FrameDecoder()
         self._tasks: set[asyncio.Task[None]] = set()
         self._transport: asyncio.Transport | None = None
+        self._unread = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuses a peer that is neither us nor the server's user."""
@@ -49,10 +53,36 @@ class Connection(asyncio.Protocol):
             for frame in self._decoder.feed(data):
                 task = asyncio.get_running_loop().create_task(self._answer(frame))
                 self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                task.add_done_callback(self._done)
         except ProtocolError as error:
             log.warning("ended a connection: %s", error)
             self.abort()
+        self._regulate()
+
+    def pause_writing(self) -> None:
+        """The client does not read its replies: nothing more is read from it."""
+        self._unread = True
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._unread = False
+        self._regulate()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._regulate()
+
+    def _regulate(self) -> None:
+        """Bounds what one client can make the host keep: replies it does not read, requests in advance."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        enough = self._unread or len(self._tasks) >= _MAX_UNDER_WAY
+        if enough == self._transport.is_reading():
+            if enough:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Gives up what is under way."""
