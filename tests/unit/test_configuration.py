@@ -64,7 +64,11 @@ def test_a_quoted_value_reads_back(value: str) -> None:
 
 
 @settings(deadline=None)
-@given(values=st.dictionaries(st.from_regex(r"[a-z_]{1,10}(\.[a-z_]{1,10})?", fullmatch=True), VALUES, max_size=6))
+@given(
+    values=st.dictionaries(
+        st.from_regex(r"[a-z_]{1,10}(\.[a-z_]{1,10})?", fullmatch=True), VALUES, max_size=6
+    )
+)
 def test_a_rendered_file_has_a_line_for_each_setting_whatever_the_values(values: dict[str, str]) -> None:
     text = render(values)
     assert settings_in(text) == values
@@ -96,7 +100,10 @@ def test_the_files_of_an_instance(tmp_path: Path) -> None:
     assert own.startswith("# Written by azpg at every start; `azpg server parameter set` sets parameters.\n")
     found = settings_in(own)
     assert found["data_directory"] == "/h/it's/data"
-    assert (found["hba_file"], found["ident_file"]) == (str(folder / "pg_hba.conf"), str(folder / "pg_ident.conf"))
+    assert (found["hba_file"], found["ident_file"]) == (
+        str(folder / "pg_hba.conf"),
+        str(folder / "pg_ident.conf"),
+    )
     assert (found["listen_addresses"], found["port"]) == ("127.0.0.1", "20123")
     assert found["unix_socket_directories"] == "/run/x/pg"
     assert found["shared_preload_libraries"] == "azpg_server"

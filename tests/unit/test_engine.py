@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -66,8 +65,14 @@ class Caller:
         return self.outcomes[0]
 
 
-def a_job(model: Model, lengths: Sequence[int], finish: Callable[[Outcome], None], *, token: int = 7) -> Job[Any]:
-    return Job(model, [np.full(length, token + place, dtype=np.int64) for place, length in enumerate(lengths)], finish)
+def a_job(
+    model: Model, lengths: Sequence[int], finish: Callable[[Outcome], None], *, token: int = 7
+) -> Job[Any]:
+    return Job(
+        model,
+        [np.full(length, token + place, dtype=np.int64) for place, length in enumerate(lengths)],
+        finish,
+    )
 
 
 @pytest.fixture
@@ -197,7 +202,9 @@ def test_dropping_a_waiting_job_leaves_the_running_one_alone(engine: Engine) -> 
     waiting = a_job(holding, [TOKEN_BUDGET], second.finish)
     engine.submit(waiting)
     engine.drop(waiting)
+    engine.drop(waiting)
     assert engine.waiting == 0
+    assert engine.counters.dropped_texts == 1
     holding.let_go()
     assert first.outcome().tolist() == [[7, TOKEN_BUDGET]]
     idle(engine, holding)

@@ -22,7 +22,7 @@ def test_what_is_written_is_read(text: str) -> None:
         path = Path(folder) / "a file"
         write_atomically(path, text)
         assert path.read_bytes() == text.encode()
-        assert os.listdir(folder) == ["a file"]
+        assert list(Path(folder).iterdir()) == [path]
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o640])
@@ -39,7 +39,9 @@ def test_the_mode_is_exact_whatever_the_umask_and_the_old_file(tmp_path: Path, m
     assert path.read_text() == "new"
 
 
-def test_a_secret_is_never_readable_by_others_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_is_never_readable_by_others_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[int] = []
     fsync = os.fsync
 

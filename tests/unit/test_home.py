@@ -42,13 +42,17 @@ def become(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
 
 
 @pytest.mark.parametrize("uid", [0, 1000])
-def test_the_environment_names_the_home(bare_environment: pytest.MonkeyPatch, tmp_path: Path, uid: int) -> None:
+def test_the_environment_names_the_home(
+    bare_environment: pytest.MonkeyPatch, tmp_path: Path, uid: int
+) -> None:
     become(bare_environment, uid)
     bare_environment.setenv("AZPG_HOME", str(tmp_path / "somewhere"))
     assert Home.from_environment() == Home(tmp_path / "somewhere")
 
 
-def test_a_relative_home_stays_where_it_was_meant(bare_environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_relative_home_stays_where_it_was_meant(
+    bare_environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     bare_environment.chdir(tmp_path)
     bare_environment.setenv("AZPG_HOME", "twin")
     assert Home.from_environment().root == tmp_path / "twin"

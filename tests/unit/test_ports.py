@@ -11,7 +11,7 @@ from azpg_runtime.postgres import ports
 from azpg_runtime.wait import wait_for
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])  # noqa: S104
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
 def test_a_port_somebody_listens_on_is_taken_until_they_leave(address: str) -> None:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -233,6 +233,19 @@ def test_a_full_run_takes_nobody_else_along() -> None:
     assert [one for one, _ in second.items] == [single]
 
 
+def test_a_run_that_grew_longer_counts_as_long() -> None:
+    model = Model()
+    scheduler: Scheduler[Model] = Scheduler()
+    short, longer, last = job(model, [10]), job(model, [40] * 11), job(model, [10])
+    for one in (short, longer, last):
+        scheduler.add(one)
+    batch = scheduler.next()
+    assert batch is not None
+    assert {id(one) for one, _ in batch.items} == {id(short), id(longer)}
+    check(batch)
+    assert len(batch.items) * 40 <= TOKEN_BUDGET < (len(batch.items) + 1) * 40
+
+
 def test_nothing_waits() -> None:
     scheduler: Scheduler[Model] = Scheduler()
     assert scheduler.next() is None

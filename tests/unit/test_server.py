@@ -28,7 +28,6 @@ from azpg_runtime.host.server import Connection, peer_uid, serve
 from azpg_runtime.host.service import Service
 from azpg_runtime.models import ModelStore, StoredModel
 from azpg_runtime.wait import wait_for
-
 from tests.conftest import MODEL, URI
 
 PATIENCE = 30.0
@@ -204,7 +203,10 @@ def test_registering_what_is_not_there(client: HostClient, host: Host) -> None:
     where = f"The models folder is {host.models}."
     error = refused(client, Kind.REGISTER, Register("x", "sub/missing").pack())
     assert error.sqlstate == "58P01"
-    assert error.message == 'model_path "sub/missing" is neither a model of the store nor below the models folder'
+    assert (
+        error.message
+        == 'model_path "sub/missing" is neither a model of the store nor below the models folder'
+    )
     assert error.detail == where
     assert error.hint == "List the store with `azpg models list`, or put the file into the models folder."
     (host.models / "model.onnx").touch()
@@ -219,7 +221,10 @@ def test_registering_what_is_not_there(client: HostClient, host: Host) -> None:
     assert refused(client, Kind.REGISTER, Register("not a uri", MODEL).pack()).sqlstate == "22023"
 
 
-@pytest.mark.parametrize("path", ["..", "../host/registry.json", "/etc/passwd", "link/registry.json", ".", "", "a\0b/c", "x/" * 3000])
+@pytest.mark.parametrize(
+    "path",
+    ["..", "../host/registry.json", "/etc/passwd", "link/registry.json", ".", "", "a\0b/c", "x/" * 3000],
+)
 def test_paths_stay_below_the_models_folder(client: HostClient, host: Host, path: str) -> None:
     with contextlib.suppress(FileExistsError):
         (host.models / "link").symlink_to(host.models.parent / "host")
@@ -230,9 +235,11 @@ def test_paths_stay_below_the_models_folder(client: HostClient, host: Host, path
 
 def test_unregistering_and_registering_again(client: HostClient, host: Host) -> None:
     uri = protocol.pack_string("twice:v3")
+    client.request(Kind.EMBED, Embed(URI, ["a"]).pack())
     number = client.request(Kind.REGISTER, Register("twice:v3", MODEL).pack())
     assert client.request(Kind.LOADED, uri) is True
     assert client.request(Kind.UNREGISTER, uri) is None
+    assert client.request(Kind.LOADED, protocol.pack_string(URI)) is True, "the other name of the same model"
     assert refused(client, Kind.EMBED, Embed("twice:v3", ["a"]).pack()).sqlstate == "42704"
     assert client.request(Kind.REGISTER, Register("twice:v3", MODEL).pack()) == number
     client.request(Kind.UNREGISTER, uri)
@@ -264,9 +271,13 @@ def test_settings(client: HostClient) -> None:
         return found
 
     assert set(select()) == {"intra_op_parallelism", "inter_op_parallelism", "spin_control"}
+    client.request(Kind.EMBED, Embed(URI, ["a"]).pack())
     pairs = [("intra_op_parallelism", "1"), ("spin_control", "on")]
     assert client.request(Kind.SET_SETTINGS, protocol.pack_pairs(pairs)) is None
-    assert select("spin_control", "intra_op_parallelism") == {"spin_control": "true", "intra_op_parallelism": "1"}
+    assert select("spin_control", "intra_op_parallelism") == {
+        "spin_control": "true",
+        "intra_op_parallelism": "1",
+    }
     assert client.request(Kind.LOADED, protocol.pack_string(URI)) is True
     client.request(Kind.SET_SETTINGS, protocol.pack_pairs([("spin_control", "off")]))
     assert refused(client, Kind.GET_SETTINGS, protocol.pack_strings(["x"])).message == 'unknown setting "x"'
@@ -335,12 +346,17 @@ def test_what_breaks_the_rules_ends_its_connection_and_no_other(
 def test_another_user_is_refused(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     host.uids = frozenset({os.geteuid() + 1})
     try:
-        with host.client() as stranger, pytest.raises(HostError, match="ended the connection|cannot be reached"):
+        with (
+            host.client() as stranger,
+            pytest.raises(HostError, match=r"ended the connection|cannot be reached"),
+        ):
             stranger.status()
         assert wait_for(lambda: bool(caplog.records), timeout=PATIENCE)
     finally:
         host.uids = OURS
-    assert [record.getMessage() for record in caplog.records] == [f"refused a connection of user id {os.geteuid()}"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"refused a connection of user id {os.geteuid()}"
+    ]
 
 
 def test_the_peer_is_known_by_the_kernel() -> None:
@@ -423,7 +439,7 @@ def test_an_answer_that_is_too_large_ends_the_connection(
 ) -> None:
     """Rather than leaving the caller waiting for what never comes."""
     monkeypatch.setattr(host.service, "_status", lambda: "x" * (protocol.MAX_BODY + 1))
-    with pytest.raises(HostError, match="the model host ended the connection before it answered|cannot be reached"):
+    with pytest.raises(HostError, match=r"ended the connection before it answered|cannot be reached"):
         client.status()
 
 
@@ -586,5 +602,11 @@ def test_callers_may_queue_while_the_host_is_busy(model_store: ModelStore) -> No
                 client = stack.enter_context(socket.socket(socket.AF_UNIX))
                 client.setblocking(False)
                 client.connect(str(path))
+
+        def served() -> None:  # and all before it
+            with HostClient(path, timeout=PATIENCE) as client:
+                client.status()
+
+        await asyncio.to_thread(served)
 
     play(model_store, act)

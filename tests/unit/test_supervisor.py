@@ -93,7 +93,12 @@ class Site:
     ) -> int:
         """Starts a supervisor and returns the exit status of the process that was started."""
         host = command or [sys.executable, "-c", HOST, str(self.folder)]
-        arguments = ["--socket", str(path or self.socket), "--owner", str(os.geteuid() if owner is None else owner)]
+        arguments = [
+            "--socket",
+            str(path or self.socket),
+            "--owner",
+            str(os.geteuid() if owner is None else owner),
+        ]
         with self.log.open("ab") as log:
             return subprocess.run(
                 [
@@ -247,7 +252,9 @@ def test_a_host_that_cannot_live_is_tried_again_and_again(site: Site) -> None:
     assert "supervisor: the host ended with status 7 after " in site.log.read_text()
 
 
-def test_the_pauses_grow_to_a_limit_and_end_with_a_stable_host(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pauses_grow_to_a_limit_and_end_with_a_stable_host(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     supervisor = module.Supervisor(site.socket, owner=os.geteuid(), command=["false"])
     pauses: list[float] = []
 
@@ -369,7 +376,9 @@ def test_there_is_one_supervisor_at_a_time(site: Site) -> None:
     assert call(site.socket) == host
 
 
-def test_an_earlier_supervisors_number_is_forgotten_before_whoever_started_this_one_goes_on(site: Site) -> None:
+def test_an_earlier_supervisors_number_is_forgotten_before_whoever_started_this_one_goes_on(
+    site: Site,
+) -> None:
     site.lock.write_text("1\n")
     site.supervise()
     assert site.lock.read_text() != "1\n"
@@ -390,7 +399,10 @@ def test_the_command_line_is_complete(left_out: str) -> None:
     del arguments[left_out]
     line = [part for pair in arguments.items() for part in pair if part != "command"]
     done = subprocess.run(
-        [sys.executable, "-m", "azpg_runtime.host.supervisor", *line], check=False, capture_output=True, text=True
+        [sys.executable, "-m", "azpg_runtime.host.supervisor", *line],
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 2
     assert f"required: {left_out}" in done.stderr

@@ -65,7 +65,9 @@ class Service:
             case Kind.REGISTER:
                 reply = protocol.integer(request, await self._register(protocol.Register.unpack(body)))
             case Kind.UNREGISTER:
-                self._forget(self._registry.unregister(protocol.unpack_string(body)))
+                gone = self._registry.unregister(protocol.unpack_string(body))
+                if all(one.digest != gone.digest for one in self._registry.list()):
+                    self._forget(gone)
                 reply = protocol.done(request)
             case Kind.UNLOAD:
                 self._forget(self._registry.get(protocol.unpack_string(body)))
