@@ -124,6 +124,18 @@ def test_server_parameters(azpg: Run) -> None:
     assert "at the next start" in static
 
 
+def test_embed_takes_bytes_that_are_no_text(shared_home: Home) -> None:
+    done = subprocess.run(
+        [*AZPG, "embed"],
+        env={**os.environ, "AZPG_HOME": str(shared_home.root)},
+        check=False,
+        input=b"caf\xe9\n",
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["text"] == "caf\ufffd"
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

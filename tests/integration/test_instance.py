@@ -247,7 +247,12 @@ def test_an_ordinary_user_needs_no_root(home: Home) -> None:
             *("setpriv", "--reuid=nobody", "--clear-groups", "--inh-caps=+dac_read_search"),
             *("--ambient-caps=+dac_read_search", sys.executable, "-c", script),
         ],
-        env={"AZPG_HOME": str(home.root), "PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+        env={
+            "AZPG_HOME": str(home.root),
+            "PATH": os.environ["PATH"],
+            "HOME": "/nonexistent",
+            "XDG_RUNTIME_DIR": str(home.root),
+        },
         check=False,
         capture_output=True,
         text=True,

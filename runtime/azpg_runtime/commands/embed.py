@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import sys
@@ -26,6 +27,8 @@ def embed(
     """Embed texts, one JSON line each: {"text": …, "embedding": […]}."""
     from azpg_runtime.embedding import Embedder  # noqa: PLC0415
 
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
     embedder = Embedder(open_store().get(model))
     lines: Iterator[str] = iter(texts) if texts else (line.rstrip("\r\n") for line in sys.stdin)
     while batch := list(itertools.islice(lines, _AT_ONCE)):

@@ -72,7 +72,7 @@ def down(
 
 def status(
     name: Annotated[
-        str | None, typer.Argument(help="The instance's name; all of them when left out.")
+        str | None, typer.Argument(help="The instance's name. Left out: all of them, or default with --json.")
     ] = None,
     *,
     json: Json = False,

@@ -66,6 +66,7 @@ def pull(name: ModelName, *, json: Json = False) -> None:
         TransferSpeedColumn(),
         console=err(),
         transient=True,
+        disable=not err().is_terminal,
     ) as bars:
         tasks: dict[str, Any] = {}
 

@@ -116,7 +116,6 @@ class Instance:
             say: told what is being done, a sentence at a time.
         """
         wishes = wishes or Wishes()
-        self.home.home.create()
         with self._locked(say):
             description = self._describe(wishes)
             cluster = self._cluster(description)
@@ -292,6 +291,7 @@ class Instance:
         def waiting() -> None:
             say(f"Waiting for another azpg command on {self.name!r}")
 
+        self.home.home.create()
         with locked(self.home.home.root / "locks" / f"{self.name}.lock", waiting=waiting):
             yield
 

@@ -125,8 +125,8 @@ def change(
     (before,) = read(connection, name)
     if before.read_only:
         raise ParameterRefused(f"the server parameter {name!r} is read-only.")
-    if any(ord(character) < 32 for character in value):
-        raise ParameterRefused(f"the value for {name!r} has control characters.")
+    if any(ord(character) < 32 or 0xD800 <= ord(character) < 0xE000 for character in value):
+        raise ParameterRefused(f"the value for {name!r} has control characters, or is not UTF-8.")
     if name == EXTENSIONS:
         value = check_extensions(value, offer)
     kept = file.load()
@@ -141,7 +141,11 @@ def change(
     loaded = "SELECT pg_conf_load_time()"
     earlier = connection.execute(loaded).fetchone()
     connection.execute("SELECT pg_reload_conf()")
-    wait_for(lambda: connection.execute(loaded).fetchone() != earlier, timeout=_RELOAD_TIMEOUT)
+    if not wait_for(lambda: connection.execute(loaded).fetchone() != earlier, timeout=_RELOAD_TIMEOUT):
+        raise ParameterRefused(
+            f"{name!r} is set, but the server has not read it within {_RELOAD_TIMEOUT:g} s.",
+            hint="It will; see `azpg server parameter show`.",
+        )
     (after,) = read(connection, name)
     return after
 
