@@ -114,7 +114,8 @@ def _database(twin: Instance, template: str) -> Iterator[str]:
     with twin.connect(autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(template)))
     yield name.as_string().strip('"')
-    with twin.connect(autocommit=True) as connection:
+    # As the superuser: FORCE may have to end a superuser's session that is just leaving.
+    with twin.superuser() as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
