@@ -46,6 +46,18 @@ class _Commands(TyperGroup):
         except AzpgError as error:
             complain(str(error))
             raise typer.Exit(error.exit_code) from None
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            complain(f"{error.strerror or error}: {error.filename}." if error.filename else f"{error}.")
+            raise typer.Exit(1) from None
+        except Exception as error:
+            # psycopg is loaded only by commands that need it.
+            driver = sys.modules.get("psycopg")
+            if driver is None or not isinstance(error, driver.Error):
+                raise
+            complain(f"the server refused: {error}")
+            raise typer.Exit(1) from None
 
 
 def _single(function: Callable[..., Any]) -> typer.Typer:

@@ -1,10 +1,11 @@
-"""Writing a file so that a crash leaves the old one or the new one, never half of one."""
+"""Files that survive a crash whole, and logs that only their owner reads."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+from typing import IO
 
 
 def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
@@ -21,6 +22,15 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """Opens a log at its end; nobody else may read it, for statements stand in it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    file = os.fdopen(descriptor, "ab")
+    file.seek(0, os.SEEK_END)
+    return file
 
 
 def sync_folder(folder: Path) -> None:

@@ -97,6 +97,7 @@ def test_dsn_prints_what_libpq_takes_and_nothing_else(azpg: Run) -> None:
 
 def test_psql(azpg: Run) -> None:
     assert azpg("psql", "default", "--", "-Atc", "SELECT 40 + 2").stdout == "42\n"
+    assert azpg("psql", "--", "-Atc", "SELECT 42").stdout == "42\n"
     assert azpg("psql", given="SELECT 'from stdin' AS said;").stdout.split()[2:4] == ["from", "stdin"]
 
 

@@ -229,6 +229,94 @@ def test_server_parameters(home: Home) -> None:
     assert instance.parameter("work_mem").value == "8MB"
 
 
+EVIL_SCHEMA = """
+    CREATE SCHEMA evil;
+    GRANT ALL ON SCHEMA evil TO public;
+    CREATE FUNCTION evil.pwn() RETURNS text LANGUAGE plpgsql AS $$
+        BEGIN ALTER ROLE pgadmin SUPERUSER; RETURN ''; EXCEPTION WHEN OTHERS THEN RETURN ''; END $$;
+    CREATE VIEW evil.pg_settings AS
+        SELECT name, setting, unit, category, short_desc, extra_desc, context, vartype, source, min_val, max_val,
+               enumvals, boot_val || evil.pwn() AS boot_val, reset_val, sourcefile, sourceline, pending_restart
+        FROM pg_catalog.pg_settings;
+    CREATE FUNCTION public.format(text, text) RETURNS text LANGUAGE sql AS $$
+        SELECT 'ALTER ROLE pgadmin SUPERUSER' $$;
+"""
+
+
+def test_the_admin_cannot_become_superuser_through_our_own_connections(home: Home) -> None:
+    instance = Instance("evil", home=home)
+    instance.up()
+    for database in ("postgres", "template1"):
+        with instance.connect(database, autocommit=True) as connection:
+            connection.execute(EVIL_SCHEMA)
+            for setting in ("search_path = evil, public, pg_catalog", "default_transaction_read_only = on"):
+                connection.execute(f"ALTER DATABASE {database} SET {setting}")
+    with instance.connect(autocommit=True) as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        connection.execute("ALTER ROLE azure_local_ai_setting_manager RENAME TO hidden")
+        with pytest.raises(psycopg.Error):
+            connection.execute("ALTER DATABASE azure_maintenance SET search_path = evil")
+        with pytest.raises(psycopg.Error):
+            connection.execute("DROP DATABASE azure_maintenance")
+    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+        instance.connect("azure_maintenance")
+    instance.parameter("work_mem")
+    instance.set_parameter("azure.extensions", "vector")
+    instance.down()
+    instance.up()
+    with instance.superuser() as superuser:
+        row = superuser.execute("SELECT rolsuper FROM pg_roles WHERE rolname = 'pgadmin'").fetchone()
+        assert row == (False,)
+
+
+def test_the_admin_may_drop_and_rename_databases(home: Home) -> None:
+    instance = Instance("renamed", home=home)
+    instance.up()
+    with instance.connect("template1", autocommit=True) as connection:
+        connection.execute("ALTER DATABASE postgres RENAME TO mine")
+    instance.down()
+    assert instance.up() is True
+    assert instance.status().postgres_version.startswith("18.")
+
+
+def test_an_up_that_was_killed_before_the_roles_is_finished_by_the_next(home: Home) -> None:
+    instance = Instance("half", home=home)
+    instance.up()
+    # As if the roles had never been made: the admin's password is not the one in the file.
+    instance.home.passfile.unlink()
+    assert instance.up() is False
+    with instance.connect() as connection:
+        connection.execute("SELECT 1")
+
+
+def test_the_cluster_cannot_be_copied_as_a_whole(home: Home) -> None:
+    instance = Instance("copy", home=home)
+    instance.up()
+    done = subprocess.run(
+        [
+            instance.program("pg_basebackup"),
+            "-d",
+            instance.dsn(),
+            "-D",
+            str(home.root / "backup"),
+            "-X",
+            "none",
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "no pg_hba.conf entry for replication connection" in done.stderr
+
+
+def test_only_the_owner_reads_the_logs(home: Home) -> None:
+    instance = Instance("private", home=home)
+    instance.up()
+    for log in (instance.home.postgres_log, instance.home.host_log):
+        assert log.stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="everybody but root runs all tests as an ordinary user")
 def test_an_ordinary_user_needs_no_root(home: Home) -> None:
     """The whole way as user 4242, who may read everything (the interpreter may be in root's own folder)."""

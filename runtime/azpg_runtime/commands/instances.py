@@ -115,10 +115,13 @@ def psql(
     """Open psql as the server admin."""
     from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
 
+    given = arguments or []
+    if name.startswith("-"):  # `azpg psql -- -c …`: no name, only arguments
+        name, given = DEFAULT_INSTANCE, [name, *given]
     instance = Instance(name)
     program = instance.program("psql")
     sys.stdout.flush()
-    os.execv(program, ["psql", *(arguments or []), "--dbname", instance.dsn(database)])
+    os.execv(program, ["psql", *given, "--dbname", instance.dsn(database)])
 
 
 def logs(

@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from azpg_runtime.errors import HostError
+from azpg_runtime.files import open_log
 from azpg_runtime.home import InstanceHome
 from azpg_runtime.host.client import HostClient, host_status
 from azpg_runtime.wait import wait_for
@@ -71,7 +72,7 @@ class HostControl:
             "--",
             *host,
         ]
-        with home.host_log.open("ab") as log:
+        with open_log(home.host_log) as log:
             done = subprocess.run(
                 supervisor,
                 check=False,

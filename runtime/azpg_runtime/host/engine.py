@@ -88,7 +88,7 @@ class Engine:
         while (batch := self._take()) is not None:
             ids = batch.ids
             try:
-                rows = batch.model.session.run(ids, terminate=self._options)
+                complete = batch.deliver(batch.model.session.run(ids, terminate=self._options))
             except EmbeddingCancelled:
                 self.counters.terminated_runs += 1
                 continue
@@ -99,7 +99,7 @@ class Engine:
             self.counters.texts += len(ids)
             self.counters.tokens += sum(map(len, ids))
             self.counters.padded_tokens += len(ids) * max(map(len, ids))
-            for job in batch.deliver(rows):
+            for job in complete:
                 assert job.matrix is not None
                 job.finish(job.matrix)
 

@@ -203,7 +203,7 @@ class Service:
         changed.save(self._settings_file)
         self._settings = changed
         # Loaded models are made anew; a call that runs keeps the session it started with.
-        loaded = list(self._loaded)
+        loaded = [digest for digest in self._loaded if self._is_loaded(digest)]
         self._loaded.clear()
         await asyncio.gather(*(asyncio.shield(self._load(digest)) for digest in loaded))
 

@@ -8,12 +8,13 @@ import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from azpg_runtime.errors import InstanceError
-from azpg_runtime.files import sync_folder
+from azpg_runtime.files import open_log, sync_folder
 from azpg_runtime.postgres.account import Account
 from azpg_runtime.postgres.installation import Installation
 from azpg_runtime.postgres.roles import SUPERUSER
@@ -33,9 +34,11 @@ class Cluster:
 
     def create(self) -> None:
         """Runs initdb, in a folder beside that takes the final name only when it is complete."""
-        temporary = self.data.with_name(self.data.name + ".new")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(mode=0o700)
+        # A name of its own: the initdb of a killed command may still be writing into an earlier one.
+        prefix = f"{self.data.name}.new-"
+        for left in self.data.parent.glob(f"{prefix}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=self.data.parent))
         self.account.own(temporary)
         locale = ["--locale=C.UTF-8"]
         if self.installation.major >= 17:
@@ -63,7 +66,7 @@ class Cluster:
         """Starts the postmaster and waits until it accepts connections. Raises `InstanceError`."""
         self._clear_away()
         options = f"-c config_file={shlex.quote(str(configuration))}"
-        with log.open("ab") as output:
+        with open_log(log) as output:
             position = output.tell()
             done = self._popen(
                 "pg_ctl",

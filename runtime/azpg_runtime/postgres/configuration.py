@@ -88,7 +88,6 @@ local all {SUPERUSER} peer map=azpg
 local all all scram-sha-256
 host all {SUPERUSER} all reject
 host all all 127.0.0.1/32 scram-sha-256
-host replication all 127.0.0.1/32 scram-sha-256
 """,
         "pg_ident.conf": "".join(f'azpg "{name}" {SUPERUSER}\n' for name in superusers),
     }

@@ -36,7 +36,15 @@ from azpg_runtime.postgres.description import Description
 from azpg_runtime.postgres.installation import DEFAULT_MAJOR, MAJORS, prepare
 from azpg_runtime.postgres.lock import locked
 from azpg_runtime.postgres.parameters import Parameter, ParameterFile
-from azpg_runtime.postgres.roles import DEFAULT_ADMIN, SUPERUSER, check_admin_name, create_roles
+from azpg_runtime.postgres.roles import (
+    DEFAULT_ADMIN,
+    MAINTENANCE,
+    SAFE_OPTIONS,
+    SUPERUSER,
+    check_admin_name,
+    create_maintenance_database,
+    create_roles,
+)
 
 HOST = "127.0.0.1"
 DEFAULT_LOCATION = "eastus"
@@ -120,22 +128,33 @@ class Instance:
             description = self._describe(wishes)
             cluster = self._cluster(description)
             host = HostControl(self.home, server_uid=cluster.account.uid)
-            if cluster.postmaster() is not None and host.running():
-                description.save(self.home.description)
-                return False
+            running = cluster.postmaster() is not None and host.running()
             self._make_folders(cluster.account)
             host.launch()  # it loads its models while the server starts
             try:
                 if cluster.postmaster() is None:
                     self._start(cluster, description, durable=wishes.durable, say=say)
-                with self.superuser() as connection:
-                    create_roles(connection, admin=description.admin, password=self._password())
+                else:
+                    description.save(self.home.description)
+                # Also on a server that runs: an earlier `up` may have been killed before this.
+                self._create_roles(description)
                 host.wait_until_ready()
             except BaseException:
                 if cluster.postmaster() is None:
                     host.stop()
                 raise
-            return True
+            return not running
+
+    def _create_roles(self, description: Description) -> None:
+        try:
+            connection = self.superuser()
+        except psycopg.OperationalError:
+            # There is no maintenance database yet, so there is no admin yet who could have prepared this one.
+            with self.superuser("template1") as first:
+                create_maintenance_database(first)
+            connection = self.superuser()
+        with connection:
+            create_roles(connection, admin=description.admin, password=self._password())
 
     def _start(
         self, cluster: Cluster, description: Description, *, durable: bool, say: Callable[[str], None]
@@ -215,7 +234,7 @@ class Instance:
         """Connects as the server admin; `options` as psycopg's. Raises `InstanceNotRunning`."""
         return self._connect(self.dsn(dbname), **options)
 
-    def superuser(self, dbname: str = "postgres") -> psycopg.Connection[Any]:
+    def superuser(self, dbname: str = MAINTENANCE) -> psycopg.Connection[Any]:
         """Connects as azuresu through the socket, in autocommit: for the twin itself, not for people."""
         description = self.description
         return self._connect(
@@ -225,6 +244,7 @@ class Instance:
             dbname=dbname,
             autocommit=True,
             application_name="azpg",
+            options=SAFE_OPTIONS,
         )
 
     def _connect(self, conninfo: str = "", **options: Any) -> psycopg.Connection[Any]:

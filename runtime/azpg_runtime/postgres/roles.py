@@ -12,6 +12,20 @@ from azpg.errors import UsageError
 
 SUPERUSER = "azuresu"
 ADMIN_GROUP = "azure_pg_admin"
+MAINTENANCE = "azure_maintenance"
+"""The database that belongs to the superuser alone: in any other, the admin decides what names mean."""
+SAFE_OPTIONS = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "search_path=pg_catalog,pg_temp",
+        "session_preload_libraries=",
+        "local_preload_libraries=",
+        "default_transaction_read_only=off",
+        "statement_timeout=0",
+        "role=none",
+    )
+)
+"""Start-up options of the superuser's own connections; they outrank what ALTER DATABASE sets."""
 DEFAULT_ADMIN = "pgadmin"
 _REFUSED = {
     "azure_superuser",
@@ -35,6 +49,13 @@ def check_admin_name(name: str) -> None:
         )
     if not name.isprintable():
         raise UsageError("the server admin's name has characters that cannot be printed")
+
+
+def create_maintenance_database(connection: psycopg.Connection[Any]) -> None:
+    """Makes the superuser's own database, before anybody else can connect; in autocommit."""
+    name = sql.Identifier(MAINTENANCE)
+    connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(name))
+    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
 
 
 def create_roles(connection: psycopg.Connection[Any], *, admin: str, password: str) -> None:

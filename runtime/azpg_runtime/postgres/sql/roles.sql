@@ -5,8 +5,8 @@ DECLARE
 BEGIN
     FOREACH missing IN ARRAY ARRAY['azure_pg_admin', 'azure_local_ai_setting_manager', 'azure_ai_settings_manager']
     LOOP
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = missing) THEN
-            EXECUTE format('CREATE ROLE %I NOLOGIN', missing);
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = missing) THEN
+            EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', missing);
         END IF;
     END LOOP;
 END
@@ -16,5 +16,16 @@ GRANT azure_local_ai_setting_manager, azure_ai_settings_manager TO azure_pg_admi
 -- Not pg_monitor: it holds pg_read_all_settings, which would show the model host's socket.
 GRANT pg_read_all_stats, pg_stat_scan_tables, pg_signal_backend, pg_checkpoint TO azure_pg_admin WITH ADMIN OPTION;
 
-ALTER DATABASE postgres OWNER TO azure_pg_admin;
-ALTER DATABASE template1 OWNER TO azure_pg_admin;
+-- Once: afterwards these databases are the admin's to rename, drop or give away.
+DO $$
+DECLARE
+    initial text;
+BEGIN
+    FOR initial IN
+        SELECT datname FROM pg_catalog.pg_database
+        WHERE datname IN ('postgres', 'template1') AND datdba = 'azuresu'::pg_catalog.regrole
+    LOOP
+        EXECUTE pg_catalog.format('ALTER DATABASE %I OWNER TO azure_pg_admin', initial);
+    END LOOP;
+END
+$$;
