@@ -78,7 +78,11 @@ class Home:
         folder = self.root / "instances"
         if not folder.is_dir():
             return []
-        return sorted(entry.name for entry in folder.iterdir() if (entry / "instance.json").is_file())
+        return sorted(
+            entry.name
+            for entry in folder.iterdir()
+            if entry.name[0] != "." and (entry / "instance.json").is_file()
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,13 @@ import psycopg
 import pytest
 
 from azpg.errors import UsageError
-from azpg_runtime.errors import InstanceError, InstanceNotFound, InstanceNotRunning, ParameterRefused
+from azpg_runtime.errors import (
+    HostError,
+    InstanceError,
+    InstanceNotFound,
+    InstanceNotRunning,
+    ParameterRefused,
+)
 from azpg_runtime.home import Home
 from azpg_runtime.postgres.instance import Instance, Wishes
 from azpg_runtime.wait import wait_for
@@ -287,6 +293,33 @@ def test_an_up_that_was_killed_before_the_roles_is_finished_by_the_next(home: Ho
     assert instance.up() is False
     with instance.connect() as connection:
         connection.execute("SELECT 1")
+
+
+@pytest.mark.parametrize("name", ["registry.json", "settings.json"])
+def test_a_damaged_file_of_the_host_is_named_at_once(home: Home, name: str) -> None:
+    instance = Instance("damaged", home=home)
+    instance.up()
+    instance.down()
+    (instance.home.host / name).write_text('{"version": ')
+    for _ in range(2):
+        with pytest.raises(HostError, match=f"the model host does not start.*{name}"):
+            instance.up()
+    (instance.home.host / name).unlink()
+    assert instance.up() is True
+
+
+def test_a_deletion_that_was_killed_is_finished_by_the_next_command(home: Home) -> None:
+    instance = Instance("halfway", home=home)
+    instance.up()
+    keep_something(instance)
+    instance.down()
+    half = instance.home.root.with_name(".deleted-halfway-0123abcd")
+    instance.home.root.rename(half)
+    assert home.instance_names() == []
+    assert instance.up() is True
+    assert not half.exists()
+    with instance.connect() as connection, pytest.raises(psycopg.errors.UndefinedTable):
+        connection.execute("SELECT FROM kept")
 
 
 def test_the_cluster_cannot_be_copied_as_a_whole(home: Home) -> None:

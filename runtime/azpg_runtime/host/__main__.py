@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -28,8 +29,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s host[%(process)d] %(levelname)s %(message)s")
 
     # Imported late, so that wrong arguments and a dead supervisor cost nothing.
+    from azpg.errors import AzpgError  # noqa: PLC0415
     from azpg_runtime.host.server import serve  # noqa: PLC0415
     from azpg_runtime.host.service import Service  # noqa: PLC0415
+    from azpg_runtime.host.supervisor import CANNOT_SERVE  # noqa: PLC0415
     from azpg_runtime.models import ModelStore  # noqa: PLC0415
 
     async def run() -> None:
@@ -38,7 +41,11 @@ def main() -> None:
         )
         await serve(service, socket.socket(fileno=options.fd), allowed_uids=frozenset(options.uid))
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    except AzpgError as error:
+        print(f"host: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(CANNOT_SERVE) from None
 
 
 def _end_with(supervisor: int) -> None:

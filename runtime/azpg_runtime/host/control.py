@@ -90,8 +90,20 @@ class HostControl:
 
     def wait_until_ready(self) -> None:
         """Returns after the host's first answer. Raises `HostError`."""
-        with HostClient(self._home.host_socket, timeout=_START_TIMEOUT) as client:
-            client.status()
+        try:
+            with HostClient(self._home.host_socket, timeout=_START_TIMEOUT) as client:
+                client.status()
+        except HostError:
+            said = [
+                line
+                for line in self._home.host_log.read_text(errors="replace").splitlines()
+                if "host: " in line
+            ]
+            raise HostError(
+                "the model host does not start.",
+                detail=said[-1].removeprefix("host: ") if said else "",
+                hint=f"See `azpg logs --host {self._home.name}`.",
+            ) from None
 
     def stop(self) -> None:
         """Ends the supervisor and the host, and returns when both are gone. Raises `HostError`."""

@@ -24,6 +24,8 @@ _BACKLOG = 1024
 _FIRST_DELAY, _LONGEST_DELAY, _STABLE_AFTER = 0.1, 10.0, 30.0
 """Seconds: between restarts of a host that keeps dying, and how long it must live to be called stable."""
 _STOP_TIMEOUT = 5.0
+CANNOT_SERVE = 78
+"""A host's exit status (EX_CONFIG of sysexits.h) when its own files keep it from ever serving."""
 
 
 class Supervisor:
@@ -74,7 +76,11 @@ class Supervisor:
             return f"did not start: {error}"
         if self._stopping:  # asked to while the host was being started
             self._host.terminate()
-        return f"ended with status {self._host.wait()}"
+        status = self._host.wait()
+        if status == CANNOT_SERVE:
+            self._stopping = True  # the next one would fail as this one did
+            print("supervisor: giving up", file=sys.stderr, flush=True)
+        return f"ended with status {status}"
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
         """Ends the host: asked first, killed when it does not listen."""

@@ -159,11 +159,11 @@ class Instance:
     def _start(
         self, cluster: Cluster, description: Description, *, durable: bool, say: Callable[[str], None]
     ) -> None:
+        description = self._free_port(description, say)
+        description.save(self.home.description)
         if not self.home.data.exists():
             say(f"Creating a PostgreSQL {description.major} server")
             cluster.create()
-        description = self._free_port(description, say)
-        description.save(self.home.description)
         self._clear_sockets(cluster.account)
         self._configure(description, cluster.account, durable=durable)
         rotate(self.home.postgres_log)
@@ -184,9 +184,11 @@ class Instance:
             host.stop()
             shutil.rmtree(self.home.runtime, ignore_errors=True)
             if delete:
-                # The description goes first: half a deletion leaves no instance, not a broken one.
-                self.home.description.unlink()
-                shutil.rmtree(self.home.root)
+                # All of it leaves at once under another name: half a deletion leaves no half instance.
+                self.home.root.rename(
+                    self.home.root.with_name(f".deleted-{self.name}-{secrets.token_hex(4)}")
+                )
+                self._remove_deleted()
             return ran
 
     def status(self) -> Status:
@@ -313,7 +315,13 @@ class Instance:
 
         self.home.home.create()
         with locked(self.home.home.root / "locks" / f"{self.name}.lock", waiting=waiting):
+            self._remove_deleted()
             yield
+
+    def _remove_deleted(self) -> None:
+        """Removes what a deletion left, this one's or one that was killed."""
+        for left in self.home.root.parent.glob(f".deleted-{self.name}-*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _describe(self, wishes: Wishes) -> Description:
         """The description that `wishes` make of the instance. Raises `AzpgError` for what cannot be."""
