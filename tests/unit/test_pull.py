@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from huggingface_hub import constants, file_download
+from huggingface_hub import constants, file_download, hf_hub_download
 
 from azpg_runtime.embedding import Embedder
 from azpg_runtime.errors import ModelNotFound, ModelPullFailed
@@ -25,8 +26,7 @@ from .hub import Hub
 
 FILES = tiny.files()
 SHA256 = {name: hashlib.sha256(FILES[name]).hexdigest() for name in ("model.safetensors", "tokenizer.json")}
-
-
+SIZE = len(FILES["model.safetensors"])
 ON_HUB = tiny.catalog(HubSource(imitation.REPOSITORY, imitation.REVISION))
 
 
@@ -42,6 +42,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.fixture
 def store(tmp_path: Path) -> ModelStore:
     return ModelStore(tmp_path / "models")
+
+
+def fill_cache(hub: Hub) -> None:
+    """As another tool does."""
+    for file in FILES:
+        hf_hub_download(imitation.REPOSITORY, file, revision=imitation.REVISION, endpoint=hub.url)
+    hub.requests.clear()
 
 
 def test_from_a_hub(hub: Hub, store: ModelStore) -> None:
@@ -70,7 +77,7 @@ def test_the_hubs_cache_is_enough(
     hub: Hub, store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = pull("tiny", store, catalog=ON_HUB)
-    hub.requests.clear()
+    fill_cache(hub)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     second = pull("tiny", ModelStore(tmp_path / "other"), catalog=ON_HUB)
     assert second.digest == first.digest
@@ -80,10 +87,9 @@ def test_the_hubs_cache_is_enough(
 def test_progress(hub: Hub, store: ModelStore) -> None:
     seen: list[tuple[str, int, int]] = []
     pull("tiny", store, catalog=ON_HUB, progress=lambda *step: seen.append(step))
-    size = len(FILES["model.safetensors"])
     steps = [(done, total) for what, done, total in seen if what == "model.safetensors"]
-    assert steps[0] == (0, size)
-    assert steps[-1] == (size, size)
+    assert steps[0] == (0, SIZE)
+    assert steps[-1] == (SIZE, SIZE)
     assert {what for what, _, _ in seen} == set(FILES)
 
 
@@ -101,10 +107,85 @@ def test_a_broken_connection_is_taken_up_again(
     hub.break_after["model.safetensors"] = 10_000
     model = pull("tiny", store, catalog=ON_HUB)
     assert model.description.files["model.safetensors"].sha256 == SHA256["model.safetensors"]
-    ranges = [
-        wanted for method, path, wanted in hub.requests if (method, path) == ("GET", "model.safetensors")
-    ]
-    assert ranges == ["", "bytes=10000-"]
+    assert hub.asked("model.safetensors") == ["", "bytes=10000-"]
+
+
+def stopped(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What a pull leaves of the weights when Ctrl-C ends it at their middle."""
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pull("tiny", store, catalog=ON_HUB, progress=interrupt)
+    (part,) = store.root.glob("partial/*/parts/model.safetensors/*")
+    return part
+
+
+def test_a_killed_pull_is_taken_up_again(hub: Hub, store: ModelStore, tmp_path: Path) -> None:
+    with imitation.pull_half(hub, store.root, tmp_path) as process:
+        process.kill()
+    (part,) = store.root.glob("partial/*/parts/model.safetensors/*")
+    done, seen = part.stat().st_size, []
+    model = pull("tiny", store, catalog=ON_HUB, progress=lambda *step: seen.append(step))
+    assert model.description.files["model.safetensors"].sha256 == SHA256["model.safetensors"]
+    assert hub.asked("model.safetensors") == ["", f"bytes={done}-"]
+    assert SIZE // 3 < done <= SIZE // 2
+    assert hub.sent["model.safetensors"] < SIZE + 10_000  # that much was under way when it was killed
+    assert (seen[0], seen[-1][0]) == (("model.safetensors", done, SIZE), "1_Pooling/config.json")
+    assert [path.suffix for path in (store.root / "partial").iterdir()] == [".lock"]
+
+
+def test_two_pulls_at_once(hub: Hub, store: ModelStore, tmp_path: Path) -> None:
+    with imitation.pull_half(hub, store.root, tmp_path) as process, ThreadPoolExecutor() as threads:
+        second = threads.submit(pull, "tiny", store, catalog=ON_HUB)
+        while len(hub.asked("1_Pooling/config.json", "HEAD")) < 2 and not second.done():
+            hub.go_on.wait(0.01)
+        hub.go_on.wait(0.1)  # it would ask for files now
+        hub.go_on.set()
+        assert second.result(60).name == "tiny"
+    assert process.returncode == 0
+    assert [hub.asked(file) for file in FILES] == [[""]] * len(FILES)
+
+
+@pytest.mark.parametrize(
+    ("change", "asked"),
+    [
+        (lambda part, hub: setattr(hub, "ranges", False), "bytes=44000-"),
+        (lambda part, hub: hub.files.update(tiny.files(seed=2)), ""),
+        (lambda part, hub: part.write_bytes(bytes(SIZE + 1)), ""),
+        (lambda part, hub: part.write_bytes(FILES["model.safetensors"]), None),
+    ],
+    ids=["the hub sends all of it", "other content", "too long", "whole"],
+)
+def test_what_a_stopped_pull_left(
+    hub: Hub,
+    store: ModelStore,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path, Hub], None],
+    asked: str | None,
+) -> None:
+    part = stopped(store, monkeypatch)
+    assert part.stat().st_size == 44_000
+    change(part, hub)
+    found = pull("tiny", store, catalog=ON_HUB).description.files["model.safetensors"]
+    assert found.sha256 == hub.etag("model.safetensors")
+    assert hub.asked("model.safetensors") == ["", *([] if asked is None else [asked])]
+
+
+def test_what_a_stopped_pull_left_is_damaged(
+    hub: Hub, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = stopped(store, monkeypatch)
+    part.write_bytes(bytes(part.stat().st_size))
+    with pytest.raises(
+        ModelPullFailed, match=r"model\.safetensors of tiny/encoder is damaged.* deleted; pull again"
+    ):
+        pull("tiny", store, catalog=ON_HUB)
+    assert pull("tiny", store, catalog=ON_HUB).name == "tiny"
+    assert hub.asked("model.safetensors") == ["", "bytes=44000-", ""]
 
 
 def test_offline_and_not_there(hub: Hub, store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +263,7 @@ def test_a_file_that_is_not_the_pinned_one(hub: Hub, store: ModelStore) -> None:
 
 
 def test_a_file_that_was_damaged_in_the_cache(hub: Hub, store: ModelStore, tmp_path: Path) -> None:
-    pull("tiny", ModelStore(tmp_path / "first"), catalog=ON_HUB)
+    fill_cache(hub)
     (blob,) = (tmp_path / "cache").rglob(f"blobs/{SHA256['model.safetensors']}")
     blob.chmod(0o644)
     raw = bytearray(blob.read_bytes())

