@@ -223,7 +223,7 @@ def test_server_parameters(home: Home) -> None:
         ("no_such_parameter", "1", "there is no server parameter"),
         ("port", "1", "read-only"),
         ("shared_preload_libraries", "", "read-only"),
-        ("azpg.model_host_socket", "/tmp/x", "there is no server parameter"),
+        ("azpg.model_host_socket", "elsewhere", "there is no server parameter"),
         ("work_mem", "8MB\nport = 1", "control characters"),
     ):
         with pytest.raises(ParameterRefused, match=message) as caught:

@@ -94,6 +94,7 @@ class HostControl:
             with HostClient(self._home.host_socket, timeout=_START_TIMEOUT) as client:
                 client.status()
         except HostError:
+            self.stop()  # what is left of it must not be taken for a running host by the next command
             said = [
                 line
                 for line in self._home.host_log.read_text(errors="replace").splitlines()

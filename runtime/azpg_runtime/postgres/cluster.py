@@ -43,11 +43,14 @@ class Cluster:
         locale = ["--locale=C.UTF-8"]
         if self.installation.major >= 17:
             locale.append("--locale-provider=builtin")
-        self._run(
+        done = self._ask(
             "initdb",
             *("-D", str(temporary), "-U", SUPERUSER, "--encoding=UTF8", *locale),
             *("--auth-local=peer", "--auth-host=reject", "--no-instructions"),
         )
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip().splitlines()
+            raise InstanceError("initdb failed.", detail="; ".join(said[-3:]))
         temporary.rename(self.data)
         sync_folder(self.data.parent)
 
@@ -68,7 +71,7 @@ class Cluster:
         options = f"-c config_file={shlex.quote(str(configuration))}"
         with open_log(log) as output:
             position = output.tell()
-            done = self._popen(
+            done = self._call(
                 "pg_ctl",
                 *("start", "-s", "-w", "-t", str(_START_TIMEOUT), "-D", str(self.data), "-o", options),
                 output=output.fileno(),
@@ -80,16 +83,10 @@ class Cluster:
 
     def complaint(self, configuration: Path, name: str, value: str) -> str:
         """What PostgreSQL says against setting a parameter to `value`; '' if it would start with it."""
-        done = subprocess.run(
-            [
-                *(str(self.installation.bin / "postgres"), "-D", str(self.data)),
-                *("-c", f"config_file={configuration}", "-c", f"{name}={value}", "-C", name),
-            ],
-            **self._options(),
-            check=False,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
+        done = self._ask(
+            "postgres",
+            *("-D", str(self.data), "-c", f"config_file={configuration}"),
+            *("-c", f"{name}={value}", "-C", name),
         )
         said = [line.split(":  ", 1)[-1] for line in done.stderr.splitlines() if ":  " in line]
         return ". ".join(said) if done.returncode else ""
@@ -99,7 +96,7 @@ class Cluster:
         for mode in ("fast", "immediate"):
             if self.postmaster() is None:
                 break
-            self._popen(
+            self._call(
                 "pg_ctl", *("stop", "-s", "-w", "-t", str(_STOP_TIMEOUT), "-m", mode, "-D", str(self.data))
             )
         else:
@@ -119,8 +116,9 @@ class Cluster:
             raise InstanceError(f"processes of an earlier server do not end: {orphans}.")
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
-    def _run(self, program: str, *arguments: str) -> None:
-        done = subprocess.run(
+    def _ask(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs a program that ends by itself, for its words."""
+        return subprocess.run(
             [str(self.installation.bin / program), *arguments],
             **self._options(),
             check=False,
@@ -128,11 +126,9 @@ class Cluster:
             capture_output=True,
             text=True,
         )
-        if done.returncode:
-            said = (done.stderr or done.stdout).strip().splitlines()
-            raise InstanceError(f"{program} failed.", detail="; ".join(said[-3:]))
 
-    def _popen(self, program: str, *arguments: str, output: int = subprocess.DEVNULL) -> int:
+    def _call(self, program: str, *arguments: str, output: int = subprocess.DEVNULL) -> int:
+        """Runs a program that may leave a server behind, which keeps `output` open; returns its status."""
         done = subprocess.run(
             [str(self.installation.bin / program), *arguments],
             **self._options(),
