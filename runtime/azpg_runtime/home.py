@@ -27,6 +27,7 @@ from pathlib import Path
 
 from azpg.errors import UsageError
 from azpg_runtime.errors import InstanceError
+from azpg_runtime.files import make_folder
 
 DEFAULT_INSTANCE = "default"
 _INSTANCE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -62,7 +63,7 @@ class Home:
 
     def create(self) -> None:
         """Makes the root. As root it can be traversed by the user that PostgreSQL runs as."""
-        self.root.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        make_folder(self.root, 0o711 if os.geteuid() == 0 else 0o700)
 
     def instance(self, name: str) -> InstanceHome:
         """The folders of one instance. Raises `UsageError` for a name that Azure would not take."""

@@ -81,6 +81,7 @@ class HostControl:
                 stdout=log,
                 stderr=log,
                 timeout=_START_TIMEOUT,
+                umask=0o022,
             )
         if done.returncode:
             raise HostError(

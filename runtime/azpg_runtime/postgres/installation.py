@@ -20,6 +20,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from azpg.errors import NotAvailable
+from azpg_runtime.files import make_folder
 from azpg_runtime.home import Home
 
 DEFAULT_MAJOR = 18
@@ -39,6 +40,11 @@ class Installation:
     def bin(self) -> Path:
         """The folder of initdb, pg_ctl, postgres and psql."""
         return self.root / "bin"
+
+    @property
+    def lib(self) -> Path:
+        """The folder of the libraries that a server can load."""
+        return self.root / "lib" / "postgresql"
 
 
 def prepare(home: Home, major: int, *, private: bool) -> Installation:
@@ -61,7 +67,7 @@ def prepare(home: Home, major: int, *, private: bool) -> Installation:
     installation = Installation(major, target / _PACKAGE / folder)
     if target.is_dir():
         return installation
-    home.server.mkdir(mode=0o755, parents=True, exist_ok=True)
+    make_folder(home.server, 0o755)
     temporary = Path(tempfile.mkdtemp(dir=home.server, prefix=f".pg{major}-"))
     try:
         temporary.chmod(0o755)
@@ -100,7 +106,7 @@ def _key(extensions: Path) -> str:
 
 def _tree(source: Path, target: Path, *, copy: object) -> None:
     assert callable(copy)
-    target.mkdir(mode=0o755, parents=True, exist_ok=True)
+    make_folder(target, 0o755)
     for entry in os.scandir(source):
         path = target / entry.name
         if entry.is_dir(follow_symlinks=False):
