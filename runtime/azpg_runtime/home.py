@@ -9,6 +9,7 @@
         instance.json         what it is: port, major, admin, location, SKU
         parameters.json       server parameters that were set
         passfile              the admin's password in libpq's form, 0600
+        server                a link to what it runs, in ../../server
         conf/                 the configuration PostgreSQL is started with
         data/                 PGDATA
         models/               files that `model_register` may name by path
@@ -108,6 +109,11 @@ class InstanceHome:
     def passfile(self) -> Path:
         """The admin's password in libpq's form."""
         return self.root / "passfile"
+
+    @property
+    def server(self) -> Path:
+        """A link to the prepared PostgreSQL that the server was last started from."""
+        return self.root / "server"
 
     @property
     def conf(self) -> Path:

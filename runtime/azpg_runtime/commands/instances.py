@@ -24,6 +24,10 @@ def up(
     postgres: Annotated[
         int | None, typer.Option(help="PostgreSQL's major version, 16 or 18 [default: 18]")
     ] = None,
+    pg_config: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="The pg_config of a PostgreSQL 15 to 18 to use instead."),
+    ] = None,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="TCP port on 127.0.0.1 [default: any]")
     ] = None,
@@ -51,6 +55,7 @@ def up(
     instance = Instance(name)
     wishes = Wishes(
         major=postgres,
+        pg_config=pg_config,
         port=port,
         admin=admin,
         location=location,
@@ -189,7 +194,7 @@ def _print_status(status: Status, what: str) -> None:
     for model in status.models:
         table.add_row("model", f"{model['uri']} ({'loaded' if model['loaded'] else 'not loaded'})")
     if status.not_loaded:
-        table.add_row("not loaded", f"{', '.join(status.not_loaded)}: this PostgreSQL lacks them")
+        table.add_row("not loaded", f"{', '.join(status.not_loaded)}: not in this PostgreSQL")
     if status.pending_restart:
         table.add_row("waiting", f"{', '.join(status.pending_restart)}, for `azpg restart`")
     if status.state == "running":

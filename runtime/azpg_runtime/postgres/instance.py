@@ -32,7 +32,7 @@ from azpg_runtime.postgres.account import Account, server_account
 from azpg_runtime.postgres.cluster import Cluster
 from azpg_runtime.postgres.connections import HOST, Connections
 from azpg_runtime.postgres.description import Description, Wishes
-from azpg_runtime.postgres.installation import prepare
+from azpg_runtime.postgres.installation import Installation, prepare
 from azpg_runtime.postgres.lock import locked
 from azpg_runtime.postgres.parameters import Parameter, ServerParameters, write_included
 from azpg_runtime.postgres.roles import MAINTENANCE, create_maintenance_database, create_roles
@@ -71,7 +71,8 @@ class Instance:
         wishes = wishes or Wishes()
         with self._locked(say):
             description = self._describe(wishes)
-            cluster = self._cluster(description, create_account=True)
+            account = server_account(description.os_user, create=True)
+            cluster = self._prepared(description, account, say=say)
             host = self._host(cluster)
             running = cluster.postmaster() is not None and host.running()
             self._make_folders(cluster)
@@ -106,6 +107,7 @@ class Instance:
             if cluster.postmaster() is None:
                 raise self._not_running()
             cluster.stop()
+            cluster = self._prepared(description, cluster.account, say=say)
             self._start(cluster, description, durable=description.durable, say=say)
 
     def down(self, *, delete: bool = False, say: Say = _silent) -> bool:
@@ -237,10 +239,10 @@ class Instance:
                 hint=f"`azpg up {self.name}` makes it.",
             ) from None
 
-    def _cluster(self, description: Description, *, create_account: bool = False) -> Cluster:
-        account = server_account(description.os_user, create=create_account)
-        installation = prepare(self.home.home, description.major, private=account.other)
-        return Cluster(self.home.data, installation, account)
+    def _cluster(self, description: Description) -> Cluster:
+        """PostgreSQL as it was last started, whatever has been installed since."""
+        account = server_account(description.os_user)
+        return Cluster(self.home.data, Installation.open(self.home.server.resolve()), account)
 
     def _host(self, cluster: Cluster) -> HostControl:
         return HostControl(self.home, server_uid=cluster.account.uid)
@@ -283,6 +285,27 @@ class Instance:
             )
         return wanted
 
+    def _prepared(self, description: Description, account: Account, *, say: Say) -> Cluster:
+        """PostgreSQL as it is to be started, which is a running one's own."""
+        if self.home.server.is_symlink():
+            with contextlib.suppress(
+                InstanceError
+            ):  # the copy may have been removed; not under a running one
+                cluster = self._cluster(description)
+                if cluster.postmaster() is not None:
+                    return cluster
+        original = description.original(self.home.home)
+        installation = prepare(self.home.home, original, private=account.other)
+        if not installation.has_extension("vector"):
+            say(f"This PostgreSQL {description.major} has no pgvector; install it beside that server")
+        return Cluster(self.home.data, installation, account)
+
+    def _use(self, installation: Installation) -> None:
+        """Remembers the copy that the server is started from."""
+        link = self.home.server.with_name(f".server-{secrets.token_hex(4)}")
+        link.symlink_to(installation.root)
+        link.replace(self.home.server)
+
     def _make_folders(self, cluster: Cluster) -> None:
         home, mode = self.home, 0o711 if cluster.account.other else 0o700
         make_folder(home.root, mode)
@@ -291,6 +314,7 @@ class Instance:
 
     def _start(self, cluster: Cluster, description: Description, *, durable: bool, say: Say) -> None:
         description = replace(self._free_port(description, say), durable=durable)
+        self._use(cluster.installation)
         description.save(self.home.description)
         if not self.home.data.exists():
             say(f"Creating a PostgreSQL {description.major} server")
