@@ -73,16 +73,22 @@ class HostControl:
             *host,
         ]
         with open_log(home.host_log) as log:
-            done = subprocess.run(
-                supervisor,
-                check=False,
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                timeout=_START_TIMEOUT,
-                umask=0o022,
-            )
+            try:
+                done = subprocess.run(
+                    supervisor,
+                    check=False,
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    timeout=_START_TIMEOUT,
+                    umask=0o022,
+                )
+            except subprocess.TimeoutExpired:
+                raise HostError(
+                    f"the model host's supervisor did not start within {_START_TIMEOUT:g} s.",
+                    hint=f"The machine may be overloaded: try again, or see {home.host_log}.",
+                ) from None
         if done.returncode:
             raise HostError(
                 f"the model host's supervisor ended with status {done.returncode}.",
