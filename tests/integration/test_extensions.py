@@ -269,7 +269,7 @@ def test_allow_list_is_normalised_and_takes_effect_at_once(home: Any) -> None:
     instance = Instance("lists", home=home)
     instance.up()
     found = instance.set_parameter("azure.extensions", " VECTOR , azure_local_ai,,vector,age ")
-    assert (found.value, found.pending_restart) == ("vector,azure_local_ai,age", False)
+    assert (found.value, found.is_config_pending_restart) == ("vector,azure_local_ai,age", False)
     with instance.connect(autocommit=True) as connection:
         assert connection.execute("SHOW azure.extensions").fetchone() == ("vector,azure_local_ai,age",)
         connection.execute("CREATE EXTENSION vector")
