@@ -193,6 +193,10 @@ def _print_status(status: Status, what: str) -> None:
     table.add_row("model host", host)
     for model in status.models:
         table.add_row("model", f"{model['uri']} ({'loaded' if model['loaded'] else 'not loaded'})")
+    for one in status.deployments:
+        if one["state"] != "ready":
+            reason = f": {one['reason']}" if one["reason"] else ""
+            table.add_row("model", f"{one['uri']} {one['state']}{reason}")
     if status.not_loaded:
         table.add_row("not loaded", f"{', '.join(status.not_loaded)}: not in this PostgreSQL")
     if status.pending_restart:
