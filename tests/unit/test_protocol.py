@@ -71,7 +71,7 @@ def test_the_documented_header() -> None:
 
 
 def test_the_documented_kinds() -> None:
-    names = "EMBED REGISTER UNREGISTER UNLOAD LOADED METADATA GET_SETTINGS SET_SETTINGS STATUS".split()
+    names = "EMBED REGISTER UNREGISTER UNLOAD LOADED METADATA GET_SETTINGS SET_SETTINGS STATUS DEPLOY".split()
     replies = "VECTORS INTEGER BOOLEAN TEXT DONE ERROR".split()
     assert {kind.name: kind.value for kind in Kind} == {
         **{name: number for number, name in enumerate(names, 1)},
