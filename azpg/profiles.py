@@ -17,6 +17,7 @@ PREVIEW_REGIONS = frozenset(
 )
 LOCAL_AI = "azure_local_ai"
 _SKU = re.compile(r"standard_(?P<family>[bde])(?P<cores>\d+)[a-z]*(_v\d+)?", re.IGNORECASE | re.ASCII)
+_REGION = re.compile(r"[a-z][a-z0-9]*")
 _TIERS = {"b": "Burstable", "d": "GeneralPurpose", "e": "MemoryOptimized"}
 
 COMMON = frozenset(
@@ -66,9 +67,11 @@ class Offer:
 
 
 def offer(profile: str, *, location: str, sku: str) -> Offer:
-    """What a newly made server offers. Raises `UsageError` for an unknown profile or SKU."""
+    """What a newly made server offers. Raises `UsageError` for an unknown profile or SKU, or no region."""
     size = Sku.parse(sku)
     region = location.replace(" ", "").lower()
+    if not _REGION.fullmatch(region):
+        raise UsageError(f"{location!r} is no Azure region: use a name such as eastus or West Europe")
     match profile:
         case "preview-2024":
             reason = _preview_reason(region, size)
