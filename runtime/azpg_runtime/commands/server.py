@@ -7,17 +7,19 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
-from azpg.output import out, print_json
-from azpg_runtime.commands.arguments import Json, OnInstance
+from azpg.output import out, print_json, print_table
+from azpg_runtime.commands.arguments import Json, OnInstance, TakesNegativeNumbers
 from azpg_runtime.home import DEFAULT_INSTANCE
 
-app = typer.Typer(no_args_is_help=True, help="Look after a local server.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Look after a local server.")
 parameter = typer.Typer(no_args_is_help=True, help="List, show and set server parameters.")
 app.add_typer(parameter, name="parameter")
 
-ParameterName = Annotated[str, typer.Argument(help="The parameter's name, such as azure.extensions.")]
+ParameterName = Annotated[
+    str, typer.Argument(metavar="NAME", help="The parameter's name, such as azure.extensions.")
+]
 
 
 @parameter.command("list")
@@ -29,11 +31,11 @@ def list_(*, local: OnInstance = DEFAULT_INSTANCE, json: Json = False) -> None:
     if json:
         print_json({"version": 1, "parameters": [asdict(one) for one in found]})
         return
-    table = Table("name", "value", "takes effect", box=None, pad_edge=False)
+    table = Table("name", Column("value", overflow="fold"), "a change takes effect", box=None, pad_edge=False)
     for one in found:
         when = "never" if one.read_only else "at once" if one.dynamic else "after a restart"
         table.add_row(one.name, escape(one.value), when)
-    out().print(table)
+    print_table(table)
 
 
 @parameter.command()
@@ -48,22 +50,20 @@ def show(name: ParameterName, *, local: OnInstance = DEFAULT_INSTANCE, json: Jso
         allowed = {"allowed_values": sorted(offer.extensions), "missing": offer.missing} if offer else {}
         print_json({"version": 1, **asdict(found), **allowed})
         return
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column()
+    table = Table(Column(style="dim"), Column(overflow="fold"), box=None, show_header=False, pad_edge=False)
     for key, value in asdict(found).items():
         table.add_row(key, escape(str(value)))
     if offer:
         table.add_row("allowed values", ", ".join(sorted(offer.extensions)))
         for extension, reason in offer.missing.items():
             table.add_row("not offered", f"{extension}: {reason}")
-    out().print(table)
+    print_table(table)
 
 
-@parameter.command("set")
+@parameter.command("set", cls=TakesNegativeNumbers)
 def set_(
     name: ParameterName,
-    value: Annotated[str, typer.Argument(help="The new value.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="The new value.")],
     *,
     local: OnInstance = DEFAULT_INSTANCE,
     json: Json = False,
@@ -76,6 +76,9 @@ def set_(
         print_json({"version": 1, **asdict(found)})
         return
     if found.pending_restart:
-        out().print(f"[bold]{name}[/] changes at the next start: `azpg down` and `azpg up`")
+        suffix = "" if local == DEFAULT_INSTANCE else f" {local}"
+        out().print(
+            f"[bold]{found.name}[/] changes at the next start: `azpg down{suffix}` and `azpg up{suffix}`"
+        )
     else:
-        out().print(f"[bold]{name}[/] = {escape(found.value)}")
+        out().print(f"[bold]{found.name}[/] = {escape(found.value)}")
