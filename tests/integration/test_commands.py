@@ -171,7 +171,11 @@ def test_embed_takes_bytes_that_are_no_text(shared_home: Home) -> None:
         (["up", "Bad_Name"], 2, "is not allowed: use 1 to 63 lower-case letters"),
         (["up", "x", "--sku", "Huge"], 2, "is no Flexible Server SKU"),
         (["up", "x", "--profile", "azure-1999"], 2, "use preview-2024 or azure-2026"),
-        (["up", "x", "--postgres", "9"], 1, "PostgreSQL 9 is not bundled. Use 16 or 18, or bring one with --pg-config."),
+        (
+            ["up", "x", "--postgres", "9"],
+            1,
+            "PostgreSQL 9 is not bundled. Use 16 or 18, or bring one with --pg-config.",
+        ),
         (["up", "x", "--admin", "root"], 2, "cannot be the server admin"),
         (["up", "--port", "1"], 1, "runs on port"),
         (["up", "--nonsense"], 2, "No such option"),
