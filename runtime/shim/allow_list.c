@@ -54,12 +54,18 @@ listed(const char *extension)
 	return false;
 }
 
-static void
-require_admin(const char *statement)
+static bool
+is_admin(void)
 {
 	Oid			admins = get_role_oid(ADMIN_ROLE, true);
 
-	if (!OidIsValid(admins) || !has_privs_of_role(GetUserId(), admins))
+	return OidIsValid(admins) && has_privs_of_role(GetUserId(), admins);
+}
+
+static void
+require_admin(const char *statement)
+{
+	if (!is_admin())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("Only members of \"" ADMIN_ROLE "\" are allowed to use %s", statement)));
@@ -110,6 +116,8 @@ concerns_extension(Node *statement)
 			return castNode(AlterObjectSchemaStmt, statement)->objectType == OBJECT_EXTENSION;
 		case T_DropStmt:
 			return castNode(DropStmt, statement)->removeType == OBJECT_EXTENSION;
+		case T_CommentStmt:
+			return castNode(CommentStmt, statement)->objtype == OBJECT_EXTENSION;
 		default:
 			return false;
 	}
@@ -156,6 +164,10 @@ check_statement(Node *statement)
 					require_listed(strVal(lfirst(cell)));
 				return true;
 			}
+
+		case T_CommentStmt:
+			/* pg_dump writes one for each extension; whoever may create it may restore it. */
+			return is_admin() && listed(strVal(castNode(CommentStmt, statement)->object));
 
 		default:
 			return false;

@@ -271,10 +271,23 @@ def test_what_belongs_to_an_extension_is_not_the_admins(admin: Connection) -> No
     for statement in (
         "ALTER EXTENSION vector ADD FUNCTION mine()",
         "ALTER EXTENSION vector DROP TYPE vector",
-        "COMMENT ON EXTENSION vector IS 'mine'",
         "DROP TYPE vector",
     ):
         assert refused(admin, statement).sqlstate in {"42501", "2BP01"}
+
+
+def test_a_listed_extension_can_be_commented_on_as_pg_dump_does(
+    twin: Instance, admin: Connection, empty_database: str
+) -> None:
+    admin.execute("CREATE EXTENSION vector")
+    admin.execute("COMMENT ON EXTENSION vector IS 'mine'")
+    comment = "SELECT obj_description(oid, 'pg_extension') FROM pg_extension WHERE extname = 'vector'"
+    assert admin.execute(comment).fetchone() == ("mine",)
+    said = refused(admin, "COMMENT ON EXTENSION plpgsql IS 'mine'")
+    assert (said.sqlstate, said.message_primary) == ("42501", "must be owner of extension plpgsql")
+    with new_role(twin, empty_database) as other:
+        said = refused(other, "COMMENT ON EXTENSION vector IS 'theirs'")
+        assert (said.sqlstate, said.message_primary) == ("42501", "must be owner of extension vector")
 
 
 def test_set_schema_is_refused(admin: Connection) -> None:
