@@ -134,6 +134,7 @@ def test_set_returning_form_in_the_select_list(connection: Connection) -> None:
     assert len(found) == 2
 
 
+@pytest.mark.vector
 def test_generated_column_and_update_without_cast(connection: Connection, embedder: Embedder) -> None:
     register_vector(connection)
     connection.execute(
@@ -155,6 +156,7 @@ def test_generated_column_and_update_without_cast(connection: Connection, embedd
             np.testing.assert_allclose(given, embedder.embed([text])[0], atol=1e-6)
 
 
+@pytest.mark.vector
 def test_nearest_neighbours_with_an_index(connection: Connection) -> None:
     connection.execute("CREATE TABLE t (id int, body text, v vector(384))")
     texts = ["a recipe for apple pie", "the orbit of the moon", "how to train a dog"]
