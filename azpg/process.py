@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 _callers_umask: int | None = None
@@ -40,6 +43,15 @@ def set_umask(mask: int) -> None:
     """Sets the umask of this process; `become` gives the caller's to the program that follows."""
     global _callers_umask  # noqa: PLW0603 - as the umask itself, there is one for the process
     _callers_umask = os.umask(mask)
+
+
+def called() -> str:
+    """What a person types to call `azpg` again: its path, where the shell would not find it by its name."""
+    script = sys.argv[0]
+    found = shutil.which("azpg")
+    if found is None and Path(script).name == "azpg":
+        return shlex.quote(script)
+    return "azpg"
 
 
 def become(program: str, arguments: list[str], environment: Mapping[str, str] | None = None) -> NoReturn:

@@ -175,6 +175,7 @@ ALL = [
     "server parameter list",
     "server parameter show",
     "server parameter set",
+    "server parameter reset",
 ]
 GROUPS = {"models", "server", "server parameter"}
 NEEDED = {
@@ -183,6 +184,7 @@ NEEDED = {
     "models remove": "NAME",
     "server parameter show": "NAME",
     "server parameter set": "NAME",
+    "server parameter reset": "NAME",
 }
 REPORTING = {"up", "down", "restart", "status", "demo"} | {one for one in ALL if " " in one} - GROUPS
 

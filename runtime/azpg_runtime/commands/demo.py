@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
 from azpg.errors import UsageError
 from azpg.output import counting, out, print_json, working
+from azpg.process import called
 from azpg_runtime.commands.arguments import Json
 from azpg_runtime.commands.models import fetch
 
@@ -74,8 +76,9 @@ def demo(
     for one, best in answers:
         _print_answers(report.console, one, best)
     report.times()
-    report.console.print(f"\nThe server stays up: [bold]azpg psql {_INSTANCE} -d {steps.DATABASE}[/]")
-    report.console.print(f"Stop it: [bold]azpg down {_INSTANCE}[/]")
+    azpg = escape(called())
+    report.console.print(f"\nThe server stays up: [bold]{azpg} psql {_INSTANCE} -d {steps.DATABASE}[/]")
+    report.console.print(f"Stop it: [bold]{azpg} down {_INSTANCE}[/]")
 
 
 class _Report:
@@ -98,8 +101,10 @@ class _Report:
 
     def sql(self, title: str, statement: str) -> None:
         self.console.print(Text(f"-- {title}", style="dim"))
-        # Wrapped by the terminal, not by us: a line break inside a literal could not be pasted.
-        self.console.print(Syntax("", "postgresql").highlight(statement.rstrip()), soft_wrap=True)
+        # In the terminal's own colours. It also wraps: a line break of ours in a literal could not be pasted.
+        shown = Syntax("", "postgresql", theme="ansi_dark", background_color="default").highlight(statement)
+        shown.rstrip()
+        self.console.print(shown, soft_wrap=True)
         self.console.print()
 
     def times(self) -> None:

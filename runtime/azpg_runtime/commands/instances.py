@@ -135,7 +135,7 @@ def status(
     if not names:
         out().print("There is no local server yet; [bold]azpg up[/] makes one.")
     failed = False
-    for one in names:
+    for number, one in enumerate(names):
         try:
             found = Instance(one).status()
         except Exception as error:  # one that is damaged does not hide the others
@@ -144,8 +144,10 @@ def status(
                 raise
             complain(f"{one}: {reason}")
             failed = True
-        else:
-            _print_status(found, f"is {found.state}")
+            continue
+        if number:
+            out().print()
+        _print_status(found, f"is {found.state}")
     if failed:
         raise typer.Exit(FAILED)
 
