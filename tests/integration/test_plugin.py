@@ -216,13 +216,15 @@ def test_a_run_of_tests(project: Project) -> None:
     pids = {path.read_text() for path in project.root.glob("*.host")}
     assert len(pids) == 1
     calls = (project.root / "calls").read_text().splitlines()
-    assert [line.split(" in ")[0] for line in calls] == [
-        "notes"
-    ] * 2  # on the usual twin and on the older one
+    # On the usual twin and on the older one.
+    assert [line.split(" in ")[0] for line in calls] == ["notes", "notes"]
     assert (project.root / "more" / "calls").read_text().count("\n") == 1
     # What a hook raised is shown once, where it was raised.
     assert said.count("in pytest_azpg_template") == 1, said
-    assert said.count("azpg: the template could not be filled: UndefinedTable: relation") == 4
+    again = [
+        line for line in said.splitlines() if line.startswith("azpg: the template could not be filled: U")
+    ]
+    assert len(again) == 4, said
 
 
 # What cannot be
