@@ -335,7 +335,7 @@ class Instance:
         description.save(self.home.description)
         if not self.home.data.exists():
             say(f"Creating a PostgreSQL {description.major} server")
-            cluster.create()
+            cluster.create(durable=durable)
         self._clear_sockets(cluster.account)
         parameters = self._parameters(description, cluster)
         self._configure(description, cluster.account, parameters)
