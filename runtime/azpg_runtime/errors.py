@@ -14,6 +14,8 @@
           |    +-- ModelConflict       42710  a name or URI that already means something else
           |    +-- ModelUnreadable     58P01  a file that does not exist or may not be read
           |    +-- ModelPullFailed     58030
+          |    +-- OutOfMemory         53200
+          |    +-- OutOfThreads        53000
           +-- EmbeddingError           carries an SQLSTATE
           |    +-- TextTooLong         54000
           |    +-- TooManyTexts        54000
@@ -100,6 +102,18 @@ class ModelPullFailed(ModelError):
     """A model could not be fetched."""
 
     sqlstate = "58030"
+
+
+class OutOfMemory(ModelError):
+    """A model does not fit into the memory there is."""
+
+    sqlstate = "53200"
+
+
+class OutOfThreads(ModelError):
+    """The system does not allow as many threads as the settings ask for."""
+
+    sqlstate = "53000"
 
 
 class EmbeddingError(RuntimeTwinError):

@@ -204,7 +204,7 @@ def test_more_texts_than_a_reply_can_carry(host: Host, client: HostClient) -> No
     before = host.counters
     error = refused(client, Kind.EMBED, Embed(URI, [""] * 43691).pack())
     assert (error.sqlstate, error.message) == ("54000", "43691 texts are more than one request may have")
-    assert error.detail == "Of 384 dimensions, the vectors of 43690 texts fit into a reply."
+    assert error.detail == "A reply has room for 43690 vectors of 384 dimensions."
     assert error.hint == "Send them in several requests."
     assert protocol.HEADER_SIZE + 8 + 43690 * 384 * 4 <= protocol.HEADER_SIZE + protocol.MAX_BODY
     assert host.counters["texts"] == before["texts"]
@@ -306,11 +306,17 @@ def test_unloading_and_the_next_call(client: HostClient) -> None:
 
 
 def test_metadata(client: HostClient, minilm: StoredModel) -> None:
+    client.request(Kind.EMBED, Embed(URI, ["a"]).pack())
     answer = client.request(Kind.METADATA, protocol.pack_string(MODEL))
     assert isinstance(answer, str)
     found = json.loads(answer)
     assert (found["uri"], found["id"], found["dimensions"], found["digest"]) == (URI, 1, 384, minilm.digest)
     assert set(found["files"]) >= {"tokenizer.json"}
+    assert (found["loaded"], found["memory"]) == (True, minilm.memory)
+    client.request(Kind.UNLOAD, protocol.pack_string(MODEL))
+    answer = client.request(Kind.METADATA, protocol.pack_string(MODEL))
+    assert isinstance(answer, str)
+    assert (json.loads(answer)["loaded"], json.loads(answer)["memory"]) == (False, 0)
 
 
 def test_settings(client: HostClient) -> None:
@@ -366,7 +372,8 @@ def test_settings_that_come_too_late_are_not_applied(
 def test_status(client: HostClient, host: Host, minilm: StoredModel) -> None:
     client.request(Kind.EMBED, Embed(URI, ["a"]).pack())
     status = client.status()
-    assert set(status) == {"pid", "models", "deployments", "waiting", "counters", "settings"}
+    assert set(status) == {"pid", "models", "deployments", "memory", "waiting", "counters", "settings"}
+    assert minilm.memory <= status["memory"]["in_use"] <= status["memory"]["limit"]
     assert status["pid"] == os.getpid()
     assert {"uri": URI, "digest": minilm.digest, "loaded": True} in status["models"]
     assert host_status(host.socket) is not None

@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--models-folder", type=Path, required=True)
     parser.add_argument("--uid", type=int, action="append", required=True, help="who may connect")
+    parser.add_argument("--memory-limit", type=int, help="bytes for loaded models (three quarters of all)")
     options = parser.parse_args()
     _end_with(options.supervisor)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s host[%(process)d] %(levelname)s %(message)s")
@@ -37,7 +38,10 @@ def main() -> None:
 
     async def run() -> None:
         service = Service(
-            store=ModelStore(options.store), folder=options.folder, models_folder=options.models_folder
+            store=ModelStore(options.store),
+            folder=options.folder,
+            models_folder=options.models_folder,
+            memory_limit=options.memory_limit,
         )
         await serve(service, socket.socket(fileno=options.fd), allowed_uids=frozenset(options.uid))
 

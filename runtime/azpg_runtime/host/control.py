@@ -27,11 +27,14 @@ class HostControl:
     Args:
         home: the instance's folders.
         server_uid: the user id that PostgreSQL runs as.
+        memory_limit: bytes that loaded models may take, for a host that is launched; None for the host's own
+            choice.
     """
 
-    def __init__(self, home: InstanceHome, *, server_uid: int) -> None:
+    def __init__(self, home: InstanceHome, *, server_uid: int, memory_limit: int | None = None) -> None:
         self._home = home
         self._server_uid = server_uid
+        self._memory_limit = memory_limit
         self._lock = home.host / "supervisor.lock"
 
     def running(self) -> bool:
@@ -66,6 +69,8 @@ class HostControl:
         ]
         for uid in sorted({os.geteuid(), self._server_uid}):
             host += ["--uid", str(uid)]
+        if self._memory_limit is not None:
+            host += ["--memory-limit", str(self._memory_limit)]
         supervisor = [
             *(sys.executable, "-P", "-m", "azpg_runtime.host.supervisor"),
             *("--socket", str(home.host_socket), "--owner", str(self._server_uid), "--lock", str(self._lock)),
