@@ -16,6 +16,15 @@ PREVIEW_REGIONS = frozenset(
     {"australiaeast", "eastus", "francecentral", "japaneast", "uksouth", "westeurope", "westus"}
 )
 LOCAL_AI = "azure_local_ai"
+DEFAULT_PRELOAD = ("pg_cron", "pg_stat_statements")
+"""What `shared_preload_libraries` holds on a new server."""
+PRELOADABLE = frozenset(
+    """
+    age anon auto_explain azure_storage pg_cron pg_duckdb pg_failover_slots pg_hint_plan pg_partman_bgw
+    pg_prewarm pg_squeeze pg_stat_statements pgaudit pglogical timescaledb wal2json
+    """.split()
+)
+"""The allowed values of `shared_preload_libraries`."""
 _SKU = re.compile(r"standard_(?P<family>[bde])(?P<cores>\d+)[a-z]*(_v\d+)?", re.IGNORECASE | re.ASCII)
 _TIERS = {"b": "Burstable", "d": "GeneralPurpose", "e": "MemoryOptimized"}
 
@@ -65,13 +74,22 @@ class Offer:
     missing: dict[str, str]
 
 
-def offer(profile: str, *, location: str, sku: str) -> Offer:
-    """What a newly made server offers. Raises `UsageError` for an unknown profile or SKU."""
+def offer(profile: str, *, location: str, sku: str, created_newly: bool = True) -> Offer:
+    """What a server offers.
+
+    Args:
+        profile: `preview-2024` or `azure-2026`.
+        location: a region, such as eastus or "East US".
+        sku: a compute size, such as Standard_E4ds_v5.
+        created_newly: whether the server was made after the preview of azure_local_ai had begun.
+
+    Raises `UsageError` for an unknown profile or SKU.
+    """
     size = Sku.parse(sku)
     region = location.replace(" ", "").lower()
     match profile:
         case "preview-2024":
-            reason = _preview_reason(region, size)
+            reason = _preview_reason(region, size, created_newly=created_newly)
         case "azure-2026":
             reason = "azure_local_ai was retired on 2025-03-21"
         case _:
@@ -81,7 +99,9 @@ def offer(profile: str, *, location: str, sku: str) -> Offer:
     return Offer(COMMON | {LOCAL_AI}, {})
 
 
-def _preview_reason(region: str, sku: Sku) -> str:
+def _preview_reason(region: str, sku: Sku, *, created_newly: bool) -> str:
+    if not created_newly:
+        return "only servers made after the preview began had it"
     if region not in PREVIEW_REGIONS:
         return f"the region {region} was not in the preview; {', '.join(sorted(PREVIEW_REGIONS))} were"
     if sku.tier != "MemoryOptimized" or sku.cores < 4:

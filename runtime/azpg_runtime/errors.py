@@ -17,6 +17,7 @@
           |    +-- ModelPullFailed     58030
           +-- EmbeddingError           carries an SQLSTATE
           |    +-- TextTooLong         54000
+          |    +-- TooManyTexts        54000
           |    +-- EmbeddingCancelled  57014
           +-- HostError                carries an SQLSTATE
                +-- InvalidSetting      22023
@@ -112,6 +113,12 @@ class EmbeddingError(RuntimeTwinError):
 
 class TextTooLong(EmbeddingError):
     """A text is beyond the documented byte limit."""
+
+    sqlstate = "54000"
+
+
+class TooManyTexts(EmbeddingError):
+    """A request has more texts than a reply can carry vectors."""
 
     sqlstate = "54000"
 

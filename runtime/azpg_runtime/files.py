@@ -1,7 +1,8 @@
-"""Files that survive a crash whole, and logs that only their owner reads."""
+"""Files that survive a crash whole, folders and logs with exactly the mode they should have."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -22,6 +23,16 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def make_folder(path: Path, mode: int) -> None:
+    """Makes a folder and its parents with `mode`, whatever the umask says; what exists is left alone."""
+    if path.is_dir():
+        return
+    make_folder(path.parent, mode)
+    with contextlib.suppress(FileExistsError):  # another command was quicker
+        path.mkdir(mode=mode)
+        path.chmod(mode)
 
 
 def open_log(path: Path) -> IO[bytes]:

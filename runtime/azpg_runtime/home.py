@@ -10,6 +10,7 @@
         instance.json         what it is: port, major, admin, location, SKU
         parameters.json       server parameters that were set
         passfile              the admin's password in libpq's form, 0600
+        server                a link to what it runs, in ../../server
         conf/                 the configuration PostgreSQL is started with
         data/                 PGDATA
         models/               files that `model_register` may name by path
@@ -29,6 +30,7 @@ from pathlib import Path
 
 from azpg.errors import UsageError
 from azpg_runtime.errors import InstanceError
+from azpg_runtime.files import make_folder
 
 DEFAULT_INSTANCE = "default"
 _INSTANCE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -69,7 +71,7 @@ class Home:
 
     def create(self) -> None:
         """Makes the root. As root it can be traversed by the user that PostgreSQL runs as."""
-        self.root.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        make_folder(self.root, 0o711 if os.geteuid() == 0 else 0o700)
 
     def instance(self, name: str) -> InstanceHome:
         """The folders of one instance. Raises `UsageError` for a name that Azure would not take."""
@@ -114,6 +116,11 @@ class InstanceHome:
     def passfile(self) -> Path:
         """The admin's password in libpq's form."""
         return self.root / "passfile"
+
+    @property
+    def server(self) -> Path:
+        """A link to the prepared PostgreSQL that the server was last started from."""
+        return self.root / "server"
 
     @property
     def conf(self) -> Path:

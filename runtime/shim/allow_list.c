@@ -18,8 +18,6 @@
 
 #include "azpg_server.h"
 
-#define ADMIN_ROLE "azure_pg_admin"
-
 static ProcessUtility_hook_type next_hook = NULL;
 
 /* Whether azure.extensions names it; case, spaces and empty elements do not matter. */
@@ -152,17 +150,14 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		return;
 	}
 
+	if (IsA(pstmt->utilityStmt, CreateExtensionStmt))
+		pstmt = place_extension(pstmt);
+
+	/* After an error it is the end of the transaction that brings the user back. */
 	GetUserIdAndSecContext(&user, &security);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, security | SECURITY_LOCAL_USERID_CHANGE);
-	PG_TRY();
-	{
-		next(pstmt, query, read_only_tree, context, params, environment, destination, completion);
-	}
-	PG_FINALLY();
-	{
-		SetUserIdAndSecContext(user, security);
-	}
-	PG_END_TRY();
+	next(pstmt, query, read_only_tree, context, params, environment, destination, completion);
+	SetUserIdAndSecContext(user, security);
 }
 
 void

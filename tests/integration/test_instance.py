@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -19,7 +20,6 @@ from azpg_runtime.errors import (
     InstanceError,
     InstanceNotFound,
     InstanceNotRunning,
-    ParameterRefused,
 )
 from azpg_runtime.home import Home
 from azpg_runtime.postgres.instance import Instance, Wishes
@@ -208,31 +208,96 @@ def test_the_dsn_needs_no_password_and_the_wrong_one_is_refused(home: Home) -> N
     )
 
 
-def test_server_parameters(home: Home) -> None:
-    instance = Instance("parameters", home=home)
+def test_reading_the_password_never_makes_one(home: Home) -> None:
+    instance = Instance("lost", home=home)
     instance.up()
-    changed = instance.set_parameter("work_mem", "8MB")
-    assert (changed.value, changed.pending_restart) == ("8MB", False)
-    static = instance.set_parameter("max_connections", "50")
-    assert (static.value, static.pending_restart) == ("100", True)
-    for name, value, message in (
-        ("work_mem", "a lot", "not allowed for 'work_mem'"),
-        ("work_mem", "1", "from 64 to"),
-        ("max_connections", "-3", "from 1 to"),
-        ("wal_level", "maximal", "Allowed are minimal, replica, logical"),
-        ("no_such_parameter", "1", "there is no server parameter"),
-        ("port", "1", "read-only"),
-        ("shared_preload_libraries", "", "read-only"),
-        ("azpg.model_host_socket", "elsewhere", "there is no server parameter"),
-        ("work_mem", "8MB\nport = 1", "control characters"),
-    ):
-        with pytest.raises(ParameterRefused, match=message) as caught:
-            instance.set_parameter(name, value)
-        assert message in str(caught.value)
+    instance.home.passfile.unlink()
+    with pytest.raises(InstanceError, match="passfile is missing"):
+        instance.dsn(with_password=True)
+    assert not instance.home.passfile.exists()
+
+
+def test_an_admin_with_colons_and_backslashes(home: Home) -> None:
+    instance = Instance("odd", home=home)
+    name = r"a:b\c @/?'\""
+    instance.up(Wishes(admin=name))
+    for dsn in (instance.dsn(), instance.dsn(with_password=True)):
+        with psycopg.connect(dsn) as connection:
+            assert connection.execute("SELECT current_user").fetchone() == (name,)
+
+
+def test_what_libpq_finds_in_the_environment_does_not_reach_us(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "PGSSLMODE": "verify-full",
+        "PGHOSTADDR": "127.0.0.2",
+        "PGSERVICE": "nowhere",
+        "PGOPTIONS": "-c no_such=1",
+        "PGREQUIREAUTH": "none",
+        "PGTARGETSESSIONATTRS": "read-only",
+        "PGPASSWORD": "wrong",
+        "PGCHANNELBINDING": "require",
+        "PGDATA": "/nowhere",
+    }.items():
+        monkeypatch.setenv(name, value)
+    instance = Instance("shielded", home=home)
+    instance.up()
+    with instance.connect() as connection:
+        connection.execute("SELECT 1")
+    assert instance.status().postgres_version.startswith("18.")
+    assert os.environ["PGSERVICE"] == "nowhere"
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o000])
+def test_any_umask_will_do(home: Home, mask: int) -> None:
+    own = Home(home.root / "deep" / "home")
+    before = os.umask(mask)
+    try:
+        instance = Instance("masked", home=own)
+        instance.up()
+        with instance.connect() as connection:
+            connection.execute("SELECT 1")
+    finally:
+        os.umask(before)
+    try:
+        writable = [
+            path
+            for path in own.root.rglob("*")
+            if not path.is_symlink() and not path.is_socket() and path.stat().st_mode & 0o022
+        ]
+        assert writable == []
+    finally:
+        instance.down(delete=True)
+
+
+def test_a_failed_first_start_leaves_no_runtime_folder(home: Home) -> None:
+    instance = Instance("failing", home=home)
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(InstanceError, match="is taken"):
+        instance.up(Wishes(port=taken.getsockname()[1]))
+    assert not instance.home.runtime.exists()
+    assert processes_in(home.root) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
+def test_a_foreign_description_makes_no_user(home: Home) -> None:
+    instance = Instance("hostile", home=home)
+    instance.up()
     instance.down()
-    instance.up()
-    assert instance.parameter("max_connections").value == "50"
-    assert instance.parameter("work_mem").value == "8MB"
+    known = len(pwd.getpwall())
+    content = instance.home.description.read_text()
+    for name in ("no-such-user-azpg", "--badname", "root"):
+        instance.home.description.write_text(content.replace('"azpg"', f'"{name}"', 1))
+        for command in (instance.status, instance.down):
+            with pytest.raises(InstanceError, match=r"does not exist|refuses to run as root"):
+                command()
+    with pytest.raises(InstanceError, match="refuses to run as root"):
+        instance.up()
+    instance.home.description.write_text(content.replace('"azpg"', '"--badname"', 1))
+    with pytest.raises(UsageError, match="'--badname' cannot be a user's name"):
+        instance.up()
+    instance.home.description.write_text(content)
+    assert len(pwd.getpwall()) == known
 
 
 EVIL_SCHEMA = """
@@ -259,13 +324,15 @@ def test_the_admin_cannot_become_superuser_through_our_own_connections(home: Hom
                 connection.execute(f"ALTER DATABASE {database} SET {setting}")
     with instance.connect(autocommit=True) as connection:
         connection.execute("SET default_transaction_read_only = off")
-        connection.execute("ALTER ROLE azure_local_ai_setting_manager RENAME TO hidden")
         with pytest.raises(psycopg.Error):
             connection.execute("ALTER DATABASE azure_maintenance SET search_path = evil")
         with pytest.raises(psycopg.Error):
             connection.execute("DROP DATABASE azure_maintenance")
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
         instance.connect("azure_maintenance")
+    with instance.superuser() as superuser:
+        # So that the next `up` has a role to make.
+        superuser.execute("ALTER ROLE azure_local_ai_setting_manager RENAME TO hidden")
     instance.parameter("work_mem")
     instance.set_parameter("azure.extensions", "vector")
     instance.down()

@@ -308,7 +308,20 @@ VALUES = ["[bold]", "[/]", "[red]x[/red]", "%m [%p] [db]", "a\\[b]"]
 @pytest.mark.parametrize("value", VALUES)
 def test_a_parameters_value_is_shown_as_it_is(azpg: Run, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     """Brackets are markup to the library that prints."""
-    found = Parameter("log_line_prefix", value, value, "sighup", "string", "", pending_restart=False)
+    found = Parameter(
+        name="log_line_prefix",
+        value=value,
+        in_force=value,
+        default_value=value,
+        data_type="String",
+        allowed_values="",
+        unit="",
+        description="",
+        is_dynamic_config=True,
+        is_read_only=False,
+        is_config_pending_restart=False,
+        source="user-override",
+    )
 
     class Instance:
         def __init__(self, name: str) -> None:

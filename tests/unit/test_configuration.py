@@ -85,7 +85,7 @@ def write(folder: Path, **changes: Any) -> dict[str, str]:
         "host_uid": 17,
         "instance": "one",
         "superusers": ["azpg", "some body"],
-        "parameters": {"work_mem": "8MB", "azure.extensions": "vector"},
+        "preload": ["pg_stat_statements", "azpg_server"],
     }
     configuration.write(folder, **{**options, **changes})
     return {path.name: path.read_text() for path in folder.iterdir()}
@@ -94,7 +94,7 @@ def write(folder: Path, **changes: Any) -> dict[str, str]:
 def test_the_files_of_an_instance(tmp_path: Path) -> None:
     folder = tmp_path / "conf"
     files = write(folder)
-    assert set(files) == {"postgresql.conf", "parameters.conf", "pg_hba.conf", "pg_ident.conf"}
+    assert set(files) == {"postgresql.conf", "pg_hba.conf", "pg_ident.conf"}
     own, include = files["postgresql.conf"].rsplit("include = ", 1)
     assert include == "'parameters.conf'\n"
     assert own.startswith("# Written by azpg at every start; `azpg server parameter set` sets parameters.\n")
@@ -106,11 +106,10 @@ def test_the_files_of_an_instance(tmp_path: Path) -> None:
     )
     assert (found["listen_addresses"], found["port"]) == ("127.0.0.1", "20123")
     assert found["unix_socket_directories"] == "/run/x/pg"
-    assert found["shared_preload_libraries"] == "azpg_server"
+    assert found["shared_preload_libraries"] == "pg_stat_statements, azpg_server"
     assert (found["azpg.model_host_socket"], found["azpg.model_host_uid"]) == ("/run/x/host.sock", "17")
     assert found["cluster_name"] == "azpg one"
     assert found["password_encryption"] == "scram-sha-256"
-    assert settings_in(files["parameters.conf"]) == {"work_mem": "8MB", "azure.extensions": "vector"}
     assert files["pg_ident.conf"] == 'azpg "azpg" azuresu\nazpg "some body" azuresu\n'
 
 
@@ -138,13 +137,12 @@ def test_durability_is_traded_only_when_asked(tmp_path: Path) -> None:
 
 def test_writing_again_replaces_all(tmp_path: Path) -> None:
     write(tmp_path / "conf")
-    files = write(tmp_path / "conf", port=20124, parameters={}, superusers=["me"])
-    assert files["parameters.conf"] == ""
+    files = write(tmp_path / "conf", port=20124, superusers=["me"])
     assert files["pg_ident.conf"] == 'azpg "me" azuresu\n'
     assert settings_in(files["postgresql.conf"].rsplit("include", 1)[0])["port"] == "20124"
-    assert len(files) == 4
+    assert len(files) == 3
 
 
-@pytest.mark.parametrize("name", ["listen_addresses", "port", "data_directory", "shared_preload_libraries"])
+@pytest.mark.parametrize("name", ["listen_addresses", "port", "data_directory", "dynamic_library_path"])
 def test_what_the_twin_decides_is_owned(name: str) -> None:
     assert name in OWNED

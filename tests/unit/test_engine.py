@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 
-from azpg_runtime.embedding.batching import TOKEN_BUDGET
+from azpg_runtime.embedding.batching import TOKEN_BUDGET, pack
 from azpg_runtime.errors import EmbeddingCancelled, HostBusy, ModelInvalid, RuntimeTwinError
 from azpg_runtime.host import scheduler
 from azpg_runtime.host.engine import Engine
@@ -23,12 +24,18 @@ Ids = npt.NDArray[np.int64]
 
 
 class Model:
-    """Gives (first token, number of tokens) for a vector; held, it runs until it is let go or terminated."""
+    """Gives (first token, number of tokens) for a vector; held, it runs until it is let go or terminated.
 
-    def __init__(self, *, held: bool = False, failure: Exception | None = None) -> None:
+    It fails with `failure`, always or, where `refused` is given, if a text begins with that token.
+    """
+
+    def __init__(
+        self, *, held: bool = False, failure: Exception | None = None, refused: int | None = None
+    ) -> None:
         self.session = self
         self.runs: list[int] = []
         self.failure = failure
+        self.refused = refused
         self._free = threading.Event()
         self.running = threading.Event()
         self.terminated = threading.Event()
@@ -46,7 +53,7 @@ class Model:
         if terminate.terminate:
             self.terminated.set()
             raise EmbeddingCancelled("the embedding was cancelled")
-        if self.failure is not None:
+        if self.failure is not None and (self.refused is None or any(one[0] == self.refused for one in ids)):
             raise self.failure
         return np.array([[one[0], len(one)] for one in ids], dtype=np.float32)
 
@@ -71,6 +78,7 @@ def a_job(
     return Job(
         model,
         [np.full(length, token + place, dtype=np.int64) for place, length in enumerate(lengths)],
+        deque(pack(lengths)),
         finish,
     )
 
@@ -124,7 +132,7 @@ def test_jobs_that_wait_share_the_next_run(engine: Engine) -> None:
     assert engine.waiting == 0
 
 
-def test_a_model_that_fails_tells_all_who_shared_the_run_and_nobody_else(engine: Engine) -> None:
+def test_a_model_that_fails_tells_all_who_need_it_and_nobody_else(engine: Engine) -> None:
     holding, broken, model = Model(held=True), Model(failure=KeyError("boom")), Model()
     first, sharing, other = Caller(), [Caller(), Caller()], Caller()
     engine.submit(a_job(holding, [1], first.finish))
@@ -139,7 +147,7 @@ def test_a_model_that_fails_tells_all_who_shared_the_run_and_nobody_else(engine:
         assert str(error) == "the model failed: 'boom'"
         assert error.sqlstate == "XX000"
     assert other.outcome().tolist() == [[7, 5]]
-    assert broken.runs == [2]
+    assert broken.runs == [2, 1, 1]
     idle(engine, model)
     assert [len(caller.outcomes) for caller in sharing] == [1, 1]
 
@@ -158,6 +166,47 @@ def test_after_a_failed_run_the_rest_of_the_job_does_not_run(engine: Engine) -> 
     idle(engine, Model())
     assert broken.runs == [1]
     assert len(caller.outcomes) == 1
+    assert engine.counters.dropped_texts == 5
+
+
+def test_a_text_that_the_model_refuses_fails_its_own_request_alone(engine: Engine) -> None:
+    failure = ModelInvalid("the model gave a vector that is not of finite float32")
+    holding, model = Model(held=True), Model(failure=failure, refused=13)
+    callers = [Caller() for _ in range(5)]
+    engine.submit(a_job(holding, [1], Caller().finish))
+    assert holding.running.wait(PATIENCE)
+    for number, caller in enumerate(callers):
+        engine.submit(a_job(model, [6, 6], caller.finish, token=4 * number))
+    holding.let_go()
+    outcomes = [caller.outcome() for caller in callers]
+    assert outcomes[3] is failure
+    for number in (0, 1, 2, 4):
+        assert outcomes[number].tolist() == [[4 * number, 6], [4 * number + 1, 6]]
+    assert model.runs == [10, 2, 2, 2, 2, 2]
+    idle(engine, Model())
+    assert [len(caller.outcomes) for caller in callers] == [1] * 5
+    assert (engine.counters.texts, engine.counters.dropped_texts) == (1 + 8 + 1, 2)
+
+
+def test_of_a_failed_run_only_what_somebody_waits_for_is_repeated(engine: Engine) -> None:
+    holding = Model(held=True)
+    model = Model(held=True, failure=ModelInvalid("no"), refused=1000)
+    callers = [Caller() for _ in range(3)]
+    engine.submit(a_job(holding, [1], Caller().finish))
+    assert holding.running.wait(PATIENCE)
+    jobs = [a_job(model, [6], caller.finish, token=999 + number) for number, caller in enumerate(callers)]
+    for job in jobs:
+        engine.submit(job)
+    holding.let_go()
+    assert model.running.wait(PATIENCE)
+    engine.drop(jobs[2])
+    model.let_go()
+    assert callers[0].outcome().tolist() == [[999, 6]]
+    assert isinstance(callers[1].outcome(), ModelInvalid)
+    idle(engine, Model())
+    assert model.runs == [3, 1, 1]
+    assert callers[2].outcomes == []
+    assert (engine.counters.texts, engine.counters.dropped_texts) == (1 + 1 + 1, 2)
 
 
 def test_dropping_a_job_ends_its_run_and_the_next_one_is_served(engine: Engine) -> None:
@@ -192,6 +241,22 @@ def test_a_run_goes_on_while_somebody_waits_for_it(engine: Engine) -> None:
     assert model.runs == [2]
     assert gone.outcomes == []
     assert engine.counters.terminated_runs == 0
+
+
+def test_a_text_is_counted_once_although_its_job_was_dropped_while_it_ran(engine: Engine) -> None:
+    holding, model = Model(held=True), Model(held=True)
+    engine.submit(a_job(holding, [1], Caller().finish))
+    assert holding.running.wait(PATIENCE)
+    leaving, stays = a_job(model, [5, 5, TOKEN_BUDGET], Caller().finish), Caller()
+    engine.submit(leaving)
+    engine.submit(a_job(model, [5], stays.finish))
+    holding.let_go()
+    assert model.running.wait(PATIENCE)
+    engine.drop(leaving)
+    model.let_go()
+    stays.outcome()
+    idle(engine, Model())
+    assert (engine.counters.texts, engine.counters.dropped_texts) == (1 + 3 + 1, 1)
 
 
 def test_dropping_a_waiting_job_leaves_the_running_one_alone(engine: Engine) -> None:
@@ -256,6 +321,7 @@ def test_many_threads_at_once(engine: Engine) -> None:
     """Every caller gets its own vectors once, or gave up; whoever gives up disturbs nobody."""
     models = [Model(), Model()]
     wrong: list[object] = []
+    submitted: list[int] = []
 
     def call(seed: int) -> None:
         random = np.random.default_rng(seed)
@@ -265,6 +331,7 @@ def test_many_threads_at_once(engine: Engine) -> None:
             token = seed * 1000 + turn
             job = a_job(models[turn % 2], lengths, caller.finish, token=token)
             engine.submit(job)
+            submitted.append(len(lengths))
             if random.random() < 0.4:
                 engine.drop(job)
                 continue
@@ -280,3 +347,4 @@ def test_many_threads_at_once(engine: Engine) -> None:
     assert wrong == []
     idle(engine, models[0])
     assert engine.waiting == 0
+    assert engine.counters.texts + engine.counters.dropped_texts == sum(submitted) + 1

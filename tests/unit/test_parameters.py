@@ -12,40 +12,17 @@ from hypothesis import strategies as st
 
 from azpg.profiles import Offer, offer
 from azpg_runtime.errors import ParameterRefused
-from azpg_runtime.postgres.configuration import OWNED
-from azpg_runtime.postgres.parameters import Parameter, ParameterFile, check_extensions
+from azpg_runtime.postgres import preload
+from azpg_runtime.postgres.configuration import OWNED, render
+from azpg_runtime.postgres.installation import Installation
+from azpg_runtime.postgres.parameters import ParameterFile, check_extensions, write_included
 
 OFFERED = Offer(frozenset({"vector", "azure_ai", "pg_trgm"}), {"azure_local_ai": "it was retired"})
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
-def parameter(name: str = "work_mem", context: str = "user") -> Parameter:
-    return Parameter(name, "4MB", "4096", context, "integer", "", pending_restart=False)
-
-
-@pytest.mark.parametrize(
-    ("context", "dynamic"),
-    [
-        ("user", True),
-        ("superuser", True),
-        ("sighup", True),
-        ("backend", True),
-        ("postmaster", False),
-        ("internal", False),
-    ],
-)
-def test_when_a_change_takes_effect(context: str, dynamic: bool) -> None:
-    assert parameter(context=context).dynamic is dynamic
-    assert parameter(context=context).read_only is (context == "internal")
-
-
-@pytest.mark.parametrize("name", sorted(OWNED))
-def test_what_the_twin_decides_is_read_only(name: str) -> None:
-    assert parameter(name).read_only
-
-
 @settings(deadline=None)
-@given(values=st.dictionaries(TEXTS, TEXTS, max_size=6))
+@given(values=st.dictionaries(TEXTS.filter(lambda name: name not in OWNED), TEXTS, max_size=6))
 def test_what_was_set_is_kept(tmp_path_factory: pytest.TempPathFactory, values: dict[str, str]) -> None:
     file = ParameterFile(tmp_path_factory.getbasetemp() / "parameters.json")
     file.save(values)
@@ -62,7 +39,10 @@ def test_the_file_can_be_read_and_compared(tmp_path: Path) -> None:
     assert path.read_text() == '{\n  "a": "1",\n  "b": "2"\n}\n'
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"null", b'"x"', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"7", b"null", b'"x"', b"\xff\xfe", b'{"work_mem": 4}', b'{"port": "5432"}'],
+)
 def test_a_damaged_file_says_so(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "parameters.json"
     path.write_bytes(content)
@@ -118,3 +98,33 @@ def test_why_an_extension_is_missing_is_said() -> None:
 def test_the_retired_extension_on_a_server_of_today() -> None:
     with pytest.raises(ParameterRefused, match="azure_local_ai: azure_local_ai was retired on 2025-03-21\\."):
         check_extensions("azure_local_ai", offer("azure-2026", location="eastus", sku="Standard_E4ds_v5"))
+
+
+def test_what_the_server_includes_is_what_was_set_but_the_libraries(tmp_path: Path) -> None:
+    write_included(tmp_path, {"work_mem": "8192", preload.PARAMETER: "age"})
+    assert (tmp_path / "parameters.conf").read_text() == render({"work_mem": "8192"})
+
+
+@pytest.mark.parametrize(
+    ("written", "held"), [("", ""), (" AGE ,pg_cron,,age", "age,pg_cron"), ("pgaudit", "pgaudit")]
+)
+def test_preload_libraries_are_held_like_extensions(written: str, held: str) -> None:
+    assert preload.check(written) == held
+
+
+def test_preload_libraries_that_azure_does_not_have() -> None:
+    with pytest.raises(ParameterRefused) as caught:
+        preload.check("age,../evil")
+    assert caught.value.message == "../evil cannot be preloaded on a Flexible Server."
+    assert caught.value.hint.startswith("The allowed values are age, anon, ")
+
+
+def test_only_what_is_there_is_loaded_and_ours_always(tmp_path: Path) -> None:
+    installation = Installation(18, tmp_path, tmp_path, tmp_path, tmp_path)
+    (installation.lib / "age.so").touch()
+    found = preload.divide("pg_cron,age", installation)
+    assert found.loaded == ["age", "azpg_server"]
+    assert found.missing == {
+        "pg_cron": "not loaded: this PostgreSQL 18 lacks it; `azpg up NAME --pg-config PATH` takes one that has it"
+    }
+    assert preload.divide("", installation) == preload.Preload(["azpg_server"], {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from azpg_runtime.embedding.batching import RUN_OVERHEAD, TOKEN_BUDGET
+from azpg_runtime.embedding.batching import RUN_OVERHEAD, TOKEN_BUDGET, pack
 from azpg_runtime.errors import HostBusy
 from azpg_runtime.host.scheduler import MAX_JOBS, Batch, Job, Outcome, Scheduler
 
@@ -41,7 +41,7 @@ def never(outcome: Outcome) -> None:
 def job(model: Model, lengths: Sequence[int], *, mark: int = 0) -> Job[Model]:
     """A job whose n-th text is that many tokens (mark, n)."""
     ids = [np.full(length, mark * 1000 + place, dtype=np.int64) for place, length in enumerate(lengths)]
-    return Job(model, ids, never)
+    return Job(model, ids, deque(pack(lengths)), never)
 
 
 def vector(of: Job[Model], place: int) -> list[float]:
@@ -303,6 +303,18 @@ def test_a_run_is_abandoned_when_the_last_of_its_jobs_is() -> None:
     assert deliver(batch) == [second]
     scheduler.drop(second)
     assert batch.abandoned
+
+
+def test_each_job_has_its_part_of_a_run() -> None:
+    scheduler: Scheduler[Model] = Scheduler()
+    model = Model()
+    first, second = job(model, [5, 6]), job(model, [5])
+    scheduler.add(first)
+    scheduler.add(second)
+    batch = scheduler.next()
+    assert batch is not None
+    assert [part.items for part in batch.parts()] == [[(first, 0), (first, 1)], [(second, 0)]]
+    assert all(part.model is model for part in batch.parts())
 
 
 def test_rows_must_be_as_many_as_texts() -> None:

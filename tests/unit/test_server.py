@@ -102,8 +102,13 @@ class Host:
             return counters
 
     @property
+    def working(self) -> bool:
+        """Whether a request is under way that is not `STATUS`, which has come and gone."""
+        return any(one._tasks for one in list(self.connections))
+
+    @property
     def idle(self) -> bool:
-        return not self.service._engine.waiting and not any(one._tasks for one in list(self.connections))
+        return not self.service._engine.waiting and not self.working
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +198,30 @@ def test_a_model_that_is_not_registered(client: HostClient, kind: Kind) -> None:
 def test_a_text_that_is_too_long(client: HostClient) -> None:
     error = refused(client, Kind.EMBED, Embed(URI, ["x" * (16 * 1024 * 1024 + 1)]).pack())
     assert (error.sqlstate, error.message) == ("54000", "input is 16777217 bytes long; the limit is 16777216")
+
+
+def test_more_texts_than_a_reply_can_carry(host: Host, client: HostClient) -> None:
+    before = host.counters
+    error = refused(client, Kind.EMBED, Embed(URI, [""] * 43691).pack())
+    assert (error.sqlstate, error.message) == ("54000", "43691 texts are more than one request may have")
+    assert error.detail == "Of 384 dimensions, the vectors of 43690 texts fit into a reply."
+    assert error.hint == "Send them in several requests."
+    assert protocol.HEADER_SIZE + 8 + 43690 * 384 * 4 <= protocol.HEADER_SIZE + protocol.MAX_BODY
+    assert host.counters["texts"] == before["texts"]
+
+
+def test_a_small_array_does_not_wait_until_a_huge_one_is_tokenised(host: Host, raw: socket.socket) -> None:
+    """In the order of replies, not in time: the huge request has not run a text when the small one is over."""
+    before = host.counters
+    huge = ["some words " * 1000] * 4000
+    small = ["some words " * 100] * 10
+    with host.client() as other:
+        raw.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, huge).pack())))
+        assert wait_for(lambda: host.working, timeout=PATIENCE)
+        assert np.asarray(other.request(Kind.EMBED, Embed(URI, small).pack())).shape == (10, 384)
+    assert host.counters["texts"] - before["texts"] == 10
+    raw.close()
+    assert wait_for(lambda: host.idle, timeout=PATIENCE)
 
 
 def test_registering_again_gives_the_same_id(client: HostClient) -> None:
@@ -307,6 +336,33 @@ def test_settings(client: HostClient) -> None:
     assert select("spin_control") == {"spin_control": "false"}
 
 
+@pytest.mark.parametrize("late", [-1, 1, 2, 5, 20, 80], ids=lambda late: f"{late}ms")
+def test_settings_that_come_too_late_are_not_applied(
+    client: HostClient, raw: socket.socket, late: int
+) -> None:
+    """The deadline is over before, or falls anywhere into the work: what the caller is told is what holds."""
+
+    def spinning() -> str:
+        answer = client.request(Kind.GET_SETTINGS, protocol.pack_strings(["spin_control"]))
+        assert isinstance(answer, str)
+        found: str = json.loads(answer)["spin_control"]
+        return found
+
+    client.request(Kind.EMBED, Embed(URI, ["a"]).pack())
+    deadline = time.monotonic_ns() + late * 1_000_000
+    body = protocol.pack_pairs([("spin_control", "on")])
+    raw.sendall(protocol.encode(Frame(Kind.SET_SETTINGS, 1, body, deadline)))
+    (reply,) = replies(raw, 1)
+    try:
+        assert spinning() == ("true" if reply.kind is Kind.DONE else "false")
+        assert reply.kind is Kind.ERROR or late > 0
+        # A second change waits for what is left of the first, which must not be applied later.
+        client.request(Kind.SET_SETTINGS, protocol.pack_pairs([("intra_op_parallelism", "1")]))
+        assert spinning() == ("true" if reply.kind is Kind.DONE else "false")
+    finally:
+        client.request(Kind.SET_SETTINGS, protocol.pack_pairs([("spin_control", "off")]))
+
+
 def test_status(client: HostClient, host: Host, minilm: StoredModel) -> None:
     client.request(Kind.EMBED, Embed(URI, ["a"]).pack())
     status = client.status()
@@ -399,28 +455,50 @@ def test_leaving_gives_up_what_was_asked_for(host: Host) -> None:
 
 
 def test_leaving_gives_up_what_is_being_tokenised(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, ends = threading.Event(), list[BaseException | None]()
+    tokenised: list[str] = []
     encode = Tokenizer.encode
 
     def watched(self: Tokenizer, texts: Sequence[str], **options: Any) -> Any:
-        begun.set()
-        try:
-            found = encode(self, texts, **options)
-        except EmbeddingCancelled as error:
-            ends.append(error)
-            raise
-        ends.append(None)
-        return found
+        tokenised.extend(texts)
+        return encode(self, texts, **options)
 
     before = host.counters
     monkeypatch.setattr(Tokenizer, "encode", watched)
     with socket.socket(socket.AF_UNIX) as leaving:
         leaving.connect(str(host.socket))
         leaving.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, ["a b c " * 1000] * 5000).pack())))
+        assert wait_for(lambda: bool(tokenised), timeout=PATIENCE)
+    assert wait_for(lambda: host.idle, timeout=PATIENCE)
+    with host.client() as client:  # its texts take turns with whatever were left
+        client.request(Kind.EMBED, Embed(URI, ["d e f " * 1000] * 6).pack())
+    assert tokenised.count("a b c " * 1000) < 5000
+    assert tokenised[-1].startswith("d")
+    assert host.counters["texts"] == before["texts"] + 6
+
+
+def test_leaving_gives_up_a_single_text_that_is_being_tokenised(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, gone, ends = threading.Event(), threading.Event(), list[BaseException]()
+    encode = Tokenizer._encode
+
+    def slow(self: Tokenizer, text: str, cancelled: Callable[[], bool]) -> Any:
+        begun.set()
+        assert gone.wait(PATIENCE)
+        try:
+            return encode(self, text, cancelled)
+        except EmbeddingCancelled as error:
+            ends.append(error)
+            raise
+
+    monkeypatch.setattr(Tokenizer, "_encode", slow)
+    with socket.socket(socket.AF_UNIX) as leaving:
+        leaving.connect(str(host.socket))
+        leaving.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, ["a b c " * 10000]).pack())))
         assert begun.wait(PATIENCE)
-    assert wait_for(lambda: host.idle and bool(ends), timeout=PATIENCE)
-    assert [type(end) for end in ends] == [EmbeddingCancelled]
-    assert host.counters["texts"] == before["texts"]
+    assert wait_for(lambda: host.idle, timeout=PATIENCE)
+    gone.set()
+    assert wait_for(lambda: bool(ends), timeout=PATIENCE)
 
 
 def test_a_deadline_ends_the_work(host: Host, raw: socket.socket) -> None:
@@ -506,6 +584,9 @@ def test_no_host(folder: Path) -> None:
         HostClient(folder / "nobody.sock")
     assert str(caught.value) == "the model host cannot be reached: No such file or directory."
     assert host_status(folder / "nobody.sock") is None
+    with pytest.raises(HostError) as caught:
+        HostClient(folder / ("long" * 50))
+    assert str(caught.value) == "the model host cannot be reached: AF_UNIX path too long."
 
 
 def test_a_host_that_does_not_answer(folder: Path) -> None:

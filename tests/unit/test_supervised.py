@@ -13,6 +13,7 @@ import pytest
 
 from azpg_runtime.errors import InstanceError
 from azpg_runtime.postgres import ports
+from azpg_runtime.supervision import control
 from azpg_runtime.supervision.control import Supervised
 from azpg_runtime.wait import wait_for
 
@@ -59,6 +60,17 @@ def test_a_port_that_is_taken_is_said(service: Supervised, tmp_path: Path) -> No
     assert caught.value.message == "the sample's supervisor ended with status 1."
     assert "Address already in use" in caught.value.detail
     assert caught.value.hint == f"See {tmp_path / 'log'}."
+    assert not service.running()
+
+
+def test_a_supervisor_that_takes_too_long(
+    service: Supervised, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "_START_TIMEOUT", 0.0)
+    with pytest.raises(InstanceError) as caught:
+        launch(service)
+    assert caught.value.message == "the sample's supervisor did not start within 0 s."
+    assert caught.value.hint == f"The machine may be overloaded: try again, or see {tmp_path / 'log'}."
     assert not service.running()
 
 

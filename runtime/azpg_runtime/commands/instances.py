@@ -1,4 +1,4 @@
-"""`azpg up`, `down`, `status`, `dsn`, `psql` and `logs`."""
+"""`azpg up`, `down`, `restart`, `status`, `dsn`, `psql` and `logs`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,23 @@ def up(
     postgres: Annotated[
         int | None, typer.Option(help="PostgreSQL's major version, 16 or 18 [default: 18]")
     ] = None,
+    pg_config: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="The pg_config of a PostgreSQL 15 to 18 to use instead."),
+    ] = None,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="TCP port on 127.0.0.1 [default: any]")
     ] = None,
     admin: Annotated[str | None, typer.Option(help="The server admin's role [default: pgadmin]")] = None,
     location: Annotated[str | None, typer.Option(help="Azure region to behave as [default: eastus]")] = None,
     sku: Annotated[str | None, typer.Option(help="Compute size [default: Standard_E4ds_v5]")] = None,
+    created_newly: Annotated[
+        bool | None,
+        typer.Option(
+            "--created-newly/--created-before",
+            help="Made after the preview of azure_local_ai began, or before [default: after]",
+        ),
+    ] = None,
     profile: Annotated[
         str | None, typer.Option(help="preview-2024 or azure-2026 [default: preview-2024]")
     ] = None,
@@ -43,7 +54,15 @@ def up(
 
     instance = Instance(name)
     wishes = Wishes(
-        major=postgres, port=port, admin=admin, location=location, sku=sku, profile=profile, os_user=os_user
+        major=postgres,
+        pg_config=pg_config,
+        port=port,
+        admin=admin,
+        location=location,
+        sku=sku,
+        created_newly=created_newly,
+        profile=profile,
+        os_user=os_user,
     )
     started = instance.up(wishes, say=say)
     status = instance.status()
@@ -68,6 +87,19 @@ def down(
         return
     what = "is deleted" if delete else "is down" if ran else "was down already"
     out().print(f"[bold]{name}[/] {what}")
+
+
+def restart(name: Name = DEFAULT_INSTANCE, *, json: Json = False) -> None:
+    """Stop a local server and start it again, so that static parameters take effect."""
+    from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
+
+    instance = Instance(name)
+    instance.restart(say=say)
+    status = instance.status()
+    if json:
+        print_json(status.as_json())
+        return
+    _print_status(status, "is up again")
 
 
 def status(
@@ -161,6 +193,10 @@ def _print_status(status: Status, what: str) -> None:
     table.add_row("model host", host)
     for model in status.models:
         table.add_row("model", f"{model['uri']} ({'loaded' if model['loaded'] else 'not loaded'})")
+    if status.not_loaded:
+        table.add_row("not loaded", f"{', '.join(status.not_loaded)}: not in this PostgreSQL")
+    if status.pending_restart:
+        table.add_row("waiting", f"{', '.join(status.pending_restart)}, for `azpg restart`")
     if status.state == "running":
         suffix = "" if status.name == DEFAULT_INSTANCE else f" {status.name}"
         table.add_row("connect", f'psql "$(azpg dsn{suffix})"')

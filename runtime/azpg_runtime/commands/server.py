@@ -1,9 +1,9 @@
-"""`azpg server parameter list|show|set`, after the Azure CLI's `az postgres flexible-server parameter`."""
+"""`azpg server parameter`, after the Azure CLI's `az postgres flexible-server parameter`."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -13,8 +13,11 @@ from azpg.output import out, print_json
 from azpg_runtime.commands.arguments import Json, OnInstance
 from azpg_runtime.home import DEFAULT_INSTANCE
 
+if TYPE_CHECKING:
+    from azpg_runtime.postgres.parameters import Parameter
+
 app = typer.Typer(no_args_is_help=True, help="Look after a local server.")
-parameter = typer.Typer(no_args_is_help=True, help="List, show and set server parameters.")
+parameter = typer.Typer(no_args_is_help=True, help="List, show, set and reset server parameters.")
 app.add_typer(parameter, name="parameter")
 
 ParameterName = Annotated[str, typer.Argument(help="The parameter's name, such as azure.extensions.")]
@@ -29,10 +32,9 @@ def list_(*, local: OnInstance = DEFAULT_INSTANCE, json: Json = False) -> None:
     if json:
         print_json({"version": 1, "parameters": [asdict(one) for one in found]})
         return
-    table = Table("name", "value", "takes effect", box=None, pad_edge=False)
+    table = Table("name", "value", "unit", "takes effect", "set by", box=None, pad_edge=False)
     for one in found:
-        when = "never" if one.read_only else "at once" if one.dynamic else "after a restart"
-        table.add_row(one.name, escape(one.value), when)
+        table.add_row(one.name, escape(one.value), one.unit, _when(one), _source(one))
     out().print(table)
 
 
@@ -41,22 +43,25 @@ def show(name: ParameterName, *, local: OnInstance = DEFAULT_INSTANCE, json: Jso
     """Show one server parameter."""
     from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
 
-    instance = Instance(local)
-    found = instance.parameter(name)
-    offer = instance.offer if name == "azure.extensions" else None
+    found = Instance(local).parameter(name)
     if json:
-        allowed = {"allowed_values": sorted(offer.extensions), "missing": offer.missing} if offer else {}
-        print_json({"version": 1, **asdict(found), **allowed})
+        print_json({"version": 1, **asdict(found)})
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim")
     table.add_column()
-    for key, value in asdict(found).items():
-        table.add_row(key, escape(str(value)))
-    if offer:
-        table.add_row("allowed values", ", ".join(sorted(offer.extensions)))
-        for extension, reason in offer.missing.items():
-            table.add_row("not offered", f"{extension}: {reason}")
+    table.add_row("name", found.name)
+    table.add_row("value", escape(_value(found)))
+    if found.is_config_pending_restart:
+        table.add_row("in force", escape(found.in_force or "") + ", until `azpg restart`")
+    table.add_row("default", escape(found.default_value))
+    table.add_row("set by", _source(found))
+    table.add_row("type", found.data_type)
+    table.add_row("allowed values", escape(found.allowed_values.replace(",", ", ") or "any text"))
+    table.add_row("takes effect", _when(found))
+    for subject, remark in found.remarks.items():
+        table.add_row("note", f"{subject}: {escape(remark)}")
+    table.add_row("meaning", escape(found.description))
     out().print(table)
 
 
@@ -68,14 +73,43 @@ def set_(
     local: OnInstance = DEFAULT_INSTANCE,
     json: Json = False,
 ) -> None:
-    """Set a server parameter of a running server."""
+    """Set a server parameter."""
     from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
 
-    found = Instance(local).set_parameter(name, value)
+    _report(Instance(local).set_parameter(name, value), local, json=json)
+
+
+@parameter.command()
+def reset(name: ParameterName, *, local: OnInstance = DEFAULT_INSTANCE, json: Json = False) -> None:
+    """Return a server parameter to its default."""
+    from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
+
+    _report(Instance(local).reset_parameter(name), local, json=json)
+
+
+def _report(found: Parameter, local: str, *, json: bool) -> None:
     if json:
         print_json({"version": 1, **asdict(found)})
         return
-    if found.pending_restart:
-        out().print(f"[bold]{name}[/] changes at the next start: `azpg down` and `azpg up`")
-    else:
-        out().print(f"[bold]{name}[/] = {escape(found.value)}")
+    waits = ""
+    if found.is_config_pending_restart:
+        suffix = "" if local == DEFAULT_INSTANCE else f" {local}"
+        waits = f", after `azpg restart{suffix}`"
+    out().print(f"[bold]{found.name}[/] = {escape(_value(found))}{waits}")
+    names = found.value.split(",")
+    for subject, remark in found.remarks.items():
+        if subject in names:
+            out().print(f"[dim]{subject}: {escape(remark)}[/]")
+
+
+def _value(one: Parameter) -> str:
+    between = " x " if one.unit[:1].isdigit() else " " if one.unit else ""
+    return f"{one.value}{between}{one.unit}"
+
+
+def _when(one: Parameter) -> str:
+    return "never" if one.is_read_only else "at once" if one.is_dynamic_config else "after a restart"
+
+
+def _source(one: Parameter) -> str:
+    return "a person" if one.source == "user-override" else "default"

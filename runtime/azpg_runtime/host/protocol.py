@@ -179,12 +179,16 @@ class Reader:
         except UnicodeDecodeError as error:
             raise ProtocolError(f"a string is not UTF-8: {error.reason} at byte {error.start}") from None
 
-    def strings(self) -> list[str]:
-        """A count and that many strings."""
+    def count(self) -> int:
+        """The number of strings that follow."""
         count = self.u32()
         if count > len(self._view) // 4:  # each costs four bytes at least
             raise ProtocolError(f"{count} strings cannot be in {len(self._view)} bytes")
-        return [self.string() for _ in range(count)]
+        return count
+
+    def strings(self) -> list[str]:
+        """A count and that many strings."""
+        return [self.string() for _ in range(self.count())]
 
     def raw(self, size: int) -> bytes:
         """Exactly `size` bytes."""
@@ -225,10 +229,26 @@ class Embed:
     @classmethod
     def unpack(cls, body: bytes) -> Embed:
         """The reverse of `pack`."""
-        reader = Reader(body)
-        request = cls(reader.string(), reader.strings())
+        uri, _, texts = read_embed(body)
+        return cls(uri, list(texts))
+
+
+def read_embed(body: bytes) -> tuple[str, int, Iterator[str]]:
+    """The URI of `Kind.EMBED`, how many texts there are, and the texts, each read when it is asked for."""
+    reader = Reader(body)
+    uri, count = reader.string(), reader.count()
+
+    def texts() -> Iterator[str]:
+        for _ in range(count):
+            yield reader.string()
         reader.done()
-        return request
+
+    return uri, count, texts()
+
+
+def most_texts(dimensions: int) -> int:
+    """How many vectors one reply can carry."""
+    return (MAX_BODY - 2 * _U32.size) // (4 * dimensions)
 
 
 @dataclass(frozen=True, slots=True)

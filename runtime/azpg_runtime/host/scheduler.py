@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from azpg_runtime.embedding.batching import RUN_OVERHEAD, TOKEN_BUDGET, pack
+from azpg_runtime.embedding.batching import RUN_OVERHEAD, TOKEN_BUDGET
 from azpg_runtime.errors import HostBusy
 
 Model = TypeVar("Model")
@@ -36,20 +36,20 @@ class Job(Generic[Model]):
     Attributes:
         model: what embeds them; only jobs of one model share a run.
         ids: the token ids of each text.
+        batches: what runs at once: places in `ids`, each of them once.
         finish: called once with the matrix of shape (len(ids), dimensions), or with the error that ended it.
     """
 
     model: Model
     ids: Sequence[Ids]
+    batches: deque[list[int]]
     finish: Callable[[Outcome], None]
     matrix: npt.NDArray[np.float32] | None = None
     remaining: int = field(init=False)
-    batches: deque[list[int]] = field(init=False)
     over: bool = False
 
     def __post_init__(self) -> None:
         self.remaining = len(self.ids)
-        self.batches = deque(pack([len(text) for text in self.ids]))
 
 
 @dataclass(slots=True)
@@ -68,6 +68,13 @@ class Batch(Generic[Model]):
     def abandoned(self) -> bool:
         """Whether nobody waits for any of these texts."""
         return all(job.over for job, _ in self.items)
+
+    def parts(self) -> list[Batch[Model]]:
+        """A batch of its own for each job that shares this one."""
+        shares: dict[int, list[tuple[Job[Model], int]]] = {}
+        for job, index in self.items:
+            shares.setdefault(id(job), []).append((job, index))
+        return [Batch(self.model, items) for items in shares.values()]
 
     def deliver(self, rows: npt.NDArray[np.float32]) -> list[Job[Model]]:
         """Hands each row of shape (dimensions,) to its job, and returns the jobs that are complete now."""

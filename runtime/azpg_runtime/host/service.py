@@ -14,17 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from azpg_runtime.embedding.embedder import Embedder
-from azpg_runtime.errors import DeadlineExceeded, ModelUnreadable, ProtocolError
+from azpg_runtime.errors import DeadlineExceeded, ModelUnreadable, ProtocolError, TooManyTexts
 from azpg_runtime.host import protocol
 from azpg_runtime.host.engine import Engine
+from azpg_runtime.host.preparation import at_once, prepare
 from azpg_runtime.host.protocol import Frame, Kind
-from azpg_runtime.host.scheduler import Job, Outcome
+from azpg_runtime.host.scheduler import Outcome
 from azpg_runtime.host.settings import HostSettings
+from azpg_runtime.host.turns import Turns
 from azpg_runtime.models import ModelStore, Registry, StoredModel
 from azpg_runtime.models.registry import Registration
 
-_INLINE_CHARACTERS = 8192
-"""Texts up to this size together are tokenised at once; longer ones on the tokenizer's thread."""
+_INLINE_BYTES, _INLINE_TEXTS = 8192, 256
+"""A request of no more than this is tokenised at once; a larger one takes turns on a thread of its own."""
 
 Result = TypeVar("Result")
 
@@ -41,9 +43,10 @@ class Service:
         self._settings = HostSettings.load(self._settings_file)
         self._loaded: dict[str, asyncio.Task[Embedder]] = {}
         self._engine = Engine()
-        self._tokenizing = ThreadPoolExecutor(1, "tokenize")
+        self._preparing = Turns("prepare")
         self._loading = ThreadPoolExecutor(1, "load")
         self._registering = asyncio.Lock()
+        self._setting = asyncio.Lock()
 
     def preload(self) -> None:
         """Starts loading every registered model, so that nobody's first call waits for it."""
@@ -53,7 +56,7 @@ class Service:
     def close(self) -> None:
         """Ends the threads; what runs is terminated."""
         self._engine.stop()
-        self._tokenizing.shutdown(wait=False, cancel_futures=True)
+        self._preparing.stop()
         self._loading.shutdown(wait=False, cancel_futures=True)
 
     async def answer(self, frame: Frame) -> Frame:
@@ -61,7 +64,7 @@ class Service:
         request, body = frame.request_id, frame.body
         match frame.kind:
             case Kind.EMBED:
-                reply = protocol.vectors(request, await self._embed(protocol.Embed.unpack(body)))
+                reply = protocol.vectors(request, await self._embed(body))
             case Kind.REGISTER:
                 reply = protocol.integer(request, await self._register(protocol.Register.unpack(body)))
             case Kind.UNREGISTER:
@@ -90,39 +93,39 @@ class Service:
                 raise ProtocolError(f"{frame.kind.name} is no request")
         return reply
 
-    async def _embed(self, request: protocol.Embed) -> npt.NDArray[np.float32]:
-        embedder = await self._embedder(request.uri)
-        embedder.check(request.texts)
-        if not request.texts:
-            return np.empty((0, embedder.dimensions), dtype=np.float32)
-        if sum(map(len, request.texts)) <= _INLINE_CHARACTERS:
-            ids = embedder.tokenizer.encode(request.texts)
-        else:
-            ids = await self._tokenize(embedder, request.texts)
+    async def _embed(self, body: bytes) -> npt.NDArray[np.float32]:
+        uri, count, texts = protocol.read_embed(body)
+        embedder = await self._embedder(uri)
+        most = protocol.most_texts(embedder.dimensions)
+        if count > most:
+            raise TooManyTexts(
+                f"{count} texts are more than one request may have",
+                detail=f"Of {embedder.dimensions} dimensions, the vectors of {most} texts fit into a reply.",
+                hint="Send them in several requests.",
+            )
         loop = asyncio.get_running_loop()
         future: asyncio.Future[npt.NDArray[np.float32]] = loop.create_future()
 
         def finish(outcome: Outcome) -> None:
             loop.call_soon_threadsafe(_settle, future, outcome)
 
-        job = Job(embedder, ids, finish)
+        given_up = False
+        steps = prepare(embedder, texts, finish, cancelled=lambda: given_up)
+        if count <= _INLINE_TEXTS and len(body) <= _INLINE_BYTES:
+            job = at_once(steps)
+        else:
+            try:
+                job = await asyncio.wrap_future(self._preparing.submit(steps))
+            except asyncio.CancelledError:
+                given_up = True
+                raise
+        if not count:
+            return np.empty((0, embedder.dimensions), dtype=np.float32)
         self._engine.submit(job)
         try:
             return await future
         finally:
             self._engine.drop(job)
-
-    async def _tokenize(self, embedder: Embedder, texts: Sequence[str]) -> list[npt.NDArray[np.int64]]:
-        given_up = False
-
-        def encode() -> list[npt.NDArray[np.int64]]:
-            return embedder.tokenizer.encode(texts, cancelled=lambda: given_up)
-
-        try:
-            return await self._in_thread(self._tokenizing, encode)
-        except asyncio.CancelledError:
-            given_up = True
-            raise
 
     async def _register(self, request: protocol.Register) -> int:
         async with self._registering:
@@ -199,13 +202,23 @@ class Service:
         }
 
     async def _set(self, pairs: Sequence[tuple[str, str]]) -> None:
-        changed = self._settings.changed(pairs)
-        changed.save(self._settings_file)
-        self._settings = changed
-        # Loaded models are made anew; a call that runs keeps the session it started with.
-        loaded = [digest for digest in self._loaded if self._is_loaded(digest)]
-        self._loaded.clear()
-        await asyncio.gather(*(asyncio.shield(self._load(digest)) for digest in loaded))
+        """Changes the settings, all or none: until the last model is loaded anew, nothing has changed."""
+        async with self._setting:
+            changed = self._settings.changed(pairs)
+            anew: dict[str, asyncio.Task[Embedder]] = {}
+            while missing := [digest for digest in self._wanted() if digest not in anew]:
+                for digest in missing:
+                    anew[digest] = asyncio.create_task(self._load_now(digest, changed))
+                    await anew[digest]
+            # From here on nothing is waited for: no deadline comes between.
+            changed.save(self._settings_file)
+            self._settings = changed
+            # A call that runs keeps the session it started with.
+            self._loaded = {digest: anew[digest] for digest in self._wanted()}
+
+    def _wanted(self) -> list[str]:
+        """What is loaded or being loaded."""
+        return [digest for digest, task in self._loaded.items() if not _failed(task)]
 
     async def _embedder(self, uri: str) -> Embedder:
         task = self._load(self._registry.get(uri).digest)
@@ -214,13 +227,12 @@ class Service:
     def _load(self, digest: str) -> asyncio.Task[Embedder]:
         """The task that loads a model, or has loaded it; a failed one is tried again."""
         task = self._loaded.get(digest)
-        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-            task = asyncio.get_running_loop().create_task(self._load_now(digest))
+        if task is None or _failed(task):
+            task = asyncio.get_running_loop().create_task(self._load_now(digest, self._settings))
             self._loaded[digest] = task
         return task
 
-    async def _load_now(self, digest: str) -> Embedder:
-        settings = self._settings
+    async def _load_now(self, digest: str, settings: HostSettings) -> Embedder:
         return await self._in_thread(
             self._loading,
             lambda: Embedder(
@@ -233,7 +245,7 @@ class Service:
 
     def _is_loaded(self, digest: str) -> bool:
         task = self._loaded.get(digest)
-        return task is not None and task.done() and not task.cancelled() and task.exception() is None
+        return task is not None and task.done() and not _failed(task)
 
     def _forget(self, registration: Registration) -> None:
         self._loaded.pop(registration.digest, None)
@@ -241,6 +253,10 @@ class Service:
     @staticmethod
     async def _in_thread(executor: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+
+def _failed(task: asyncio.Task[Embedder]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 def _settle(future: asyncio.Future[npt.NDArray[np.float32]], outcome: Outcome) -> None:
@@ -256,9 +272,12 @@ async def answer_in_time(service: Service, frame: Frame) -> Frame:
     """`Service.answer`, bounded by the frame's deadline. Raises `DeadlineExceeded`."""
     if not frame.deadline:
         return await service.answer(frame)
+    loop = asyncio.get_running_loop()
+    deadline = frame.deadline / 1e9  # the event loop's clock is CLOCK_MONOTONIC, as the deadline's is
     try:
-        # The event loop's clock is CLOCK_MONOTONIC, as the deadline's is.
-        async with asyncio.timeout_at(frame.deadline / 1e9):
+        if deadline <= loop.time():  # a timeout would let it begin, up to its first wait
+            raise TimeoutError
+        async with asyncio.timeout_at(deadline):
             return await service.answer(frame)
     except TimeoutError:
         raise DeadlineExceeded(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -22,6 +23,9 @@ from azpg_runtime.wait import wait_for
 
 _START_TIMEOUT, _STOP_TIMEOUT = 120, 30
 """Seconds: recovery after a crash may take its time; a fast shutdown does not."""
+_LOG_READ = 65536
+_OF_PG_CTL = re.compile(r"pg_ctl: |Examine the log output|(?:waiting for server|stopped waiting)")
+_SEVERITY = re.compile(r"(?P<severity>FATAL|PANIC|ERROR|LOG|HINT|DETAIL):  (?P<said>.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +81,22 @@ class Cluster:
                 output=output.fileno(),
             )
         if done:
-            raise InstanceError(
-                "PostgreSQL does not start.", detail=_reason(log, position), hint=f"See {log}."
-            )
+            with log.open("rb") as file:
+                file.seek(position)
+                said = file.read(_LOG_READ).decode(errors="replace")
+            raise InstanceError("PostgreSQL does not start.", detail=reason(said), hint=f"See {log}.")
 
-    def complaint(self, configuration: Path, name: str, value: str) -> str:
-        """What PostgreSQL says against setting a parameter to `value`; '' if it would start with it."""
+    def try_parameter(self, configuration: Path, name: str, value: str) -> tuple[str | None, str]:
+        """`value` as PostgreSQL writes it, numbers in the parameter's unit; None and why, if it refuses."""
         done = self._ask(
             "postgres",
             *("-D", str(self.data), "-c", f"config_file={configuration}"),
             *("-c", f"{name}={value}", "-C", name),
         )
-        said = [line.split(":  ", 1)[-1] for line in done.stderr.splitlines() if ":  " in line]
-        return ". ".join(said) if done.returncode else ""
+        if done.returncode:
+            said = [line.split(":  ", 1)[-1] for line in done.stderr.splitlines() if ":  " in line]
+            return None, ". ".join(said) or done.stderr.strip()
+        return done.stdout.removesuffix("\n"), ""
 
     def stop(self) -> None:
         """Stops the postmaster: open sessions are ended, then, if that is not enough, cut off."""
@@ -158,9 +165,12 @@ def _works_in(pid: int, folder: Path) -> bool:
         return False
 
 
-def _reason(log: Path, position: int) -> str:
-    with log.open("rb") as file:
-        file.seek(position)
-        lines = file.read(65536).decode(errors="replace").splitlines()
-    fatal = [line for line in lines if "FATAL" in line or "ERROR" in line or "PANIC" in line]
-    return (fatal or lines or ["It said nothing."])[-1].strip()
+def reason(log: str) -> str:
+    """What a server that did not start gives as the reason, from what it and pg_ctl wrote."""
+    lines = [line.strip() for line in log.splitlines() if line.strip() and not _OF_PG_CTL.match(line)]
+    found = [match for match in map(_SEVERITY.search, lines) if match is not None]
+    words = [f"{match['said']}" for match in found if match["severity"] in {"FATAL", "PANIC", "ERROR"}]
+    # A configuration that cannot be read is FATAL in general terms; the lines before say what it is.
+    if words and "contains errors" in words[-1]:
+        words = [match["said"] for match in found if match["severity"] == "LOG"][-1:] or words
+    return (words or lines or ["It said nothing."])[-1].removeprefix("postgres: ").rstrip(".")

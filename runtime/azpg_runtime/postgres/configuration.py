@@ -5,27 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from azpg_runtime.files import write_atomically
+from azpg_runtime.files import make_folder, write_atomically
 from azpg_runtime.postgres.roles import SUPERUSER
 
-PRELOADED = "azpg_server"
 OWNED = frozenset(
     {
         "allow_alter_system",
         "config_file",
         "data_directory",
+        "dynamic_library_path",
+        "extension_control_path",
         "external_pid_file",
         "hba_file",
         "ident_file",
+        "jit_provider",
         "listen_addresses",
+        "local_preload_libraries",
         "logging_collector",
         "port",
-        "shared_preload_libraries",
+        "session_preload_libraries",
+        "ssl",
         "unix_socket_directories",
+        "unix_socket_group",
         "unix_socket_permissions",
     }
 )
-"""Parameters that the twin itself decides."""
+"""Parameters that the twin itself decides, or that would let it load what is not its own."""
+
+DEFAULTS = {
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+    "log_timezone": "UTC",
+    "password_encryption": "scram-sha-256",
+    "timezone": "UTC",
+}
+"""Defaults of a Flexible Server where PostgreSQL's are others, or come from the machine."""
 
 
 def quote(value: str) -> str:
@@ -49,13 +62,13 @@ def write(
     host_uid: int,
     instance: str,
     superusers: list[str],
-    parameters: Mapping[str, str],
+    preload: list[str],
     durable: bool = True,
 ) -> None:
     """Writes postgresql.conf, pg_hba.conf and pg_ident.conf into `folder`.
 
-    `superusers` are the operating-system users who may connect as azuresu through the socket,
-    `parameters` what people set; `durable=False` trades safety in a crash of the machine for speed.
+    `superusers` are the operating-system users who may connect as azuresu through the socket, `preload`
+    the libraries to start with; `durable=False` trades safety in a crash of the machine for speed.
     """
     own = {
         "data_directory": str(data),
@@ -64,14 +77,11 @@ def write(
         "listen_addresses": "127.0.0.1",
         "port": str(port),
         "unix_socket_directories": str(sockets),
-        "shared_preload_libraries": PRELOADED,
+        "shared_preload_libraries": ", ".join(preload),
         "azpg.model_host_socket": str(host_socket),
         "azpg.model_host_uid": str(host_uid),
         "cluster_name": f"azpg {instance}",
-        "password_encryption": "scram-sha-256",
-        "log_line_prefix": "%m [%p] %q%u@%d ",
-        "timezone": "UTC",
-        "log_timezone": "UTC",
+        **DEFAULTS,
     }
     if major >= 17:
         own["allow_alter_system"] = "off"
@@ -81,7 +91,6 @@ def write(
         "postgresql.conf": "# Written by azpg at every start; `azpg server parameter set` sets parameters.\n"
         + render(own)
         + "include = 'parameters.conf'\n",
-        "parameters.conf": render(parameters),
         # Nobody is trusted: the superuser is a user of this machine, everybody else has a password.
         "pg_hba.conf": f"""\
 local all {SUPERUSER} peer map=azpg
@@ -91,6 +100,6 @@ host all all 127.0.0.1/32 scram-sha-256
 """,
         "pg_ident.conf": "".join(f'azpg "{name}" {SUPERUSER}\n' for name in superusers),
     }
-    folder.mkdir(mode=0o755, exist_ok=True)
+    make_folder(folder, 0o755)
     for name, text in files.items():
         write_atomically(folder / name, text)

@@ -3,13 +3,50 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from azpg.errors import AzpgError
+from azpg.profiles import Offer, Sku, offer
 from azpg_runtime.errors import InstanceError
 from azpg_runtime.files import write_atomically
+from azpg_runtime.home import Home
+from azpg_runtime.postgres.account import server_account
+from azpg_runtime.postgres.bundled import DEFAULT_MAJOR, MAJORS, bundled
+from azpg_runtime.postgres.installation import Original
+from azpg_runtime.postgres.pgconfig import SUPPORTED, PgConfig
+from azpg_runtime.postgres.roles import DEFAULT_ADMIN, check_admin_name
 
 VERSION = 1
+DEFAULT_LOCATION = "eastus"
+DEFAULT_SKU = "Standard_E4ds_v5"
+DEFAULT_PROFILE = "preview-2024"
+_KINDS = {"int": int, "bool": bool, "str": str}
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What `up` is asked for; None leaves what the instance has, or the default of a new one.
+
+    Attributes:
+        major: PostgreSQL's major version; it cannot change later, nor can `admin` and `os_user`.
+        pg_config: path of the pg_config of a PostgreSQL to use instead of a bundled one.
+        port: a TCP port on 127.0.0.1.
+        created_newly: whether the server was made after azure_local_ai's preview began; older ones lack it.
+        os_user: as root, the user that PostgreSQL runs as.
+        durable: False trades safety in a crash of the machine for speed, for tests.
+    """
+
+    major: int | None = None
+    pg_config: str | None = None
+    port: int | None = None
+    admin: str | None = None
+    location: str | None = None
+    sku: str | None = None
+    created_newly: bool | None = None
+    profile: str | None = None
+    os_user: str | None = None
+    durable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +54,100 @@ class Description:
     """The properties of one instance.
 
     Attributes:
-        port: TCP port on 127.0.0.1, kept for the instance's life unless somebody else takes it.
+        pg_config: path of the pg_config of a PostgreSQL that was brought; '' for a bundled one.
+        port: TCP port on 127.0.0.1, kept for good unless somebody else takes it; 0 before there is one.
         fixed_port: whether a person chose the port, so that it must not be changed silently.
         admin: the server admin's role.
         os_user: the operating system's user that PostgreSQL runs as.
+        durable: as it was last started, see `Wishes`.
     """
 
     name: str
-    major: int
-    port: int
-    fixed_port: bool
-    admin: str
-    location: str
-    sku: str
-    profile: str
     os_user: str
+    major: int = DEFAULT_MAJOR
+    pg_config: str = ""
+    port: int = 0
+    fixed_port: bool = False
+    admin: str = DEFAULT_ADMIN
+    location: str = DEFAULT_LOCATION
+    sku: str = DEFAULT_SKU
+    created_newly: bool = True
+    profile: str = DEFAULT_PROFILE
+    durable: bool = True
+
+    @classmethod
+    def new(cls, name: str, wishes: Wishes) -> Description:
+        """A new instance. Raises `AzpgError` for properties that none can have."""
+        given = {key: getattr(wishes, key) for key in ("major", "admin") if getattr(wishes, key) is not None}
+        if wishes.pg_config is not None and wishes.major is None:
+            given["major"] = PgConfig.ask(Path(wishes.pg_config)).major
+        os_user = server_account(wishes.os_user, create=True).name
+        found = cls(name=name, os_user=os_user, **given).changed(wishes)
+        found.check()
+        return found
+
+    @property
+    def offer(self) -> Offer:
+        """What the server offers. Raises `UsageError` for an unknown profile or SKU."""
+        return offer(self.profile, location=self.location, sku=self.sku, created_newly=self.created_newly)
+
+    def changed(self, wishes: Wishes) -> Description:
+        """This instance with other properties.
+
+        Raises `InstanceError` for what cannot change, and `UsageError` for what Azure does not know.
+        """
+        for name in ("major", "admin", "os_user"):
+            wish, has = getattr(wishes, name), getattr(self, name)
+            if wish is not None and wish != has:
+                raise InstanceError(
+                    f"the instance {self.name!r} has {name} {has}; it cannot become {wish}.",
+                    hint=f"Use another name, or `azpg down {self.name} --delete` first.",
+                )
+        given = {
+            name: getattr(wishes, name)
+            for name in ("pg_config", "port", "location", "sku", "created_newly", "profile")
+            if getattr(wishes, name) is not None
+        }
+        wanted = replace(self, **given)
+        if wishes.port is not None:
+            wanted = replace(wanted, fixed_port=True)
+        wanted = replace(wanted, sku=Sku.parse(wanted.sku).name)
+        if wishes.pg_config is not None:
+            wanted = replace(wanted, pg_config=wanted._brought())
+        _ = wanted.offer
+        return wanted
+
+    def _brought(self) -> str:
+        """The path of a pg_config that fits this instance, for good. Raises `InstanceError`."""
+        path = Path(self.pg_config).expanduser().absolute()
+        found = PgConfig.ask(path)
+        if found.major != self.major:
+            raise InstanceError(
+                f"the instance {self.name!r} has PostgreSQL {self.major}; {path} is that of {found.major}.",
+                hint="Use another name, or another pg_config.",
+            )
+        return str(path)
+
+    def original(self, home: Home) -> Original:
+        """The PostgreSQL that it runs. Raises `InstanceError` or `NotAvailable`."""
+        if self.pg_config:
+            return PgConfig.ask(Path(self.pg_config)).original(home)
+        return bundled(self.major)
+
+    def check(self) -> None:
+        """Raises `AzpgError` for properties that no instance can have."""
+        check_admin_name(self.admin)
+        if self.pg_config:
+            if self.major not in SUPPORTED:
+                raise InstanceError(f"PostgreSQL {self.major} cannot be used.")
+        elif self.major not in MAJORS:
+            raise InstanceError(
+                f"PostgreSQL {self.major} is not bundled.",
+                hint=f"Use {' or '.join(map(str, MAJORS))}, or bring one with --pg-config.",
+            )
+        if not 0 <= self.port <= 65535:
+            raise InstanceError(f"{self.port} is no TCP port.", hint="Use one from 1 to 65535.")
+        _ = self.offer
 
     def save(self, path: Path) -> None:
         """Writes the description."""
@@ -44,6 +160,16 @@ class Description:
             kept = json.loads(path.read_text())
             if kept.pop("version") != VERSION:
                 raise ValueError("it was written by another version of azpg")
-            return cls(**kept)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InstanceError(f"{path} is damaged: {error}.") from None
+            found = cls(**kept)
+            for field in fields(cls):
+                if type(getattr(found, field.name)) is not _KINDS[str(field.type)]:
+                    raise ValueError(f"its {field.name} is no {field.type}")
+            found.check()
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, AzpgError) as error:
+            raise InstanceError(
+                f"{path} is damaged: {str(error).rstrip('.')}.",
+                hint="Restore the file; the data lie beside it, untouched.",
+            ) from None
+        return found

@@ -17,89 +17,34 @@ import pwd
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import psycopg
 
-from azpg.profiles import Offer, Sku, offer
+from azpg.profiles import Offer
 from azpg_runtime.errors import InstanceError, InstanceNotFound, InstanceNotRunning
-from azpg_runtime.files import write_atomically
+from azpg_runtime.files import make_folder
 from azpg_runtime.home import DEFAULT_INSTANCE, Home
 from azpg_runtime.host.control import HostControl, rotate
-from azpg_runtime.postgres import configuration, parameters, ports
+from azpg_runtime.postgres import configuration, ports
 from azpg_runtime.postgres.account import Account, server_account
 from azpg_runtime.postgres.cluster import Cluster
-from azpg_runtime.postgres.description import Description
-from azpg_runtime.postgres.installation import DEFAULT_MAJOR, MAJORS, prepare
+from azpg_runtime.postgres.connections import HOST, Connections
+from azpg_runtime.postgres.description import Description, Wishes
+from azpg_runtime.postgres.installation import Installation, prepare
 from azpg_runtime.postgres.lock import locked
-from azpg_runtime.postgres.parameters import Parameter, ParameterFile
-from azpg_runtime.postgres.roles import (
-    DEFAULT_ADMIN,
-    MAINTENANCE,
-    SAFE_OPTIONS,
-    SUPERUSER,
-    check_admin_name,
-    create_maintenance_database,
-    create_roles,
-)
+from azpg_runtime.postgres.parameters import Parameter, ServerParameters, write_included
+from azpg_runtime.postgres.roles import MAINTENANCE, create_maintenance_database, create_roles
+from azpg_runtime.postgres.status import Status
 
-HOST = "127.0.0.1"
-DEFAULT_LOCATION = "eastus"
-DEFAULT_SKU = "Standard_E4ds_v5"
-DEFAULT_PROFILE = "preview-2024"
-_PASSWORD_BYTES = 24
+__all__ = ["Instance", "Status", "Wishes"]
+
+Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What `up` is asked for; None leaves what the instance has, or the default of a new one.
-
-    Attributes:
-        major: PostgreSQL's major version; it cannot change later, nor can `admin`.
-        port: a TCP port on 127.0.0.1.
-        os_user: as root, the user that PostgreSQL runs as.
-        durable: False trades safety in a crash of the machine for speed, for tests.
-    """
-
-    major: int | None = None
-    port: int | None = None
-    admin: str | None = None
-    location: str | None = None
-    sku: str | None = None
-    profile: str | None = None
-    os_user: str | None = None
-    durable: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """How an instance is.
-
-    Attributes:
-        state: `running`, `stopped`, or `degraded` when only one of server and model host runs.
-        models: the registered models, each with its URI, its content digest and whether it is loaded.
-    """
-
-    name: str
-    state: str
-    host: str
-    port: int
-    socket_dir: str
-    postgres_version: str
-    postgres_pid: int | None
-    host_pid: int | None
-    admin: str
-    location: str
-    sku: str
-    profile: str
-    models: list[dict[str, Any]]
-
-    def as_json(self) -> dict[str, Any]:
-        """The machine-readable form."""
-        return {"version": 1, **asdict(self)}
+def _silent(_: str) -> None:
+    pass
 
 
 class Instance:
@@ -116,7 +61,7 @@ class Instance:
 
     # Life
 
-    def up(self, wishes: Wishes | None = None, *, say: Callable[[str], None] = lambda _: None) -> bool:
+    def up(self, wishes: Wishes | None = None, *, say: Say = _silent) -> bool:
         """Starts what does not run yet; a new instance is made first. Returns False if all of it ran already.
 
         Args:
@@ -126,50 +71,46 @@ class Instance:
         wishes = wishes or Wishes()
         with self._locked(say):
             description = self._describe(wishes)
-            cluster = self._cluster(description)
-            host = HostControl(self.home, server_uid=cluster.account.uid)
+            account = server_account(description.os_user, create=True)
+            cluster = self._prepared(description, account, say=say)
+            host = self._host(cluster)
             running = cluster.postmaster() is not None and host.running()
-            self._make_folders(cluster.account)
-            host.launch()  # it loads its models while the server starts
+            self._make_folders(cluster)
             try:
+                self.home.create_runtime()
+                host.launch()  # it loads its models while the server starts
                 if cluster.postmaster() is None:
                     self._start(cluster, description, durable=wishes.durable, say=say)
                 else:
                     description.save(self.home.description)
-                # Also on a server that runs: an earlier `up` may have been killed before this.
-                self._create_roles(description)
+                    # An earlier `up` may have been killed before this.
+                    self._create_roles(description)
+                    parameters = self._parameters(description, cluster)
+                    if not parameters.known:
+                        parameters.note_start()
                 host.wait_until_ready()
             except BaseException:
                 if cluster.postmaster() is None:
                     host.stop()
+                    shutil.rmtree(self.home.runtime, ignore_errors=True)
                 raise
             return not running
 
-    def _create_roles(self, description: Description) -> None:
-        try:
-            connection = self.superuser()
-        except psycopg.OperationalError:
-            # There is no maintenance database yet, so there is no admin yet who could have prepared this one.
-            with self.superuser("template1") as first:
-                create_maintenance_database(first)
-            connection = self.superuser()
-        with connection:
-            create_roles(connection, admin=description.admin, password=self._password())
+    def restart(self, *, say: Say = _silent) -> None:
+        """Stops the server and starts it again, so that static parameters take effect; the model host stays.
 
-    def _start(
-        self, cluster: Cluster, description: Description, *, durable: bool, say: Callable[[str], None]
-    ) -> None:
-        description = self._free_port(description, say)
-        description.save(self.home.description)
-        if not self.home.data.exists():
-            say(f"Creating a PostgreSQL {description.major} server")
-            cluster.create()
-        self._clear_sockets(cluster.account)
-        self._configure(description, cluster.account, durable=durable)
-        rotate(self.home.postgres_log)
-        cluster.start(self.home.conf / "postgresql.conf", self.home.postgres_log)
+        Raises `InstanceNotRunning`.
+        """
+        with self._locked(say):
+            description = self.description
+            cluster = self._cluster(description)
+            if cluster.postmaster() is None:
+                raise self._not_running()
+            cluster.stop()
+            cluster = self._prepared(description, cluster.account, say=say)
+            self._start(cluster, description, durable=description.durable, say=say)
 
-    def down(self, *, delete: bool = False, say: Callable[[str], None] = lambda _: None) -> bool:
+    def down(self, *, delete: bool = False, say: Say = _silent) -> bool:
         """Stops the server and its model host. Returns False if neither ran.
 
         Args:
@@ -178,7 +119,7 @@ class Instance:
         """
         with self._locked(say):
             cluster = self._cluster(self.description)
-            host = HostControl(self.home, server_uid=cluster.account.uid)
+            host = self._host(cluster)
             ran = cluster.postmaster() is not None or host.running()
             cluster.stop()
             host.stop()
@@ -196,10 +137,10 @@ class Instance:
         description = self.description
         cluster = self._cluster(description)
         pid = cluster.postmaster()
-        host = HostControl(self.home, server_uid=cluster.account.uid).status()
-        version = str(description.major)
+        host = self._host(cluster).status()
+        version, parameters = str(description.major), self._parameters(description, cluster)
         if pid is not None:
-            with contextlib.suppress(psycopg.Error, InstanceNotRunning), self.superuser() as connection:
+            with contextlib.suppress(psycopg.Error), self._connections(description).superuser() as connection:
                 row = connection.execute("SHOW server_version").fetchone()
                 version = row[0] if row else version
         states = {(True, True): "running", (False, False): "stopped"}
@@ -215,7 +156,10 @@ class Instance:
             admin=description.admin,
             location=description.location,
             sku=description.sku,
+            created_newly=description.created_newly,
             profile=description.profile,
+            not_loaded=parameters.preload().missing,
+            pending_restart=parameters.pending() if pid is not None and parameters.known else [],
             models=host["models"] if host else [],
         )
 
@@ -223,37 +167,27 @@ class Instance:
 
     def dsn(self, dbname: str = "postgres", *, with_password: bool = False) -> str:
         """A libpq URI of the server admin, with a `passfile` unless the password itself is asked for."""
-        description = self.description
-        secret, query = "", ""
-        if with_password:
-            secret = ":" + quote(self._password(), safe="")
-        else:
-            query = "?" + urlencode({"passfile": str(self.home.passfile)}, quote_via=quote)
-        user, database = quote(description.admin, safe=""), quote(dbname, safe="")
-        return f"postgresql://{user}{secret}@{HOST}:{description.port}/{database}{query}"
+        return self._connections(self.description).dsn(dbname, with_password=with_password)
 
     def connect(self, dbname: str = "postgres", **options: Any) -> psycopg.Connection[Any]:
         """Connects as the server admin; `options` as psycopg's. Raises `InstanceNotRunning`."""
-        return self._connect(self.dsn(dbname), **options)
+        connections = self._connections(self.description)
+        with self._explained():
+            return connections.admin(dbname, **options)
 
     def superuser(self, dbname: str = MAINTENANCE) -> psycopg.Connection[Any]:
         """Connects as azuresu through the socket, in autocommit: for the twin itself, not for people."""
-        description = self.description
-        return self._connect(
-            host=str(self.home.postgres_sockets),
-            port=description.port,
-            user=SUPERUSER,
-            dbname=dbname,
-            autocommit=True,
-            application_name="azpg",
-            options=SAFE_OPTIONS,
-        )
+        connections = self._connections(self.description)
+        with self._explained():
+            return connections.superuser(dbname)
 
-    def _connect(self, conninfo: str = "", **options: Any) -> psycopg.Connection[Any]:
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """A connection that fails because the server does not run says so."""
         try:
-            return psycopg.connect(conninfo, **options)
+            yield
         except psycopg.OperationalError:
-            if not self._runs():
+            if self._cluster(self.description).postmaster() is None:
                 raise self._not_running() from None
             raise
 
@@ -266,32 +200,29 @@ class Instance:
     @property
     def offer(self) -> Offer:
         """What this server offers, by its profile, location and SKU."""
-        description = self.description
-        return offer(description.profile, location=description.location, sku=description.sku)
+        return self.description.offer
 
     def parameters(self) -> list[Parameter]:
-        """Every server parameter of the running server."""
-        with self.superuser() as connection:
-            return parameters.read(connection)
+        """Every server parameter, by name."""
+        return self._server_parameters().all()
 
     def parameter(self, name: str) -> Parameter:
         """One server parameter. Raises `ParameterRefused` for a name there is not."""
-        with self.superuser() as connection:
-            return parameters.read(connection, name)[0]
+        return self._server_parameters().get(name)
 
     def set_parameter(self, name: str, value: str) -> Parameter:
         """Sets a server parameter for good and returns how it stands then. Raises `ParameterRefused`."""
-        configured = self.home.conf / "postgresql.conf"
-        with self._locked(), self.superuser() as connection:
-            return parameters.change(
-                connection,
-                ParameterFile(self.home.parameters),
-                self.home.conf / "parameters.conf",
-                complaint=partial(self._cluster(self.description).complaint, configured),
-                name=name,
-                value=value,
-                offer=self.offer,
-            )
+        with self._locked():
+            return self._server_parameters().set(name, value)
+
+    def reset_parameter(self, name: str) -> Parameter:
+        """Returns a server parameter to its default. Raises `ParameterRefused`."""
+        with self._locked():
+            return self._server_parameters().reset(name)
+
+    def _server_parameters(self) -> ServerParameters:
+        description = self.description
+        return self._parameters(description, self._cluster(description))
 
     # Parts
 
@@ -308,8 +239,24 @@ class Instance:
                 hint=f"`azpg up {self.name}` makes it.",
             ) from None
 
+    def _cluster(self, description: Description) -> Cluster:
+        """PostgreSQL as it was last started, whatever has been installed since."""
+        account = server_account(description.os_user)
+        return Cluster(self.home.data, Installation.open(self.home.server.resolve()), account)
+
+    def _host(self, cluster: Cluster) -> HostControl:
+        return HostControl(self.home, server_uid=cluster.account.uid)
+
+    def _connections(self, description: Description) -> Connections:
+        return Connections(self.home, description)
+
+    def _parameters(self, description: Description, cluster: Cluster) -> ServerParameters:
+        return ServerParameters(
+            self.home, cluster, description.offer, self._connections(description).superuser
+        )
+
     @contextlib.contextmanager
-    def _locked(self, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    def _locked(self, say: Say = _silent) -> Iterator[None]:
         def waiting() -> None:
             say(f"Waiting for another azpg command on {self.name!r}")
 
@@ -323,48 +270,93 @@ class Instance:
         for left in self.home.root.parent.glob(f".deleted-{self.name}-*"):
             shutil.rmtree(left, ignore_errors=True)
 
+    # Steps of `up`
+
     def _describe(self, wishes: Wishes) -> Description:
         """The description that `wishes` make of the instance. Raises `AzpgError` for what cannot be."""
-        if self.home.description.exists():
-            kept = self.description
-            for name in ("major", "admin", "os_user"):
-                wish, has = getattr(wishes, name), getattr(kept, name)
-                if wish not in {None, has}:
-                    raise InstanceError(
-                        f"the instance {self.name!r} has {name} {has}; it cannot become {wish}.",
-                        hint=f"Use another name, or `azpg down {self.name} --delete` first.",
-                    )
-        else:
-            kept = Description(
-                name=self.name,
-                major=wishes.major or DEFAULT_MAJOR,
-                port=0,
-                fixed_port=False,
-                admin=wishes.admin or DEFAULT_ADMIN,
-                location=DEFAULT_LOCATION,
-                sku=DEFAULT_SKU,
-                profile=DEFAULT_PROFILE,
-                os_user=server_account(wishes.os_user).name,
-            )
-            check_admin_name(kept.admin)
-            if kept.major not in MAJORS:
-                raise InstanceError(
-                    f"PostgreSQL {kept.major} is not bundled.", hint=f"Use {' or '.join(map(str, MAJORS))}."
-                )
-        given = {name: getattr(wishes, name) for name in ("location", "sku", "profile", "port")}
-        wanted = replace(kept, **{name: value for name, value in given.items() if value is not None})
-        if wishes.port is not None:
-            wanted = replace(wanted, fixed_port=True)
-        wanted = replace(wanted, sku=Sku.parse(wanted.sku).name)
-        offer(wanted.profile, location=wanted.location, sku=wanted.sku)
-        if wanted.port != kept.port and self._runs():
+        if not self.home.description.exists():
+            return Description.new(self.name, wishes)
+        kept = self.description
+        wanted = kept.changed(wishes)
+        if wanted.port != kept.port and self._cluster(kept).postmaster() is not None:
             raise InstanceError(
                 f"the instance {self.name!r} runs on port {kept.port}.",
                 hint=f"`azpg down {self.name}` first.",
             )
         return wanted
 
-    def _free_port(self, description: Description, say: Callable[[str], None]) -> Description:
+    def _prepared(self, description: Description, account: Account, *, say: Say) -> Cluster:
+        """PostgreSQL as it is to be started, which is a running one's own."""
+        if self.home.server.is_symlink():
+            with contextlib.suppress(
+                InstanceError
+            ):  # the copy may have been removed; not under a running one
+                cluster = self._cluster(description)
+                if cluster.postmaster() is not None:
+                    return cluster
+        original = description.original(self.home.home)
+        installation = prepare(self.home.home, original, private=account.other)
+        if not installation.has_extension("vector"):
+            say(f"This PostgreSQL {description.major} has no pgvector; install it beside that server")
+        return Cluster(self.home.data, installation, account)
+
+    def _use(self, installation: Installation) -> None:
+        """Remembers the copy that the server is started from."""
+        link = self.home.server.with_name(f".server-{secrets.token_hex(4)}")
+        link.symlink_to(installation.root)
+        link.replace(self.home.server)
+
+    def _make_folders(self, cluster: Cluster) -> None:
+        home, mode = self.home, 0o711 if cluster.account.other else 0o700
+        make_folder(home.root, mode)
+        make_folder(home.models, 0o700)
+        cluster.account.check_runs(cluster.installation.bin / "postgres")
+
+    def _start(self, cluster: Cluster, description: Description, *, durable: bool, say: Say) -> None:
+        description = replace(self._free_port(description, say), durable=durable)
+        self._use(cluster.installation)
+        description.save(self.home.description)
+        if not self.home.data.exists():
+            say(f"Creating a PostgreSQL {description.major} server")
+            cluster.create()
+        self._clear_sockets(cluster.account)
+        parameters = self._parameters(description, cluster)
+        self._configure(description, cluster.account, parameters)
+        rotate(self.home.postgres_log)
+        try:
+            cluster.start(self.home.conf / "postgresql.conf", self.home.postgres_log)
+        except InstanceError as error:
+            raise self._suspected(error, parameters.suspects()) from None
+        self._create_roles(description)
+        parameters.note_start()
+
+    def _suspected(self, error: InstanceError, suspects: dict[str, str]) -> InstanceError:
+        """A failed start, with the parameters that were set since the last good one."""
+        if not suspects:
+            return error
+        named = ", ".join(f"{name} = {value}" for name, value in suspects.items())
+        suffix = "" if self.name == DEFAULT_INSTANCE else f" --local {self.name}"
+        undo = " and ".join(f"`azpg server parameter reset {name}{suffix}`" for name in suspects)
+        return InstanceError(
+            error.message,
+            detail=f"{error.detail.rstrip('.')}. Set since it last started: {named}.",
+            hint=f"Undo that with {undo}.",
+        )
+
+    def _create_roles(self, description: Description) -> None:
+        connections = self._connections(description)
+        try:
+            connection = connections.superuser()
+        except psycopg.OperationalError:
+            # There is no maintenance database yet, so there is no admin yet who could have prepared this one.
+            with connections.superuser("template1") as first:
+                create_maintenance_database(first)
+            connection = connections.superuser()
+        password = connections.passfile.prepare(host=HOST, port=description.port, user=description.admin)
+        with connection:
+            create_roles(connection, admin=description.admin, password=password)
+
+    def _free_port(self, description: Description, say: Say) -> Description:
         if description.port and ports.is_free(description.port):
             return description
         if description.fixed_port:
@@ -381,15 +373,6 @@ class Instance:
             say(f"Port {description.port} is taken by another program; using {port}")
         return replace(description, port=port)
 
-    def _make_folders(self, account: Account) -> None:
-        home = self.home
-        mode = 0o711 if account.other else 0o700
-        home.root.mkdir(mode=mode, parents=True, exist_ok=True)
-        home.root.parent.chmod(mode)
-        home.models.mkdir(mode=0o700, exist_ok=True)
-        home.create_runtime()
-        account.check_reachable(home.root)
-
     def _clear_sockets(self, account: Account) -> None:
         """Makes the folder of PostgreSQL's socket anew.
 
@@ -397,11 +380,10 @@ class Instance:
         """
         folder = self.home.postgres_sockets
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        folder.chmod(0o711 if account.other else 0o700)
+        make_folder(folder, 0o711 if account.other else 0o700)
         account.own(folder)
 
-    def _configure(self, description: Description, account: Account, *, durable: bool) -> None:
+    def _configure(self, description: Description, account: Account, parameters: ServerParameters) -> None:
         users = dict.fromkeys([account.name, pwd.getpwuid(os.geteuid()).pw_name])
         configuration.write(
             self.home.conf,
@@ -413,28 +395,10 @@ class Instance:
             host_uid=os.geteuid(),
             instance=self.name,
             superusers=list(users),
-            parameters=ParameterFile(self.home.parameters).load(),
-            durable=durable,
+            preload=parameters.preload().loaded,
+            durable=description.durable,
         )
-
-    def _password(self) -> str:
-        """The admin's password, made at the first call; the passfile follows the port."""
-        description = self.description
-        passfile = self.home.passfile
-        kept = passfile.read_text().strip().split(":") if passfile.exists() else []
-        password = kept[4] if len(kept) == 5 else secrets.token_urlsafe(_PASSWORD_BYTES)
-        line = f"{HOST}:{description.port}:*:{description.admin}:{password}\n"
-        if kept != line.strip().split(":"):
-            write_atomically(passfile, line, mode=0o600)
-        return password
-
-    def _cluster(self, description: Description) -> Cluster:
-        account = server_account(description.os_user)
-        installation = prepare(self.home.home, description.major, private=account.other)
-        return Cluster(self.home.data, installation, account)
-
-    def _runs(self) -> bool:
-        return self._cluster(self.description).postmaster() is not None
+        write_included(self.home.conf, parameters.values())
 
     def _not_running(self) -> InstanceNotRunning:
         return InstanceNotRunning(

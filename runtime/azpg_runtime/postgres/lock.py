@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from azpg_runtime.files import make_folder
 
 
 @contextlib.contextmanager
@@ -14,8 +17,8 @@ def locked(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator
 
     `waiting` is called once if somebody else holds the lock.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with path.open("a") as file:
+    make_folder(path.parent, 0o700)
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

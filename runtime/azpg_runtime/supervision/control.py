@@ -59,18 +59,25 @@ class Supervised:
         python = [sys.executable, "-P", "-m"]
         with open_log(self._log) as log:
             position = log.tell()
-            done = subprocess.run(
-                [
-                    *(*python, "azpg_runtime.supervision.supervisor", "--name", self._name),
-                    *(*listen, "--lock", str(self._lock), "--", *python, module, *arguments),
-                ],
-                check=False,
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                timeout=_START_TIMEOUT,
-            )
+            try:
+                done = subprocess.run(
+                    [
+                        *(*python, "azpg_runtime.supervision.supervisor", "--name", self._name),
+                        *(*listen, "--lock", str(self._lock), "--", *python, module, *arguments),
+                    ],
+                    check=False,
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    timeout=_START_TIMEOUT,
+                    umask=0o022,
+                )
+            except subprocess.TimeoutExpired:
+                raise InstanceError(
+                    f"the {self._name}'s supervisor did not start within {_START_TIMEOUT:g} s.",
+                    hint=f"The machine may be overloaded: try again, or see {self._log}.",
+                ) from None
         if done.returncode:
             said = self.said(position)
             raise InstanceError(

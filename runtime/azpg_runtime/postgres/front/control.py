@@ -6,6 +6,7 @@ import socket
 import struct
 
 from azpg_runtime.errors import InstanceError
+from azpg_runtime.files import make_folder
 from azpg_runtime.home import InstanceHome
 from azpg_runtime.host.control import rotate
 from azpg_runtime.postgres.account import Account
@@ -47,7 +48,7 @@ class FrontControl:
         from azpg_runtime.certificates import LOCAL_NAMES, SERVER_DOMAIN, Authority  # noqa: PLC0415
 
         home = self._home
-        home.tls.mkdir(mode=0o700, exist_ok=True)
+        make_folder(home.tls, 0o700)
         certificate = home.tls / "server.pem"
         names = (*LOCAL_NAMES, f"{home.name}.{SERVER_DOMAIN}")
         renewed = Authority(home.home.ca).certify(certificate, subject=home.name, names=names)

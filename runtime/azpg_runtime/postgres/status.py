@@ -1,0 +1,39 @@
+"""How an instance is, at one moment."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How an instance is.
+
+    Attributes:
+        state: `running`, `stopped`, or `degraded` when only one of server and model host runs.
+        not_loaded: preload libraries that this PostgreSQL lacks, and why.
+        pending_restart: server parameters that wait for a restart.
+        models: the registered models, each with its URI, its content digest and whether it is loaded.
+    """
+
+    name: str
+    state: str
+    host: str
+    port: int
+    socket_dir: str
+    postgres_version: str
+    postgres_pid: int | None
+    host_pid: int | None
+    admin: str
+    location: str
+    sku: str
+    created_newly: bool
+    profile: str
+    not_loaded: dict[str, str]
+    pending_restart: list[str]
+    models: list[dict[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        """The machine-readable form."""
+        return {"version": 1, **asdict(self)}

@@ -1,0 +1,143 @@
+/*
+ * reserved_roles.c
+ *		Keeps the roles of the service as they are: those whose names begin with
+ *		"azure_", and azuresu.
+ *
+ * The server admin may create roles and administers azure_pg_admin, which to
+ * PostgreSQL is enough to rename, alter or drop it.  Who is a member of them is left
+ * to GRANT and REVOKE.  Superusers are not looked at.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+
+#include "azpg_server.h"
+
+#define SUPERUSER_ROLE "azuresu"
+#define PREFIX "azure_"
+
+static ProcessUtility_hook_type next_hook = NULL;
+
+static bool
+reserved(const char *name)
+{
+	return strncmp(name, PREFIX, strlen(PREFIX)) == 0 || strcmp(name, SUPERUSER_ROLE) == 0;
+}
+
+/* For the name that a statement would give to a role. */
+static void
+refuse_name(const char *name)
+{
+	if (reserved(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role name \"%s\" is reserved for the service", name),
+				 errdetail("Names that begin with \"" PREFIX "\" are reserved, and \"" SUPERUSER_ROLE "\"."),
+				 errhint("Choose another name.")));
+}
+
+/* For a role that a statement would change; "done" is what would be done to it. */
+static void
+refuse_role(const char *name, const char *done)
+{
+	if (reserved(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" belongs to the service and cannot be %s", name, done),
+				 errhint("GRANT and REVOKE change who is a member of it.")));
+}
+
+/* A role may also be meant by CURRENT_USER and its like; PUBLIC is left to PostgreSQL. */
+static void
+refuse_role_spec(const RoleSpec *role, const char *done)
+{
+	if (role == NULL || role->roletype == ROLESPEC_PUBLIC)
+		return;
+	refuse_role(role->roletype == ROLESPEC_CSTRING ? role->rolename : get_rolespec_name(role), done);
+}
+
+/* ALTER GROUP ... ADD and DROP USER is parsed as an ALTER ROLE, but is a GRANT or REVOKE. */
+static bool
+changes_members_only(const AlterRoleStmt *statement)
+{
+	return list_length(statement->options) == 1 &&
+		strcmp(linitial_node(DefElem, statement->options)->defname, "rolemembers") == 0;
+}
+
+static bool
+concerns_roles(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_CreateRoleStmt:
+		case T_AlterRoleStmt:
+		case T_AlterRoleSetStmt:
+		case T_DropRoleStmt:
+			return true;
+		case T_RenameStmt:
+			return castNode(RenameStmt, statement)->renameType == OBJECT_ROLE;
+		default:
+			return false;
+	}
+}
+
+static void
+check_statement(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_CreateRoleStmt:
+			refuse_name(castNode(CreateRoleStmt, statement)->role);
+			break;
+
+		case T_AlterRoleStmt:
+			if (!changes_members_only(castNode(AlterRoleStmt, statement)))
+				refuse_role_spec(castNode(AlterRoleStmt, statement)->role, "altered");
+			break;
+
+		case T_AlterRoleSetStmt:
+			refuse_role_spec(castNode(AlterRoleSetStmt, statement)->role, "altered");
+			break;
+
+		case T_RenameStmt:
+			refuse_role(castNode(RenameStmt, statement)->subname, "renamed");
+			refuse_name(castNode(RenameStmt, statement)->newname);
+			break;
+
+		case T_DropRoleStmt:
+			{
+				ListCell   *cell;
+
+				foreach(cell, castNode(DropRoleStmt, statement)->roles)
+					refuse_role_spec(lfirst_node(RoleSpec, cell), "dropped");
+				break;
+			}
+
+		default:
+			break;
+	}
+}
+
+static void
+process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *environment, DestReceiver *destination,
+				QueryCompletion *completion)
+{
+	ProcessUtility_hook_type next = next_hook ? next_hook : standard_ProcessUtility;
+
+	/* The order matters: superuser() needs a transaction that has not failed. */
+	if (concerns_roles(pstmt->utilityStmt) && !superuser())
+		check_statement(pstmt->utilityStmt);
+	next(pstmt, query, read_only_tree, context, params, environment, destination, completion);
+}
+
+void
+reserved_roles_init(void)
+{
+	next_hook = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+}
