@@ -150,6 +150,7 @@ def main() -> None:
     with contextlib.suppress(KeyboardInterrupt):
         supervisor.run()
     lock.truncate(0)
+    os._exit(0)  # the lock is given up by the kernel, with the process: nothing is left of it then
 
 
 if __name__ == "__main__":

@@ -106,8 +106,6 @@ class Client(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Tells PostgreSQL that the client will send no more; it may still have much to say itself."""
         self._ended = True
-        if self._finished:
-            return False
         if self._server is not None:
             self._server.end()
         return self._server is not None or self._joining is not None
@@ -151,8 +149,6 @@ class Client(asyncio.Protocol):
         """Passes on to PostgreSQL from here on."""
         self._server = server
         self.resume()
-        if self._ended:
-            server.end()
 
     def finish(self) -> None:
         """Sends what is left and closes, but not before the client has had time to read it.
