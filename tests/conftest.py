@@ -1,4 +1,4 @@
-"""Fixtures of all tests: one model store, one twin for a session, one database for a test.
+"""Fixtures of all tests: one model store, and by our own plug-in a twin of each PostgreSQL and databases.
 
 The model store survives between runs in ``.cache/models``, so that the weights are fetched once; all else
 lives in a temporary AZPG_HOME and is gone afterwards.
@@ -21,7 +21,8 @@ from psycopg import sql
 
 from azpg_runtime.home import Home
 from azpg_runtime.models import ModelStore, StoredModel
-from azpg_runtime.postgres.instance import Instance, Wishes
+from azpg_runtime.postgres.instance import Instance
+from azpg_runtime.testing import TwinFactory
 
 MODEL = "all-minilm-l6-v2"
 URI = f"{MODEL}:v1"
@@ -32,6 +33,7 @@ CACHE = Path(os.environ.get("AZPG_TEST_CACHE", ROOT / ".cache"))
 for polluting in [name for name in os.environ if name.startswith(("AZPG_", "PG", "HF_"))]:
     if polluting != "AZPG_TEST_CACHE":
         del os.environ[polluting]
+os.environ["AZPG_HOME"] = str(CACHE)  # whose model store the plug-in uses
 
 
 def new_home() -> Home:
@@ -79,40 +81,36 @@ def home() -> Iterator[Home]:
 
 
 @pytest.fixture(scope="session", params=[18, 16], ids=["pg18", "pg16"])
-def twin(request: pytest.FixtureRequest, minilm: StoredModel) -> Iterator[Instance]:
-    """A running twin of each bundled PostgreSQL, with the MiniLM model registered and a template database."""
-    home = new_home()
-    instance = Instance("test", home=home)
-    try:
-        instance.up(Wishes(major=request.param, durable=False))
-        instance.set_parameter("azure.extensions", "vector,azure_local_ai")
-        with instance.connect(autocommit=True) as connection:
-            connection.execute("CREATE DATABASE template_azpg")
-        with instance.connect("template_azpg", autocommit=True) as connection:
-            connection.execute("CREATE EXTENSION vector")
-            connection.execute("CREATE EXTENSION azure_local_ai")
-            connection.execute("SELECT azure_local_ai.model_register(%s, %s)", [URI, MODEL])
-        yield instance
-    finally:
-        remove_home(home)
+def azpg_twin(
+    request: pytest.FixtureRequest, azpg_twin_factory: TwinFactory, minilm: StoredModel, worker_id: str
+) -> Instance:
+    """A running twin of each bundled PostgreSQL, with the MiniLM model.
+
+    Each worker has its own, because tests change what belongs to the whole server.
+    """
+    assert minilm.name is not None
+    name = f"pg{request.param}-{worker_id}"
+    return azpg_twin_factory(name, postgres=request.param, models=[minilm.name])
+
+
+@pytest.fixture(scope="session")
+def twin(azpg_twin: Instance) -> Instance:
+    """The running twin."""
+    return azpg_twin
+
+
+@pytest.fixture
+def database(azpg_database: str) -> str:
+    """The name of a new database with vector and azure_local_ai."""
+    return azpg_database
 
 
 @pytest.fixture
 def empty_database(twin: Instance) -> Iterator[str]:
     """The name of a new database without extensions."""
-    yield from _database(twin, "template1")
-
-
-@pytest.fixture
-def database(twin: Instance) -> Iterator[str]:
-    """The name of a new database with vector and azure_local_ai."""
-    yield from _database(twin, "template_azpg")
-
-
-def _database(twin: Instance, template: str) -> Iterator[str]:
     name = sql.Identifier(f"t_{uuid.uuid4().hex[:12]}")
     with twin.connect(autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(template)))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
     yield name.as_string().strip('"')
     # As the superuser: FORCE may have to end a superuser's session that is just leaving.
     with twin.superuser() as connection:
@@ -120,7 +118,6 @@ def _database(twin: Instance, template: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def connection(twin: Instance, database: str) -> Iterator[psycopg.Connection[Any]]:
+def connection(azpg_connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     """The server admin's connection to the test's own database, in autocommit."""
-    with twin.connect(database, autocommit=True) as connection:
-        yield connection
+    return azpg_connection

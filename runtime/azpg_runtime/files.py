@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -27,11 +26,15 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
 
 def make_folder(path: Path, mode: int) -> None:
     """Makes a folder and its parents with `mode`, whatever the umask says; what exists is left alone."""
-    if path.is_dir():
-        return
-    make_folder(path.parent, mode)
-    with contextlib.suppress(FileExistsError):  # another command was quicker
+    try:
         path.mkdir(mode=mode)
+    except FileNotFoundError:
+        make_folder(path.parent, mode)
+        make_folder(path, mode)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
         path.chmod(mode)
 
 

@@ -21,7 +21,7 @@ extern void allow_list_init(void);
 /* Hooks the statements on roles. */
 extern void reserved_roles_init(void);
 
-/* Checks the schema of a CREATE EXTENSION; returns the statement to run as the superuser. */
-extern PlannedStmt *place_extension(PlannedStmt *pstmt);
+/* Checks a CREATE EXTENSION as the user; returns the statement to run as the superuser. */
+extern PlannedStmt *prepare_create_extension(PlannedStmt *pstmt);
 
 #endif							/* AZPG_SERVER_H */

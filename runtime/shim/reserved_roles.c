@@ -59,6 +59,51 @@ refuse_role_spec(const RoleSpec *role, const char *done)
 	refuse_role(role->roletype == ROLESPEC_CSTRING ? role->rolename : get_rolespec_name(role), done);
 }
 
+#if PG_VERSION_NUM < 160000
+/*
+ * Before 16, CREATEROLE is enough to grant every role but a superuser.  These reach
+ * programs, files and settings of the server; the words are those of 16.
+ */
+static void
+refuse_grant(const char *name)
+{
+	static const char *const beyond_sql[] = {"pg_execute_server_program", "pg_read_all_settings",
+	"pg_monitor", "pg_read_server_files", "pg_write_server_files"};
+
+	for (int i = 0; i < lengthof(beyond_sql); i++)
+		if (strcmp(name, beyond_sql[i]) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied to grant role \"%s\"", name),
+					 errdetail("Only roles with the ADMIN option on role \"%s\" may grant this role.",
+							   name)));
+}
+
+static void
+check_grants(Node *statement)
+{
+	ListCell   *cell;
+
+	if (IsA(statement, GrantRoleStmt) && castNode(GrantRoleStmt, statement)->is_grant)
+		foreach(cell, castNode(GrantRoleStmt, statement)->granted_roles)
+			refuse_grant(lfirst_node(AccessPriv, cell)->priv_name);
+	if (IsA(statement, AlterRoleStmt) &&
+		castNode(AlterRoleStmt, statement)->role->roletype == ROLESPEC_CSTRING)
+		refuse_grant(castNode(AlterRoleStmt, statement)->role->rolename);
+	if (IsA(statement, CreateRoleStmt))
+		foreach(cell, castNode(CreateRoleStmt, statement)->options)
+		{
+			DefElem    *option = lfirst_node(DefElem, cell);
+			ListCell   *role;
+
+			if (strcmp(option->defname, "addroleto") == 0)
+				foreach(role, (List *) option->arg)
+					if (lfirst_node(RoleSpec, role)->roletype == ROLESPEC_CSTRING)
+						refuse_grant(lfirst_node(RoleSpec, role)->rolename);
+		}
+}
+#endif
+
 /* ALTER GROUP ... ADD and DROP USER is parsed as an ALTER ROLE, but is a GRANT or REVOKE. */
 static bool
 changes_members_only(const AlterRoleStmt *statement)
@@ -76,6 +121,7 @@ concerns_roles(Node *statement)
 		case T_AlterRoleStmt:
 		case T_AlterRoleSetStmt:
 		case T_DropRoleStmt:
+		case T_GrantRoleStmt:
 			return true;
 		case T_RenameStmt:
 			return castNode(RenameStmt, statement)->renameType == OBJECT_ROLE;
@@ -87,6 +133,10 @@ concerns_roles(Node *statement)
 static void
 check_statement(Node *statement)
 {
+#if PG_VERSION_NUM < 160000
+	check_grants(statement);
+#endif
+
 	switch (nodeTag(statement))
 	{
 		case T_CreateRoleStmt:

@@ -125,3 +125,26 @@ def test_a_failed_transaction_is_left_with_rollback(admin: Connection) -> None:
         admin.execute("DROP ROLE azure_pg_admin")
     admin.execute("ROLLBACK")
     assert admin.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    "role", ["pg_execute_server_program", "pg_read_server_files", "pg_write_server_files", "pg_monitor"]
+)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "GRANT {} TO {}",
+        "GRANT {} TO CURRENT_USER",
+        "ALTER GROUP {} ADD USER {}",
+        "CREATE ROLE thief IN ROLE {}",
+        "DO $$ BEGIN EXECUTE 'GRANT {} TO {}'; END $$",
+    ],
+)
+def test_roles_that_reach_beyond_sql_cannot_be_granted(
+    admin: Connection, person: str, role: str, statement: str
+) -> None:
+    """PostgreSQL 15 leaves that to CREATEROLE, and the server's files would be the admin's."""
+    with pytest.raises((errors.InsufficientPrivilege, errors.ReservedName)):
+        admin.execute(statement.format(role, person))
+    row = admin.execute("SELECT count(*) FROM pg_roles WHERE rolname = 'thief'").fetchone()
+    assert row == (0,)

@@ -71,7 +71,7 @@ def test_the_documented_header() -> None:
 
 
 def test_the_documented_kinds() -> None:
-    names = "EMBED REGISTER UNREGISTER UNLOAD LOADED METADATA GET_SETTINGS SET_SETTINGS STATUS".split()
+    names = "EMBED REGISTER UNREGISTER UNLOAD LOADED METADATA GET_SETTINGS SET_SETTINGS STATUS DEPLOY".split()
     replies = "VECTORS INTEGER BOOLEAN TEXT DONE ERROR".split()
     assert {kind.name: kind.value for kind in Kind} == {
         **{name: number for number, name in enumerate(names, 1)},
@@ -151,7 +151,7 @@ def test_a_damaged_frame_is_another_frame_or_a_protocol_error(frame: Frame, at: 
         (header(length=MAX_BODY + 1), f"frame of {MAX_BODY + 1} bytes is over the limit of {MAX_BODY}"),
         (header(length=2**32 - 1), f"frame of {2**32 - 1} bytes is over the limit of {MAX_BODY}"),
         (header(kind=0), "frame kind 0 is unknown"),
-        (header(kind=10), "frame kind 10 is unknown"),
+        (header(kind=11), "frame kind 11 is unknown"),
         (header(kind=127), "frame kind 127 is unknown"),
         (header(kind=134), "frame kind 134 is unknown"),
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "protocol version 47 is not 1"),

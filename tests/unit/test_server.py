@@ -366,7 +366,7 @@ def test_settings_that_come_too_late_are_not_applied(
 def test_status(client: HostClient, host: Host, minilm: StoredModel) -> None:
     client.request(Kind.EMBED, Embed(URI, ["a"]).pack())
     status = client.status()
-    assert set(status) == {"pid", "models", "waiting", "counters", "settings"}
+    assert set(status) == {"pid", "models", "deployments", "waiting", "counters", "settings"}
     assert status["pid"] == os.getpid()
     assert {"uri": URI, "digest": minilm.digest, "loaded": True} in status["models"]
     assert host_status(host.socket) is not None

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from azpg.output import err, out, print_json
+from azpg.errors import UsageError
+from azpg.output import counting, out, print_json, working
 from azpg_runtime.commands.arguments import Json
-from azpg_runtime.commands.models import open_store
+from azpg_runtime.commands.models import fetch
 
 if TYPE_CHECKING:
     from azpg_runtime.demonstration.steps import Answer
@@ -45,6 +45,8 @@ def demo(
     from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
 
     questions = question or list(steps.QUESTIONS)
+    if not all(one.strip() for one in questions):
+        raise UsageError("a question has words: name one, or leave --question out for five of ours.")
     report = _Report(quiet=json)
     instance = Instance(_INSTANCE)
     _prepare(instance, report)
@@ -84,9 +86,10 @@ class _Report:
         self.seconds: dict[str, float] = {}
 
     @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str, *, shows_itself: bool = False) -> Iterator[None]:
+        """Times a step, and shows that it is going on unless it does so itself."""
         started = time.perf_counter()
-        with err().status(name):
+        with contextlib.nullcontext() if shows_itself else working(name):
             yield
         self.seconds[name] = round(time.perf_counter() - started, 3)
 
@@ -112,12 +115,11 @@ class _Report:
 def _prepare(instance: Instance, report: _Report) -> None:
     """Server, model and allow-list: what on Azure the portal and `az` do."""
     from azpg_runtime.demonstration.steps import MODEL  # noqa: PLC0415
-    from azpg_runtime.models.pull import pull  # noqa: PLC0415
 
     with report.phase("start the server"):
         instance.up()
-    with report.phase(f"have the model {MODEL}"):
-        pull(MODEL, open_store())
+    with report.phase(f"have the model {MODEL}", shows_itself=True):
+        fetch(MODEL)
     with report.phase("allow-list the extensions"):
         instance.set_parameter("azure.extensions", "vector,azure_local_ai")
     report.sql(
@@ -179,13 +181,11 @@ def _fill(connection: Any, report: _Report) -> None:
     connection.execute(steps.ADD_COLUMN)
     report.sql("Vector column", steps.ADD_COLUMN)
     report.sql("Vectorize, repeated until no row is left", steps.VECTORIZE)
-    started = time.perf_counter()
-    columns = (TextColumn("vectorize"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err(), transient=True) as bar:
-        task = bar.add_task("vectorize", total=len(passages))
-        for done in steps.vectorize(connection):
-            bar.advance(task, done)
-    report.seconds["vectorize"] = round(time.perf_counter() - started, 3)
+    with report.phase("vectorize", shows_itself=True), counting("vectorize", len(passages)) as tell:
+        done = 0
+        for more in steps.vectorize(connection):
+            done += more
+            tell(done)
     with report.phase("create the index"):
         connection.execute(steps.CREATE_INDEX)
     report.sql("Index", steps.CREATE_INDEX)

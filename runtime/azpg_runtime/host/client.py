@@ -67,6 +67,10 @@ class HostClient:
         except OSError as error:
             raise _unreachable(error) from None
 
+    def deploy(self, uri: str, name: str) -> None:
+        """Has the store's model of that name registered in the background, at the latest when it is there."""
+        self.request(Kind.DEPLOY, protocol.pack_pairs([(uri, name)]))
+
     def status(self) -> dict[str, Any]:
         """What the host says about itself."""
         answer = self.request(Kind.STATUS)

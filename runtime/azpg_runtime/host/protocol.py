@@ -66,6 +66,9 @@ class Kind(IntEnum):
     STATUS = 9
     """Nothing: answered by TEXT, a JSON object about the host itself."""
 
+    DEPLOY = 10
+    """Pairs of a uri and a model's name in the store, registered in the background: answered by DONE."""
+
     VECTORS = 128
     """u32 count, u32 dimensions, then count x dimensions float32."""
     INTEGER = 129

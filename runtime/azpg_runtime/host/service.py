@@ -16,6 +16,7 @@ import numpy.typing as npt
 from azpg_runtime.embedding.embedder import Embedder
 from azpg_runtime.errors import DeadlineExceeded, ModelUnreadable, ProtocolError, TooManyTexts
 from azpg_runtime.host import protocol
+from azpg_runtime.host.deployments import Deployments
 from azpg_runtime.host.engine import Engine
 from azpg_runtime.host.preparation import at_once, prepare
 from azpg_runtime.host.protocol import Frame, Kind
@@ -46,10 +47,17 @@ class Service:
         self._preparing = Turns("prepare")
         self._loading = ThreadPoolExecutor(1, "load")
         self._registering = asyncio.Lock()
+        self._deployments = Deployments(
+            folder / "deployments.json",
+            self._registry,
+            store,
+            lambda uri, name: self._register(protocol.Register(uri, name)),
+        )
         self._setting = asyncio.Lock()
 
     def preload(self) -> None:
-        """Starts loading every registered model, so that nobody's first call waits for it."""
+        """Starts loading every registered model and every deployment, so that nobody's first call waits."""
+        self._deployments.resume()
         for registration in self._registry.list():
             self._load(registration.digest)
 
@@ -67,19 +75,9 @@ class Service:
                 reply = protocol.vectors(request, await self._embed(body))
             case Kind.REGISTER:
                 reply = protocol.integer(request, await self._register(protocol.Register.unpack(body)))
-            case Kind.UNREGISTER:
-                gone = self._registry.unregister(protocol.unpack_string(body))
-                if all(one.digest != gone.digest for one in self._registry.list()):
-                    self._forget(gone)
-                reply = protocol.done(request)
-            case Kind.UNLOAD:
-                self._forget(self._registry.get(protocol.unpack_string(body)))
-                reply = protocol.done(request)
-            case Kind.LOADED:
-                registration = self._registry.get(protocol.unpack_string(body))
-                reply = protocol.boolean(request, self._is_loaded(registration.digest))
-            case Kind.METADATA:
-                reply = protocol.text(request, json.dumps(self._metadata(protocol.unpack_string(body))))
+            case Kind.UNREGISTER | Kind.UNLOAD | Kind.LOADED | Kind.METADATA:
+                registration = await self._registered(protocol.unpack_string(body))
+                reply = self._of_model(frame, registration)
             case Kind.GET_SETTINGS:
                 reply = protocol.text(
                     request, json.dumps(self._settings.select(protocol.unpack_strings(body)))
@@ -87,11 +85,30 @@ class Service:
             case Kind.SET_SETTINGS:
                 await self._set(protocol.unpack_pairs(body))
                 reply = protocol.done(request)
+            case Kind.DEPLOY:
+                for uri, name in protocol.unpack_pairs(body):
+                    self._deployments.wish(uri, name)
+                reply = protocol.done(request)
             case Kind.STATUS:
                 reply = protocol.text(request, json.dumps(self._status()))
             case _:
                 raise ProtocolError(f"{frame.kind.name} is no request")
         return reply
+
+    def _of_model(self, frame: Frame, registration: Registration) -> Frame:
+        """The reply to a request that concerns a registered model and needs no waiting."""
+        match frame.kind:
+            case Kind.UNREGISTER:
+                self._registry.unregister(registration.uri)
+                if all(one.digest != registration.digest for one in self._registry.list()):
+                    self._forget(registration)
+            case Kind.UNLOAD:
+                self._forget(registration)
+            case Kind.LOADED:
+                return protocol.boolean(frame.request_id, self._is_loaded(registration.digest))
+            case _:
+                return protocol.text(frame.request_id, json.dumps(self._metadata(registration)))
+        return protocol.done(frame.request_id)
 
     async def _embed(self, body: bytes) -> npt.NDArray[np.float32]:
         uri, count, texts = protocol.read_embed(body)
@@ -168,8 +185,7 @@ class Service:
             return None
         return path if path.is_relative_to(folder) and path != folder else None
 
-    def _metadata(self, uri: str) -> dict[str, Any]:
-        registration = self._registry.get(uri)
+    def _metadata(self, registration: Registration) -> dict[str, Any]:
         description = self._store.by_digest(registration.digest).description
         return {
             "uri": registration.uri,
@@ -196,6 +212,7 @@ class Service:
                 {"uri": one.uri, "digest": one.digest, "loaded": self._is_loaded(one.digest)}
                 for one in self._registry.list()
             ],
+            "deployments": self._deployments.status(),
             "waiting": self._engine.waiting,
             "counters": {name: getattr(counters, name) for name in counters.__slots__},
             "settings": self._settings.in_force(),
@@ -220,8 +237,13 @@ class Service:
         """What is loaded or being loaded."""
         return [digest for digest, task in self._loaded.items() if not _failed(task)]
 
+    async def _registered(self, uri: str) -> Registration:
+        """The registration of a URI, once its deployment is over if it has one. Raises `ModelNotFound`."""
+        await self._deployments.settle(uri)
+        return self._registry.get(uri)
+
     async def _embedder(self, uri: str) -> Embedder:
-        task = self._load(self._registry.get(uri).digest)
+        task = self._load((await self._registered(uri)).digest)
         return task.result() if task.done() else await asyncio.shield(task)
 
     def _load(self, digest: str) -> asyncio.Task[Embedder]:

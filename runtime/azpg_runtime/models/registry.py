@@ -117,6 +117,12 @@ class Registry:
             hint=f"Registered models are: {known}." if known else "No model is registered.",
         )
 
+    def bound(self, uri: str) -> bool:
+        """Whether the URI was ever registered. Raises `ModelInvalid` for what is no URI."""
+        full = normalise_uri(uri)
+        with self._lock:
+            return full in self._bindings
+
     def check(self, uri: str, digest: str) -> None:
         """Raises what `register` would raise, and changes nothing."""
         full = normalise_uri(uri)

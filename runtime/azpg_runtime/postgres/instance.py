@@ -22,10 +22,12 @@ from typing import Any
 
 import psycopg
 
-from azpg.profiles import Offer
-from azpg_runtime.errors import InstanceError, InstanceNotFound, InstanceNotRunning
+from azpg.extensions import normalise
+from azpg.profiles import LOCAL_AI, Offer
+from azpg_runtime.errors import HostError, InstanceError, InstanceNotFound, InstanceNotRunning
 from azpg_runtime.files import make_folder
 from azpg_runtime.home import DEFAULT_INSTANCE, Home
+from azpg_runtime.host.client import HostClient
 from azpg_runtime.host.control import HostControl, rotate
 from azpg_runtime.postgres import configuration, ports
 from azpg_runtime.postgres.account import Account, server_account
@@ -35,13 +37,17 @@ from azpg_runtime.postgres.description import Description, Wishes
 from azpg_runtime.postgres.front.control import FrontControl
 from azpg_runtime.postgres.installation import Installation, prepare
 from azpg_runtime.postgres.lock import locked
-from azpg_runtime.postgres.parameters import Parameter, ServerParameters, write_included
+from azpg_runtime.postgres.parameters import EXTENSIONS, Parameter, ServerParameters, write_included
 from azpg_runtime.postgres.roles import MAINTENANCE, create_maintenance_database, create_roles
 from azpg_runtime.postgres.status import Status
 
 __all__ = ["Instance", "Status", "Wishes"]
 
 Say = Callable[[str], None]
+
+
+DEPLOYED_URI, DEPLOYED_MODEL = "multilingual-e5-small:v1", "multilingual-e5-small"
+"""What Azure deploys to a server on which azure_local_ai is allow-listed."""
 
 
 def _silent(_: str) -> None:
@@ -91,6 +97,7 @@ class Instance:
                         parameters.note_start()
                 host.wait_until_ready()
                 front.wait_until_ready(self.description.tls_port)
+                self._deploy(self._parameters(self.description, cluster))
             except BaseException:
                 if cluster.postmaster() is None:
                     host.stop()
@@ -167,6 +174,7 @@ class Instance:
             not_loaded=parameters.preload().missing,
             pending_restart=parameters.pending() if pid is not None and parameters.known else [],
             models=host["models"] if host else [],
+            deployments=host["deployments"] if host else [],
         )
 
     # Connections
@@ -228,12 +236,21 @@ class Instance:
     def set_parameter(self, name: str, value: str) -> Parameter:
         """Sets a server parameter for good and returns how it stands then. Raises `ParameterRefused`."""
         with self._locked():
-            return self._server_parameters().set(name, value)
+            parameters = self._server_parameters()
+            found = parameters.set(name, value)
+            self._deploy(parameters)
+            return found
 
     def reset_parameter(self, name: str) -> Parameter:
         """Returns a server parameter to its default. Raises `ParameterRefused`."""
         with self._locked():
             return self._server_parameters().reset(name)
+
+    def _deploy(self, parameters: ServerParameters) -> None:
+        """Deploys the model that comes with azure_local_ai; without a model host, the next `up` does."""
+        if LOCAL_AI in normalise(parameters.values().get(EXTENSIONS, "")):
+            with contextlib.suppress(HostError), HostClient(self.home.host_socket) as client:
+                client.deploy(DEPLOYED_URI, DEPLOYED_MODEL)
 
     def _server_parameters(self) -> ServerParameters:
         description = self.description

@@ -11,6 +11,8 @@ from azpg_runtime.errors import InstanceError
 _FIRST, _LAST = 20000, 32000
 """Below the range that Linux takes for outgoing connections, so that nobody takes it by chance."""
 _TRIES = 200
+_random = random.SystemRandom()
+"""Seeded by nobody: processes with one seed, as pytest-randomly gives its workers, would choose alike."""
 
 
 def is_free(port: int) -> bool:
@@ -26,7 +28,7 @@ def is_free(port: int) -> bool:
 
 def choose(taken: Collection[int]) -> int:
     """A free port that is not in `taken`. Raises `InstanceError` when none is found."""
-    for port in random.sample(range(_FIRST, _LAST), _TRIES):
+    for port in _random.sample(range(_FIRST, _LAST), _TRIES):
         if port not in taken and is_free(port):
             return port
     raise InstanceError(

@@ -16,6 +16,7 @@ class Status:
         not_loaded: preload libraries that this PostgreSQL lacks, and why.
         pending_restart: server parameters that wait for a restart.
         models: the registered models, each with its URI, its content digest and whether it is loaded.
+        deployments: the models that allow-listing an extension deploys, each with URI, state and reason.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Status:
     not_loaded: dict[str, str]
     pending_restart: list[str]
     models: list[dict[str, Any]]
+    deployments: list[dict[str, str]]
 
     def as_json(self) -> dict[str, Any]:
         """The machine-readable form."""

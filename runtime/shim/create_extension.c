@@ -1,35 +1,25 @@
 /*
- * placement.c
- *		Where CREATE EXTENSION may put an extension when it runs as the superuser.
+ * create_extension.c
+ *		What has to be settled as the user before CREATE EXTENSION runs as the superuser:
+ *		whether there is such an extension here, and the schema it goes to.
  *
- * PostgreSQL itself would look only at the rights of the superuser there, and at the
- * superuser's search_path.  The schema is the user's choice, so the user must be
- * allowed to create in it.
+ * From then on PostgreSQL looks at the rights and the search_path of the superuser.
+ * The schema is the user's choice, so the user must be allowed to create in it.
  */
 #include "postgres.h"
 
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
-#include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
-#include "executor/spi.h"
+#include "commands/schemacmds.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "utils/acl.h"
-#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 #include "azpg_server.h"
-
-/* What the control files say; operators are named in full, because anybody may make others. */
-#define CONTROL_QUERY \
-	"SELECT v.schema IS NOT NULL" \
-	" FROM pg_catalog.pg_available_extensions() AS e" \
-	" LEFT JOIN pg_catalog.pg_available_extension_versions() AS v" \
-	" ON v.name OPERATOR(pg_catalog.=) e.name" \
-	" AND v.version OPERATOR(pg_catalog.=) coalesce($2, e.default_version)" \
-	" WHERE e.name OPERATOR(pg_catalog.=) $1"
+#include "control.h"
 
 static DefElem *
 find_option(const CreateExtensionStmt *statement, const char *name)
@@ -46,27 +36,20 @@ find_option(const CreateExtensionStmt *statement, const char *name)
 	return NULL;
 }
 
-/* Whether the extension's author has fixed its schema, so that it is nobody's choice. */
-static bool
-has_own_schema(const CreateExtensionStmt *statement)
+static const ExtensionControl *
+require_control(const CreateExtensionStmt *statement)
 {
 	DefElem    *version = find_option(statement, "new_version");
-	Oid			types[] = {NAMEOID, TEXTOID};
-	char		nulls[] = {' ', version ? ' ' : 'n'};
-	Datum		values[2];
-	bool		isnull;
-	bool		result;
+	const ExtensionControl *control = find_control(statement->extname,
+												   version ? defGetString(version) : NULL);
 
-	values[0] = DirectFunctionCall1(namein, CStringGetDatum(statement->extname));
-	values[1] = version ? CStringGetTextDatum(defGetString(version)) : (Datum) 0;
-
-	SPI_connect();
-	if (SPI_execute_with_args(CONTROL_QUERY, 2, types, values, nulls, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "the control file of extension \"%s\" cannot be looked at", statement->extname);
-	result = SPI_processed > 0 &&
-		DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	SPI_finish();
-	return result;
+	if (control == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("extension \"%s\" is allow-listed, but this local server does not have it",
+						statement->extname),
+				 errhint("\"azpg up NAME --pg-config PATH\" makes a server of a PostgreSQL that has it.")));
+	return control;
 }
 
 static void
@@ -97,29 +80,46 @@ first_schema(void)
 }
 
 /*
- * Checks a CREATE EXTENSION before it runs as the superuser.  Returns the statement to
- * run: one in which the schema is named, if it follows from the user's search_path.
+ * Makes the schema that an extension brings, as the user, whose it becomes: PostgreSQL
+ * does that itself for a trusted extension.
+ */
+static void
+make_schema(const char *name)
+{
+	CreateSchemaStmt *statement;
+
+	if (OidIsValid(get_namespace_oid(name, true)))
+		return;
+	statement = makeNode(CreateSchemaStmt);
+	statement->schemaname = pstrdup(name);
+	CreateSchemaCommand(statement, "(generated CREATE SCHEMA command)", -1, -1);
+}
+
+/*
+ * Returns the statement to run: one in which the schema is named, if it follows from
+ * the user's search_path.
  */
 PlannedStmt *
-place_extension(PlannedStmt *pstmt)
+prepare_create_extension(PlannedStmt *pstmt)
 {
 	CreateExtensionStmt *statement = castNode(CreateExtensionStmt, pstmt->utilityStmt);
 	DefElem    *named = find_option(statement, "schema");
 	DefElem    *cascade = find_option(statement, "cascade");
+	const ExtensionControl *control;
 	Oid			schema;
 
 	/* Nothing will be created, as PostgreSQL will say. */
 	if (OidIsValid(get_extension_oid(statement->extname, true)))
 		return pstmt;
 
+	control = require_control(statement);
 	if (named)
-	{
 		require_create(get_namespace_oid(defGetString(named), false));
-		return pstmt;
-	}
+	if (control->schema)
+		make_schema(control->schema);
 
-	/* What CASCADE pulls in needs a place even if the extension itself has its own. */
-	if (has_own_schema(statement) && !(cascade && defGetBoolean(cascade)))
+	/* What CASCADE pulls in needs a place even if the extension brings its own. */
+	if (named || (control->schema && !(cascade && defGetBoolean(cascade))))
 		return pstmt;
 
 	schema = first_schema();

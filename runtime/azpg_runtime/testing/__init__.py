@@ -1,0 +1,274 @@
+"""The pytest plug-in: a running twin, and a database of its own for each test.
+
+::
+
+    def test_search(azpg_connection):
+        azpg_connection.execute("CREATE TABLE notes (body text)")
+
+`azpg_twin`
+    The twin, started on first use, once for all workers of pytest-xdist.
+`azpg_database`, `azpg_dsn`, `azpg_connection`
+    The test's own database: its name, a libpq URI, and an open connection. It is a copy of a template,
+    which has the extensions and whatever a `pytest_azpg_template` hook put there.
+`azpg_twin_factory`
+    More twins, or other ones.
+
+pytest imports this module at every start, so it imports nothing of the twin before a test needs it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+import pytest
+
+from azpg.errors import AzpgError, NotAvailable
+from azpg_runtime.testing import hooks
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from azpg_runtime import Twin
+    from azpg_runtime.testing.databases import Databases
+    from azpg_runtime.testing.run import Run
+    from azpg_runtime.testing.wanted import Wanted
+
+__all__ = ["TwinFactory"]
+
+_HOME = pytest.StashKey[Path]()
+_RUN = pytest.StashKey["Run"]()
+_INPUT, _REFUSED = "azpg_home", "azpg_refused"
+"""What the controller of pytest-xdist tells its workers, and they it."""
+_TEXTS = {
+    "postgres": "PostgreSQL's major version, 16 or 18 [default: 18]",
+    "profile": "preview-2024 or azure-2026 [default: preview-2024]",
+    "location": "the Azure region to behave as [default: eastus]",
+    "sku": "the compute size to behave as [default: Standard_E4ds_v5]",
+}
+_LISTS = {
+    "extensions": "extensions that are allow-listed and created [default: vector,azure_local_ai]",
+    "models": "models of the store that are registered: NAME, as NAME:v1, or NAME:VERSION [default: none]",
+}
+
+
+class TwinFactory(Protocol):
+    """What `azpg_twin_factory` gives."""
+
+    def __call__(
+        self,
+        name: str = "default",
+        *,
+        postgres: int | None = None,
+        extensions: list[str] | None = None,
+        models: list[str] | None = None,
+        profile: str | None = None,
+        location: str | None = None,
+        sku: str | None = None,
+    ) -> Twin:
+        """The running twin of that name, made by the first test of the run, in any worker, that asks.
+
+        What is left out is as the command line and the configuration file say.
+        """
+
+
+# Options and hooks
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Each option is also a setting, with an underscore: ``--azpg-models`` and ``azpg_models``."""
+    group = parser.getgroup("azpg", "a local Azure Database for PostgreSQL (azpg)")
+    for name, text in _TEXTS.items():
+        group.addoption(f"--azpg-{name}", metavar="MAJOR" if name == "postgres" else name.upper(), help=text)
+        parser.addini(f"azpg_{name}", text)
+    for name, text in _LISTS.items():
+        group.addoption(f"--azpg-{name}", metavar="NAME,...", help=text)
+        parser.addini(f"azpg_{name}", text, type="args")
+    group.addoption(
+        "--azpg-keep", action="store_true", help="leave the twin and the tests' databases for a look at them"
+    )
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declares `pytest_azpg_template`."""
+    pluginmanager.add_hookspecs(hooks)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Gives each worker of pytest-xdist the folder that all of them share."""
+    node.workerinput[_INPUT] = str(_home(node.config))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuses a run that asks for what cannot be, once and before its first test."""
+    config = session.config
+    if config.option.collectonly or not any(
+        "azpg_twin" in getattr(item, "fixturenames", ()) for item in session.items
+    ):
+        return
+    try:
+        _wanted(config).check(_run(config).store)
+    except AzpgError as error:
+        if not _is_worker(config):
+            raise pytest.UsageError(f"azpg: {error}") from None
+        # The controller cannot be told by an exception.
+        config.workeroutput[_REFUSED] = str(error)  # type: ignore[attr-defined]
+        raise session.Failed(str(error)) from None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Refuses the whole run when a worker does."""
+    refused = getattr(node, "workeroutput", {}).get(_REFUSED)
+    if refused:
+        raise pytest.UsageError(f"azpg: {refused}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how to look at a twin that is kept."""
+    config = terminalreporter.config
+    home = config.stash.get(_HOME, None)
+    if home is None or not config.option.azpg_keep or not home.exists():
+        return
+    terminalreporter.section("azpg: the twin is kept")
+    for line in (
+        f"export AZPG_HOME={home}",
+        "azpg psql -- --list                       # the databases are named after the tests",
+        "azpg psql default --database NAME",
+        f"azpg down --delete && rm -r {home}",
+    ):
+        terminalreporter.write_line(line)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends the twins and removes their folder; under pytest-xdist, after the last worker is gone."""
+    home = config.stash.get(_HOME, None)
+    if home is None or _is_worker(config) or not home.exists():
+        return
+    run = _run(config)
+    try:
+        run.keep() if config.option.azpg_keep else run.remove()
+    except (AzpgError, OSError) as error:
+        sys.stderr.write(f"azpg: {home} could not be removed: {error}\n")
+
+
+# Fixtures
+
+
+@pytest.fixture(scope="session")
+def azpg_twin_factory(request: pytest.FixtureRequest) -> TwinFactory:
+    """A function that gives running twins by name, see `TwinFactory`."""
+    config = request.config
+
+    def make(name: str = "default", **changes: Any) -> Twin:
+        try:
+            wanted = _wanted(config).changed(**changes)
+            return _run(config).twin(name, wanted)
+        except AzpgError as error:
+            _fail(error)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def azpg_twin(azpg_twin_factory: TwinFactory) -> Twin:
+    """The running twin, an `azpg_runtime.Twin`; all tests and all workers of pytest-xdist share it."""
+    return azpg_twin_factory()
+
+
+@pytest.fixture
+def azpg_database(request: pytest.FixtureRequest, azpg_twin: Twin) -> Iterator[str]:
+    """The name of a new database of the test's own, a copy of the template."""
+    config, item = request.config, request.node
+    try:
+        databases = _run(config).databases(azpg_twin)
+        template = _template(databases, item)
+        name = databases.create(item.name, template=template)
+    except AzpgError as error:
+        _fail(error)
+    yield name
+    if config.option.azpg_keep:
+        return
+    try:
+        databases.drop(name)
+    except AzpgError as error:
+        _fail(error)
+
+
+@pytest.fixture
+def azpg_dsn(azpg_twin: Twin, azpg_database: str) -> str:
+    """A libpq URI of the test's own database, as the server admin."""
+    return azpg_twin.dsn(azpg_database)
+
+
+@pytest.fixture
+def azpg_connection(azpg_twin: Twin, azpg_database: str) -> Iterator[psycopg.Connection[Any]]:
+    """The server admin's psycopg connection to the test's own database, in autocommit."""
+    with azpg_twin.connect(azpg_database, autocommit=True) as connection:
+        yield connection
+
+
+# Parts
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _home(config: pytest.Config) -> Path:
+    """The AZPG_HOME of this run, which does not exist before a test needs it."""
+    if _HOME not in config.stash:
+        if _is_worker(config):
+            home = Path(config.workerinput[_INPUT])  # type: ignore[attr-defined]
+        else:
+            # Not below pytest's own: as root, PostgreSQL runs as a user who must be able to go there.
+            home = Path(tempfile.gettempdir(), f"azpg-pytest-{secrets.token_hex(6)}").absolute()
+        config.stash[_HOME] = home
+    return config.stash[_HOME]
+
+
+def _run(config: pytest.Config) -> Run:
+    """This process's part in the run. Raises `AzpgError`."""
+    if _RUN not in config.stash:
+        if not sys.platform.startswith("linux"):
+            raise NotAvailable(f"it runs on Linux, not on {sys.platform}.")
+        try:
+            from azpg_runtime.testing.run import Run  # noqa: PLC0415 - loads psycopg, for tests that need it
+        except ImportError as error:
+            raise NotAvailable(f"its fixtures cannot be used here: {error}.") from None
+        config.stash[_RUN] = Run(_home(config))
+    return config.stash[_RUN]
+
+
+def _wanted(config: pytest.Config) -> Wanted:
+    """What the command line and the configuration file ask for. Raises `AzpgError`."""
+    _run(config)  # raises what importing the next could
+    from azpg_runtime.testing.wanted import Wanted  # noqa: PLC0415
+
+    given = {name: config.getoption(f"azpg_{name}") or config.getini(f"azpg_{name}") for name in _TEXTS}
+    for name in _LISTS:
+        option = config.getoption(f"azpg_{name}")
+        given[name] = [option] if option is not None else config.getini(f"azpg_{name}")
+    return Wanted().changed(**{name: value or None for name, value in given.items()})
+
+
+def _template(databases: Databases, item: pytest.Item) -> str:
+    """The template that the hooks which count for a test make."""
+    hook = item.ihook.pytest_azpg_template
+    plugins = [implementation.plugin_name for implementation in hook.get_hookimpls()]
+
+    def fill(connection: psycopg.Connection[Any], dsn: str) -> None:
+        hook(connection=connection, dsn=dsn, config=item.config)
+
+    return databases.template("\n".join(plugins), fill) if plugins else databases.base
+
+
+def _fail(error: AzpgError) -> NoReturn:
+    """Fails a test in one line."""
+    pytest.fail(f"azpg: {error}", pytrace=False)
