@@ -178,7 +178,9 @@ def test_channel_binding_is_not_to_be_had(twin: Instance) -> None:
 def test_passwords_are_checked(twin: Instance, mode: str) -> None:
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         connect(twin, sslmode=mode, password="wrong")
-    with pytest.raises(psycopg.OperationalError, match=r"no password supplied|password authentication failed"):
+    with pytest.raises(
+        psycopg.OperationalError, match=r"no password supplied|password authentication failed"
+    ):
         connect(twin, sslmode=mode, passfile="/nonexistent")
     with pytest.raises(psycopg.OperationalError, match=r"pg_hba.conf rejects|no pg_hba.conf entry"):
         connect(twin, sslmode=mode, user="azuresu", password="x")

@@ -406,12 +406,14 @@ class Instance:
         """`description` with a port that is free, if possible the one it has; `which` is port or tls_port."""
         port, fixed = getattr(description, which), getattr(description, f"fixed_{which}")
         other_port = description.tls_port if which == "port" else description.port
-        if port and (fixed or port != other_port) and ports.is_free(port):
+        complaint = ports.complaint(port) if port else ""
+        if port == other_port and not fixed:
+            complaint = "is the other one"
+        if port and not complaint:
             return description
         if fixed:
             raise InstanceError(
-                f"port {port} of {HOST} is taken by another program.",
-                hint=f"Name another with --{which.replace('_', '-')}.",
+                f"port {port} of {HOST} {complaint}.", hint=f"Name another with --{which.replace('_', '-')}."
             )
         home = self.home.home
         others = [
@@ -419,7 +421,7 @@ class Instance:
         ]
         chosen = ports.choose({other_port, *(port for one in others for port in (one.port, one.tls_port))})
         if port:
-            say(f"Port {port} is taken by another program; using {chosen}")
+            say(f"Port {port} {complaint}; using {chosen}")
         return replace(description, port=chosen) if which == "port" else replace(description, tls_port=chosen)
 
     def _clear_sockets(self, account: Account) -> None:
