@@ -8,6 +8,7 @@
           |    +-- InstanceNotFound
           |    +-- InstanceNotRunning
           |    +-- ParameterRefused    a server parameter's name or value is not allowed
+          +-- CertificateError         the local certificate authority cannot be used
           +-- ModelError               carries an SQLSTATE: the same error reaches a person through SQL
           |    +-- ModelNotFound       42704
           |    +-- ModelInvalid        22023  files that are no model, or do not fit together
@@ -68,6 +69,10 @@ class InstanceNotRunning(InstanceError):
 
 class ParameterRefused(InstanceError):
     """A server parameter's name or value is not allowed."""
+
+
+class CertificateError(RuntimeTwinError):
+    """The local certificate authority cannot be used."""
 
 
 class ModelError(RuntimeTwinError):
