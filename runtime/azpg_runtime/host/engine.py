@@ -54,7 +54,7 @@ class Engine:
             return len(self._scheduler)
 
     def submit(self, job: EmbeddingJob) -> None:
-        """Queues a job of at least one text. Raises `HostBusy`."""
+        """Queues a job of at least one text."""
         with self._wake:
             self._scheduler.add(job)
             self._wake.notify()
@@ -117,8 +117,7 @@ class Engine:
         self.counters.tokens += sum(map(len, ids))
         self.counters.padded_tokens += len(ids) * max(map(len, ids))
         for job in complete:
-            assert job.matrix is not None
-            job.finish(job.matrix)
+            job.finish(None)
 
     def _repeated(self) -> Batch[Embedder] | None:
         """A part of a failed run that somebody still waits for."""

@@ -11,24 +11,34 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from azpg_runtime.embedding.embedder import Embedder
-from azpg_runtime.errors import DeadlineExceeded, ModelUnreadable, ProtocolError, TooManyTexts
+from azpg_runtime.errors import DeadlineExceeded, HostBusy, ModelUnreadable, ProtocolError, TooManyTexts
 from azpg_runtime.host import protocol
 from azpg_runtime.host.deployments import Deployments
 from azpg_runtime.host.engine import Engine
+from azpg_runtime.host.exchange import Exchange
 from azpg_runtime.host.loaded import LoadedModels
 from azpg_runtime.host.memory import default_limit
 from azpg_runtime.host.preparation import at_once, prepare
 from azpg_runtime.host.protocol import Frame, Kind
-from azpg_runtime.host.scheduler import Outcome
+from azpg_runtime.host.room import Room
 from azpg_runtime.host.settings import HostSettings
 from azpg_runtime.host.turns import Turns
 from azpg_runtime.models import ModelStore, Registration, Registry, StoredModel
 
 log = logging.getLogger(__name__)
+
+MAX_REQUESTS = 1024
+"""Requests to embed that may be under way at the same moment; one more is refused."""
+
+REQUESTS_SIZE = 64 * 1024 * 1024
+"""Bytes of requests that the host has received and not yet read."""
+
+REPLIES_SIZE = 96 * 1024 * 1024
+"""Bytes of requests between reading and reply: their token ids and vectors."""
+
+_BOOKKEEPING = 256
+"""Bytes that a text takes besides its tokens and its vector: an array's head, places in lists."""
 
 _INLINE_BYTES, _INLINE_TEXTS = 8192, 256
 """A request of no more than this is tokenised at once; a larger one takes turns on a thread of its own."""
@@ -58,6 +68,9 @@ class Service:
         self._settings = HostSettings.load(self._settings_file)
         limit = default_limit() if memory_limit is None else memory_limit
         self._models = LoadedModels(store, self._settings, limit=limit, name=self._name)
+        self.requests_room = Room(REQUESTS_SIZE)
+        self._room = Room(REPLIES_SIZE)
+        self._under_way = 0
         self._engine = Engine()
         self._preparing = Turns("prepare")
         self._importing = ThreadPoolExecutor(1, "import")
@@ -83,17 +96,17 @@ class Service:
         self._importing.shutdown(wait=False, cancel_futures=True)
         self._models.close()
 
-    async def answer(self, frame: Frame) -> Frame:
+    async def answer(self, exchange: Exchange) -> Frame:
         """The reply to one request. Raises `RuntimeTwinError` for what is to be answered with an error."""
-        request, body = frame.request_id, frame.body
-        match frame.kind:
+        request, body = exchange.frame.request_id, exchange.frame.body
+        match exchange.frame.kind:
             case Kind.EMBED:
-                reply = protocol.vectors(request, await self._embed(body))
+                reply = await self._embed(exchange)
             case Kind.REGISTER:
                 reply = protocol.integer(request, await self._register(protocol.Register.unpack(body)))
             case Kind.UNREGISTER | Kind.UNLOAD | Kind.LOADED | Kind.METADATA:
                 registration = await self._registered(protocol.unpack_string(body))
-                reply = self._of_model(frame, registration)
+                reply = self._of_model(exchange.frame, registration)
             case Kind.GET_SETTINGS:
                 reply = protocol.text(
                     request, json.dumps(self._settings.select(protocol.unpack_strings(body)))
@@ -108,7 +121,7 @@ class Service:
             case Kind.STATUS:
                 reply = protocol.text(request, json.dumps(self._status()))
             case _:
-                raise ProtocolError(f"{frame.kind.name} is no request")
+                raise ProtocolError(f"{exchange.frame.kind.name} is no request")
         return reply
 
     def _of_model(self, frame: Frame, registration: Registration) -> Frame:
@@ -126,45 +139,56 @@ class Service:
                 return protocol.text(frame.request_id, json.dumps(self._metadata(registration)))
         return protocol.done(frame.request_id)
 
-    async def _embed(self, body: bytes) -> npt.NDArray[np.float32]:
-        uri, count, texts = protocol.read_embed(body)
-        async with self._models.use((await self._registered(uri)).digest) as embedder:
-            most = protocol.most_texts(embedder.dimensions)
-            if count > most:
-                raise TooManyTexts(
-                    f"{count} texts are more than one request may have",
-                    detail=f"A reply has room for {most} vectors of {embedder.dimensions} dimensions.",
-                    hint="Send them in several requests.",
-                )
-            small = count <= _INLINE_TEXTS and len(body) <= _INLINE_BYTES
-            return await self._compute(embedder, texts, small=small)
+    async def _embed(self, exchange: Exchange) -> Frame:
+        if self._under_way >= MAX_REQUESTS:
+            raise HostBusy(
+                f"the model host already has {MAX_REQUESTS} requests waiting",
+                hint="Repeat the call later, or use fewer sessions with larger arrays.",
+            )
+        self._under_way += 1
+        try:
+            uri, count, texts = protocol.read_embed(exchange.frame.body)
+            async with self._models.use((await self._registered(uri)).digest) as embedder:
+                return await self._compute(embedder, exchange, count, texts)
+        finally:
+            self._under_way -= 1
 
     async def _compute(
-        self, embedder: Embedder, texts: Iterator[str], *, small: bool
-    ) -> npt.NDArray[np.float32]:
+        self, embedder: Embedder, exchange: Exchange, count: int, texts: Iterator[str]
+    ) -> Frame:
+        most = protocol.most_texts(embedder.dimensions)
+        if count > most:
+            raise TooManyTexts(
+                f"{count} texts are more than one request may have",
+                detail=f"A reply has room for {most} vectors of {embedder.dimensions} dimensions.",
+                hint="Send them in several requests.",
+            )
+        size = len(exchange.frame.body)
+        small = count <= _INLINE_TEXTS and size <= _INLINE_BYTES
+        if not small:
+            await exchange.reserve(self._room, footprint(embedder, count, size))
+        reply, matrix = protocol.vectors(exchange.frame.request_id, count, embedder.dimensions)
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[npt.NDArray[np.float32]] = loop.create_future()
+        done: asyncio.Future[None] = loop.create_future()
 
-        def finish(outcome: Outcome) -> None:
-            loop.call_soon_threadsafe(_settle, future, outcome)
+        def finish(failure: Exception | None) -> None:
+            loop.call_soon_threadsafe(_settle, done, failure)
 
         given_up = False
-        steps = prepare(embedder, texts, finish, cancelled=lambda: given_up)
-        if small:
-            job = at_once(steps)
-        else:
-            try:
-                job = await asyncio.wrap_future(self._preparing.submit(steps))
-            except asyncio.CancelledError:
-                given_up = True
-                raise
-        if not job.ids:
-            return np.empty((0, embedder.dimensions), dtype=np.float32)
-        self._engine.submit(job)
+        steps = prepare(embedder, texts, matrix, finish, cancelled=lambda: given_up)
         try:
-            return await future
-        finally:
-            self._engine.drop(job)
+            job = at_once(steps) if small else await asyncio.wrap_future(self._preparing.submit(steps))
+        except asyncio.CancelledError:
+            given_up = True
+            raise
+        exchange.read()
+        if count:
+            self._engine.submit(job)
+            try:
+                await done
+            finally:
+                self._engine.drop(job)
+        return reply
 
     async def _register(self, request: protocol.Register) -> int:
         async with self._registering:
@@ -237,7 +261,7 @@ class Service:
             ],
             "deployments": self._deployments.status(),
             "memory": {"limit": self._models.limit, "in_use": self._models.in_use},
-            "waiting": self._engine.waiting,
+            "waiting": self._under_way,
             "counters": {name: getattr(counters, name) for name in counters.__slots__},
             "settings": self._settings.in_force(),
         }
@@ -270,26 +294,39 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(executor, work)
 
 
-def _settle(future: asyncio.Future[npt.NDArray[np.float32]], outcome: Outcome) -> None:
-    if future.done():
+def footprint(embedder: Embedder, count: int, size: int) -> int:
+    """Bytes that a request takes between its texts and its reply, at most: token ids, and vectors.
+
+    Args:
+        embedder: the model.
+        count: texts.
+        size: their bytes; a token, but for the special ones, stands for one at least.
+    """
+    tokens = min(count * embedder.max_tokens, size + 2 * count)
+    return 4 * tokens + count * (4 * embedder.dimensions + _BOOKKEEPING)
+
+
+def _settle(done: asyncio.Future[None], failure: Exception | None) -> None:
+    if done.done():
         return
-    if isinstance(outcome, Exception):
-        future.set_exception(outcome)
+    if failure is None:
+        done.set_result(None)
     else:
-        future.set_result(outcome)
+        done.set_exception(failure)
 
 
-async def answer_in_time(service: Service, frame: Frame) -> Frame:
-    """`Service.answer`, bounded by the frame's deadline. Raises `DeadlineExceeded`."""
-    if not frame.deadline:
-        return await service.answer(frame)
+async def answer_in_time(service: Service, exchange: Exchange) -> Frame:
+    """`Service.answer`, bounded by the request's deadline. Raises `DeadlineExceeded`."""
+    if not exchange.frame.deadline:
+        return await service.answer(exchange)
     loop = asyncio.get_running_loop()
-    deadline = frame.deadline / 1e9  # the event loop's clock is CLOCK_MONOTONIC, as the deadline's is
+    # The event loop's clock is CLOCK_MONOTONIC, as the deadline's is.
+    deadline = exchange.frame.deadline / 1e9
     try:
         if deadline <= loop.time():  # a timeout would let it begin, up to its first wait
             raise TimeoutError
         async with asyncio.timeout_at(deadline):
-            return await service.answer(frame)
+            return await service.answer(exchange)
     except TimeoutError:
         raise DeadlineExceeded(
             "timed out before the model host had finished",

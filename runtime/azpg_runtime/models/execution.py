@@ -15,7 +15,7 @@ import onnxruntime
 
 from azpg_runtime.errors import ModelInvalid, ModelUnreadable, OutOfMemory, OutOfThreads
 
-Ids = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.int64] | npt.NDArray[np.int32]
 
 _FATAL = 4
 _NOISE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?")
@@ -96,7 +96,7 @@ def first_line(error: BaseException) -> str:
     return _NOISE.sub("", text)[:300].rstrip(".")
 
 
-def pad(ids: Sequence[Ids], padding: int) -> tuple[Ids, Ids]:
+def pad(ids: Sequence[Ids], padding: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Token ids and mask, both int64 [n, longest], of texts given as one array of ids each."""
     longest = max(map(len, ids))
     tokens = np.full((len(ids), longest), padding, np.int64)
