@@ -374,12 +374,12 @@ class Instance:
             create_roles(connection, admin=description.admin, password=password)
 
     def _free_port(self, description: Description, say: Say) -> Description:
-        if description.port and ports.is_free(description.port):
+        complaint = ports.complaint(description.port) if description.port else ""
+        if description.port and not complaint:
             return description
         if description.fixed_port:
             raise InstanceError(
-                f"port {description.port} of {HOST} is taken by another program.",
-                hint="Name another with --port.",
+                f"port {description.port} of {HOST} {complaint}.", hint="Name another with --port."
             )
         home = self.home.home
         taken = {
@@ -387,7 +387,7 @@ class Instance:
         }
         port = ports.choose(taken)
         if description.port:
-            say(f"Port {description.port} is taken by another program; using {port}")
+            say(f"Port {description.port} {complaint}; using {port}")
         return replace(description, port=port)
 
     def _clear_sockets(self, account: Account) -> None:
