@@ -20,6 +20,7 @@ import psycopg
 from azpg_runtime.home import Home
 from azpg_runtime.host.client import HostClient
 from azpg_runtime.host.control import HostControl
+from azpg_runtime.host.protocol import Embed, Kind
 from azpg_runtime.postgres.instance import Instance, Wishes
 from azpg_runtime.wait import wait_for
 from tests.conftest import CACHE, MODEL, URI, new_home, remove_home
@@ -62,10 +63,11 @@ def embeds(connection: Connection, text: str = "the session goes on") -> bool:
 
 def computes_nothing(instance: Instance) -> bool:
     """Whether the host has nothing to do: all that it does for a text of ours is that text."""
-    before = counters(instance)
-    with instance.connect(autocommit=True) as connection:
-        embeds(connection)
-    return host_status(instance)["waiting"] == 0 and counters(instance)["texts"] == before["texts"] + 1
+    with HostClient(instance.home.host_socket, timeout=PATIENCE) as client:
+        before = client.status()["counters"]
+        client.request(Kind.EMBED, Embed(URI, ["a text of ours"]).pack())
+        after = client.status()
+    return bool(after["waiting"] == 0 and after["counters"]["texts"] == before["texts"] + 1)
 
 
 @dataclass
@@ -74,6 +76,20 @@ class Running:
 
     connection: Connection
     outcome: Future[list[Any]]
+    instance: Instance
+    before: dict[str, int]
+
+    def computing(self) -> dict[str, int]:
+        """The host's counters, as soon as it has run the model since the statement began."""
+
+        def ran() -> bool:
+            if self.outcome.done():
+                self.outcome.result()
+                raise AssertionError("the statement was over before the test began")
+            return counters(self.instance)["texts"] > self.before["texts"]
+
+        assert wait_for(ran, timeout=PATIENCE)
+        return counters(self.instance)
 
     def error(self) -> psycopg.Error:
         """What the statement failed with; it has to end."""
@@ -84,12 +100,22 @@ class Running:
 
 @contextlib.contextmanager
 def running(
-    instance: Instance, query: str = LONG, parameters: tuple[Any, ...] = (URI, NO_TIMEOUT), *, setup: str = ""
+    instance: Instance,
+    query: str = LONG,
+    parameters: tuple[Any, ...] = (URI, NO_TIMEOUT),
+    *,
+    database: str = "postgres",
+    setup: str = "",
+    answers: bool = True,
 ) -> Iterator[Running]:
-    """Runs a statement beside the block; at the block's end it must be over or is cut off."""
-    connection = instance.connect(autocommit=True)
+    """Runs a statement beside the block; at the block's end it must be over or is cut off.
+
+    A host that does not answer cannot be asked what it had done before.
+    """
+    connection = instance.connect(database, autocommit=True)
     if setup:
         connection.execute(setup)
+    before = counters(instance) if answers else {}
     outcome: Future[list[Any]] = Future()
 
     def run() -> None:
@@ -101,7 +127,7 @@ def running(
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        yield Running(connection, outcome)
+        yield Running(connection, outcome, instance, before)
     finally:
         if not outcome.done():
             hang_up(connection)
@@ -116,11 +142,6 @@ def hang_up(connection: Connection) -> None:
 
     with socket.socket(fileno=os.dup(connection.fileno())) as ours:
         ours.shutdown(socket.SHUT_RDWR)
-
-
-def computed(instance: Instance, before: dict[str, int], texts: int = 1) -> bool:
-    """Waits until the host has run the model for as many texts since `before`."""
-    return wait_for(lambda: counters(instance)["texts"] >= before["texts"] + texts, timeout=PATIENCE)
 
 
 # Twins that are harmed

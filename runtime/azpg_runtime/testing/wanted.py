@@ -12,8 +12,8 @@ from azpg.profiles import LOCAL_AI
 from azpg_runtime.errors import InstanceError
 from azpg_runtime.models import ModelStore
 from azpg_runtime.models.registry import normalise_uri
+from azpg_runtime.postgres.bundled import DEFAULT_MAJOR
 from azpg_runtime.postgres.description import Description, Wishes
-from azpg_runtime.postgres.installation import DEFAULT_MAJOR
 from azpg_runtime.postgres.parameters import check_extensions
 
 _USUAL = ("vector", LOCAL_AI)
