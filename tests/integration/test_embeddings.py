@@ -235,28 +235,6 @@ def test_the_longest_text_is_taken(connection: Connection, embedder: Embedder) -
     np.testing.assert_allclose(found, embedder.embed(["word " * 1000])[0], atol=1e-6)
 
 
-def test_short_timeout_ends_a_long_call(connection: Connection) -> None:
-    with pytest.raises(errors.QueryCanceled, match="timed out"):
-        connection.execute(
-            "SELECT count(*) FROM azure_local_ai.create_embeddings(%s,"
-            " array_fill(repeat('many words here ', 200), ARRAY[2000]), timeout_ms => 50)",
-            [URI],
-        )
-    assert len(values(connection, SCALAR, URI, "the session goes on")[0]) == 384
-
-
-def test_statement_timeout_ends_a_long_call(connection: Connection) -> None:
-    connection.execute("SET statement_timeout = 50")
-    with pytest.raises(errors.QueryCanceled, match="statement timeout"):
-        connection.execute(
-            "SELECT count(*) FROM azure_local_ai.create_embeddings(%s,"
-            " array_fill(repeat('many words here ', 200), ARRAY[2000]))",
-            [URI],
-        )
-    connection.execute("RESET statement_timeout")
-    assert len(values(connection, SCALAR, URI, "the session goes on")[0]) == 384
-
-
 def test_text_in_another_database_encoding(twin: Any, connection: Connection) -> None:
     name = f"latin_{uuid.uuid4().hex[:8]}"
     connection.execute(
