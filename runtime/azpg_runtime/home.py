@@ -4,6 +4,7 @@
 
     AZPG_HOME/
       models/                 the model store, shared by all instances
+      ca/                     the certificate authority of all instances
       server/KEY/             PostgreSQL with our extensions, as the instances run it
       instances/NAME/
         instance.json         what it is: port, major, admin, location, SKU
@@ -14,7 +15,8 @@
         data/                 PGDATA
         models/               files that `model_register` may name by path
         host/                 the model host's registry and settings
-        postgres.log, host.log
+        tls/                  the TLS front's key and certificate
+        postgres.log, host.log, tls.log
 """
 
 from __future__ import annotations
@@ -90,6 +92,11 @@ class Home:
     def server(self) -> Path:
         """Prepared PostgreSQL installations."""
         return self.root / "server"
+
+    @property
+    def ca(self) -> Path:
+        """The certificate authority."""
+        return self.root / "ca"
 
     def create(self) -> None:
         """Makes the root. As root it can be traversed by the user that PostgreSQL runs as.
@@ -175,6 +182,11 @@ class InstanceHome:
         return self.root / "host"
 
     @property
+    def tls(self) -> Path:
+        """The TLS front's key and certificate."""
+        return self.root / "tls"
+
+    @property
     def postgres_log(self) -> Path:
         """What PostgreSQL says."""
         return self.root / "postgres.log"
@@ -183,6 +195,11 @@ class InstanceHome:
     def host_log(self) -> Path:
         """What the model host and its supervisor say."""
         return self.root / "host.log"
+
+    @property
+    def tls_log(self) -> Path:
+        """What the TLS front and its supervisor say."""
+        return self.root / "tls.log"
 
     @property
     def runtime(self) -> Path:

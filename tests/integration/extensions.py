@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from azpg_runtime.postgres.installation import Installation
 from azpg_runtime.postgres.instance import Instance
 
 Connection = psycopg.Connection[Any]
@@ -49,7 +50,7 @@ def allow_listed(twin: Instance, names: str) -> Iterator[None]:
 
 def extension_folder(twin: Instance) -> Path:
     """Where the control files and scripts of a twin's own prepared copy of PostgreSQL lie."""
-    return Path(twin.program("psql")).parents[1] / "share" / "postgresql" / "extension"
+    return Installation.open(twin.home.server.resolve()).share / "extension"
 
 
 @contextmanager

@@ -381,7 +381,7 @@ def test_ctrl_c_while_a_server_is_made(home: Home) -> None:
         start_new_session=True,
     )
     instance = home.instance("default")
-    assert wait_for(lambda: any(instance.root.glob("data.new-*/PG_VERSION")), timeout=60), "initdb is at work"
+    assert wait_for(lambda: any(instance.root.glob("data.new-*")), timeout=60), "initdb is at work"
     os.killpg(process.pid, signal.SIGINT)  # as the terminal does
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")

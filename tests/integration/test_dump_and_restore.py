@@ -16,6 +16,7 @@ from azpg_runtime.postgres.instance import Instance
 from tests.conftest import URI
 
 Connection = psycopg.Connection[Any]
+pytestmark = pytest.mark.vector
 TABLES = {
     "plain": "id",
     "parted": "id",

@@ -13,6 +13,7 @@ from azpg_runtime.postgres.instance import Instance
 from tests.integration.extensions import allow_listed, extensions, home_of, new_role, stand_in
 
 Connection = psycopg.Connection[Any]
+pytestmark = pytest.mark.vector
 SYSTEM_SCHEMAS = ("pg_catalog", "information_schema", "pg_toast")
 
 

@@ -20,6 +20,7 @@ from tests.integration.extensions import (
     stand_in,
 )
 
+pytestmark = pytest.mark.vector  # the extension that most of these create
 Connection = psycopg.Connection[Any]
 
 

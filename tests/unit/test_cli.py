@@ -27,6 +27,7 @@ from tests.unit import tiny
 
 AZPG = [sys.executable, "-c", "from azpg.cli import main; main()"]
 HEAVY = {
+    "cryptography",
     "numpy",
     "onnxruntime",
     "onnx",
@@ -549,6 +550,27 @@ def test_a_damaged_instance_does_not_hide_the_others(azpg: Run, tmp_path: Path) 
 
 def test_no_server_yet(azpg: Run) -> None:
     assert azpg("status") == (0, "There is no local server yet; azpg up makes one.\n", "")
+
+
+def test_the_ca_is_made_when_it_is_asked_for(azpg: Run, tmp_path: Path) -> None:
+    path = tmp_path / "home" / "ca" / "ca.crt"
+    assert azpg("ca") == (0, f"{path}\n", "")
+    assert azpg("ca") == (0, f"{path}\n", "")
+    assert azpg("ca", "--pem") == (0, path.read_text(), "")
+    assert path.read_text().startswith("-----BEGIN CERTIFICATE-----")
+
+
+def test_a_damaged_ca_is_one_line(azpg: Run, tmp_path: Path) -> None:
+    assert azpg("ca")[0] == 0
+    folder = tmp_path / "home" / "ca"
+    (folder / "ca.crt").unlink()
+    for arguments in (["ca"], ["ca", "--pem"]):
+        assert azpg(*arguments) == (
+            1,
+            "",
+            f"azpg: the CA in {folder} is damaged: ca.crt is missing. Remove the folder {folder}. `azpg ca` then "
+            "makes a new CA; servers take it at the next `azpg up`, and clients have to be given it.\n",
+        )
 
 
 VALUES = ["[bold]", "[/]", "[red]x[/red]", "%m [%p] [db]", "a\\[b]"]

@@ -33,6 +33,10 @@ def up(
         int | None,
         typer.Option(min=1, max=65535, help="TCP port on 127.0.0.1. \\[default: any that is free]"),
     ] = None,
+    tls_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Another one, for TLS. \\[default: any that is free]"),
+    ] = None,
     admin: Annotated[str | None, typer.Option(help="The server admin's role. \\[default: pgadmin]")] = None,
     location: Annotated[
         str | None, typer.Option(help="Azure region to behave as. \\[default: eastus]")
@@ -62,6 +66,7 @@ def up(
         major=postgres,
         pg_config=pg_config,
         port=port,
+        tls_port=tls_port,
         admin=admin,
         location=location,
         sku=sku,
@@ -160,11 +165,14 @@ def dsn(
         bool,
         typer.Option("--with-password", help="Put the password into it, for drivers that are not libpq."),
     ] = False,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="For the port with TLS, which is verified (verify-full).")
+    ] = False,
 ) -> None:
     """Print a connection URI of the server admin, and nothing else."""
     from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
 
-    typer.echo(Instance(name).dsn(database, with_password=with_password))
+    typer.echo(Instance(name).dsn(database, with_password=with_password, tls=tls))
 
 
 psql = typer.Typer(add_completion=False)
@@ -235,6 +243,8 @@ def _print_status(status: Status, what: str) -> None:
     table.add_column(overflow="fold")
     where = f"{status.postgres_version} on {status.host}:{status.port}, admin {status.admin}"
     table.add_row("PostgreSQL", escape(where))
+    if status.tls_port:
+        table.add_row("TLS", f"{status.host}:{status.tls_port}")
     table.add_row("Azure", escape(f"{status.location}, {status.sku}, {status.profile}"))
     host = f"process {status.host_pid}" if status.host_pid else "not running"
     table.add_row("model host", host)

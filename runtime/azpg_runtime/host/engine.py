@@ -54,7 +54,7 @@ class Engine:
             return len(self._scheduler)
 
     def submit(self, job: EmbeddingJob) -> None:
-        """Queues a job of at least one text. Raises `HostBusy`."""
+        """Queues a job of at least one text."""
         with self._wake:
             self._scheduler.add(job)
             self._wake.notify()
@@ -78,7 +78,6 @@ class Engine:
 
     def _take(self) -> Batch[Embedder] | None:
         with self._wake:
-            self._running = None
             while not self._stopping:
                 batch = self._repeated() or self._scheduler.next()
                 if batch is not None:
@@ -89,25 +88,36 @@ class Engine:
             return None
 
     def _work(self) -> None:
-        while (batch := self._take()) is not None:
-            ids = batch.ids
-            try:
-                complete = batch.deliver(batch.model.session.run(ids, terminate=self._options))
-            except EmbeddingCancelled:
-                with self._wake:
-                    self.counters.terminated_runs += 1
-                    self.counters.dropped_texts += len(batch.items)
-                continue
-            except Exception as error:  # a failed run must reach its callers, not end the thread
-                self._fail(batch, error)
-                continue
-            self.counters.runs += 1
-            self.counters.texts += len(ids)
-            self.counters.tokens += sum(map(len, ids))
-            self.counters.padded_tokens += len(ids) * max(map(len, ids))
-            for job in complete:
-                assert job.matrix is not None
-                job.finish(job.matrix)
+        while self._next():
+            pass
+
+    def _next(self) -> bool:
+        """Takes a batch and runs it; False when the engine stops. Keeps nothing of it: models may go."""
+        batch = self._take()
+        if batch is None:
+            return False
+        try:
+            self._run(batch)
+        except EmbeddingCancelled:
+            with self._wake:
+                self.counters.terminated_runs += 1
+                self.counters.dropped_texts += len(batch.items)
+        except Exception as error:  # a failed run must reach its callers, not end the thread
+            self._fail(batch, error)
+        finally:
+            with self._wake:
+                self._running = None
+        return True
+
+    def _run(self, batch: Batch[Embedder]) -> None:
+        ids = batch.ids
+        complete = batch.deliver(batch.model.session.run(ids, terminate=self._options))
+        self.counters.runs += 1
+        self.counters.texts += len(ids)
+        self.counters.tokens += sum(map(len, ids))
+        self.counters.padded_tokens += len(ids) * max(map(len, ids))
+        for job in complete:
+            job.finish(None)
 
     def _repeated(self) -> Batch[Embedder] | None:
         """A part of a failed run that somebody still waits for."""

@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from azpg_runtime.embedding.embedder import Embedder
-from azpg_runtime.errors import DeadlineExceeded, ModelUnreadable, ProtocolError, TooManyTexts
+from azpg_runtime.errors import DeadlineExceeded, HostBusy, ModelUnreadable, ProtocolError, TooManyTexts
 from azpg_runtime.host import protocol
 from azpg_runtime.host.deployments import Deployments
 from azpg_runtime.host.engine import Engine
+from azpg_runtime.host.exchange import Exchange
+from azpg_runtime.host.loaded import LoadedModels
+from azpg_runtime.host.memory import default_limit
 from azpg_runtime.host.preparation import at_once, prepare
 from azpg_runtime.host.protocol import Frame, Kind
-from azpg_runtime.host.scheduler import Outcome
+from azpg_runtime.host.room import Room
 from azpg_runtime.host.settings import HostSettings
 from azpg_runtime.host.turns import Turns
-from azpg_runtime.models import ModelStore, Registry, StoredModel
-from azpg_runtime.models.registry import Registration
+from azpg_runtime.models import ModelStore, Registration, Registry, StoredModel
+
+log = logging.getLogger(__name__)
+
+MAX_REQUESTS = 1024
+"""Requests to embed that may be under way at the same moment; one more is refused."""
+
+REQUESTS_SIZE = 64 * 1024 * 1024
+"""Bytes of requests that the host has received and not yet read."""
+
+REPLIES_SIZE = 96 * 1024 * 1024
+"""Bytes of requests between reading and reply: their token ids and vectors."""
+
+_BOOKKEEPING = 256
+"""Bytes that a text takes besides its tokens and its vector: an array's head, places in lists."""
 
 _INLINE_BYTES, _INLINE_TEXTS = 8192, 256
 """A request of no more than this is tokenised at once; a larger one takes turns on a thread of its own."""
@@ -35,17 +49,31 @@ Result = TypeVar("Result")
 class Service:
     """Answers requests. Lives on the event loop's thread; heavy work goes to threads of its own."""
 
-    def __init__(self, *, store: ModelStore, folder: Path, models_folder: Path) -> None:
+    def __init__(
+        self, *, store: ModelStore, folder: Path, models_folder: Path, memory_limit: int | None = None
+    ) -> None:
+        """Opens an instance's files.
+
+        Args:
+            store: the models of all instances.
+            folder: where this instance's registrations and settings are kept; made if it is missing.
+            models_folder: below it lie the files that a registration may name by path.
+            memory_limit: bytes that loaded models may take; by default `default_limit`.
+        """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._store = store
         self._models_folder = models_folder
         self._registry = Registry(folder / "registry.json")
         self._settings_file = folder / "settings.json"
         self._settings = HostSettings.load(self._settings_file)
-        self._loaded: dict[str, asyncio.Task[Embedder]] = {}
+        limit = default_limit() if memory_limit is None else memory_limit
+        self._models = LoadedModels(store, self._settings, limit=limit, name=self._name)
+        self.requests_room = Room(REQUESTS_SIZE)
+        self._room = Room(REPLIES_SIZE)
+        self._under_way = 0
         self._engine = Engine()
         self._preparing = Turns("prepare")
-        self._loading = ThreadPoolExecutor(1, "load")
+        self._importing = ThreadPoolExecutor(1, "import")
         self._registering = asyncio.Lock()
         self._deployments = Deployments(
             folder / "deployments.json",
@@ -56,28 +84,29 @@ class Service:
         self._setting = asyncio.Lock()
 
     def preload(self) -> None:
-        """Starts loading every registered model and every deployment, so that nobody's first call waits."""
+        """Starts loading registered models and deployments, so that nobody's first call waits for them."""
         self._deployments.resume()
-        for registration in self._registry.list():
-            self._load(registration.digest)
+        for digest in self._models.preload(one.digest for one in self._registry.list()):
+            log.info("no room to load %s in advance", self._name(digest))
 
     def close(self) -> None:
         """Ends the threads; what runs is terminated."""
         self._engine.stop()
         self._preparing.stop()
-        self._loading.shutdown(wait=False, cancel_futures=True)
+        self._importing.shutdown(wait=False, cancel_futures=True)
+        self._models.close()
 
-    async def answer(self, frame: Frame) -> Frame:
+    async def answer(self, exchange: Exchange) -> Frame:
         """The reply to one request. Raises `RuntimeTwinError` for what is to be answered with an error."""
-        request, body = frame.request_id, frame.body
-        match frame.kind:
+        request, body = exchange.frame.request_id, exchange.frame.body
+        match exchange.frame.kind:
             case Kind.EMBED:
-                reply = protocol.vectors(request, await self._embed(body))
+                reply = await self._embed(exchange)
             case Kind.REGISTER:
                 reply = protocol.integer(request, await self._register(protocol.Register.unpack(body)))
             case Kind.UNREGISTER | Kind.UNLOAD | Kind.LOADED | Kind.METADATA:
                 registration = await self._registered(protocol.unpack_string(body))
-                reply = self._of_model(frame, registration)
+                reply = self._of_model(exchange.frame, registration)
             case Kind.GET_SETTINGS:
                 reply = protocol.text(
                     request, json.dumps(self._settings.select(protocol.unpack_strings(body)))
@@ -92,7 +121,7 @@ class Service:
             case Kind.STATUS:
                 reply = protocol.text(request, json.dumps(self._status()))
             case _:
-                raise ProtocolError(f"{frame.kind.name} is no request")
+                raise ProtocolError(f"{exchange.frame.kind.name} is no request")
         return reply
 
     def _of_model(self, frame: Frame, registration: Registration) -> Frame:
@@ -100,56 +129,73 @@ class Service:
         match frame.kind:
             case Kind.UNREGISTER:
                 self._registry.unregister(registration.uri)
-                if all(one.digest != registration.digest for one in self._registry.list()):
-                    self._forget(registration)
+                if not self._uris(registration.digest):
+                    self._models.unload(registration.digest)
             case Kind.UNLOAD:
-                self._forget(registration)
+                self._models.unload(registration.digest)
             case Kind.LOADED:
-                return protocol.boolean(frame.request_id, self._is_loaded(registration.digest))
+                return protocol.boolean(frame.request_id, self._models.is_loaded(registration.digest))
             case _:
                 return protocol.text(frame.request_id, json.dumps(self._metadata(registration)))
         return protocol.done(frame.request_id)
 
-    async def _embed(self, body: bytes) -> npt.NDArray[np.float32]:
-        uri, count, texts = protocol.read_embed(body)
-        embedder = await self._embedder(uri)
+    async def _embed(self, exchange: Exchange) -> Frame:
+        if self._under_way >= MAX_REQUESTS:
+            raise HostBusy(
+                f"the model host already has {MAX_REQUESTS} requests waiting",
+                hint="Repeat the call later, or use fewer sessions with larger arrays.",
+            )
+        self._under_way += 1
+        try:
+            uri, count, texts = protocol.read_embed(exchange.frame.body)
+            async with self._models.use((await self._registered(uri)).digest) as embedder:
+                return await self._compute(embedder, exchange, count, texts)
+        finally:
+            self._under_way -= 1
+
+    async def _compute(
+        self, embedder: Embedder, exchange: Exchange, count: int, texts: Iterator[str]
+    ) -> Frame:
         most = protocol.most_texts(embedder.dimensions)
         if count > most:
             raise TooManyTexts(
                 f"{count} texts are more than one request may have",
-                detail=f"Of {embedder.dimensions} dimensions, the vectors of {most} texts fit into a reply.",
+                detail=f"A reply has room for {most} vectors of {embedder.dimensions} dimensions.",
                 hint="Send them in several requests.",
             )
+        size = len(exchange.frame.body)
+        small = count <= _INLINE_TEXTS and size <= _INLINE_BYTES
+        if not small:
+            await exchange.reserve(self._room, footprint(embedder, count, size))
+        reply, matrix = protocol.vectors(exchange.frame.request_id, count, embedder.dimensions)
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[npt.NDArray[np.float32]] = loop.create_future()
+        done: asyncio.Future[None] = loop.create_future()
 
-        def finish(outcome: Outcome) -> None:
-            loop.call_soon_threadsafe(_settle, future, outcome)
+        def finish(failure: Exception | None) -> None:
+            loop.call_soon_threadsafe(_settle, done, failure)
 
         given_up = False
-        steps = prepare(embedder, texts, finish, cancelled=lambda: given_up)
-        if count <= _INLINE_TEXTS and len(body) <= _INLINE_BYTES:
-            job = at_once(steps)
-        else:
-            try:
-                job = await asyncio.wrap_future(self._preparing.submit(steps))
-            except asyncio.CancelledError:
-                given_up = True
-                raise
-        if not count:
-            return np.empty((0, embedder.dimensions), dtype=np.float32)
-        self._engine.submit(job)
+        steps = prepare(embedder, texts, matrix, finish, cancelled=lambda: given_up)
         try:
-            return await future
-        finally:
-            self._engine.drop(job)
+            job = at_once(steps) if small else await asyncio.wrap_future(self._preparing.submit(steps))
+        except asyncio.CancelledError:
+            given_up = True
+            raise
+        exchange.read()
+        if count:
+            self._engine.submit(job)
+            try:
+                await done
+            finally:
+                self._engine.drop(job)
+        return reply
 
     async def _register(self, request: protocol.Register) -> int:
         async with self._registering:
-            model = await self._in_thread(self._loading, lambda: self._find(request))
+            model = await self._in_thread(self._importing, lambda: self._find(request))
             self._registry.check(request.uri, model.digest)
-            await asyncio.shield(self._load(model.digest))
-            return self._registry.register(request.uri, model.digest).id
+            async with self._models.use(model.digest):
+                return self._registry.register(request.uri, model.digest).id
 
     def _find(self, request: protocol.Register) -> StoredModel:
         """The model that a registration names: in the store, or by a path below the models folder."""
@@ -201,7 +247,8 @@ class Service:
             "files": {
                 name: {"size": file.size, "sha256": file.sha256} for name, file in description.files.items()
             },
-            "loaded": self._is_loaded(registration.digest),
+            "loaded": self._models.is_loaded(registration.digest),
+            "memory": self._models.memory(registration.digest),
         }
 
     def _status(self) -> dict[str, Any]:
@@ -209,98 +256,77 @@ class Service:
         return {
             "pid": os.getpid(),
             "models": [
-                {"uri": one.uri, "digest": one.digest, "loaded": self._is_loaded(one.digest)}
+                {"uri": one.uri, "digest": one.digest, "loaded": self._models.is_loaded(one.digest)}
                 for one in self._registry.list()
             ],
             "deployments": self._deployments.status(),
-            "waiting": self._engine.waiting,
+            "memory": {"limit": self._models.limit, "in_use": self._models.in_use},
+            "waiting": self._under_way,
             "counters": {name: getattr(counters, name) for name in counters.__slots__},
             "settings": self._settings.in_force(),
         }
 
     async def _set(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """Changes the settings, all or none: until the last model is loaded anew, nothing has changed."""
+        """Changes the settings, all or none."""
         async with self._setting:
             changed = self._settings.changed(pairs)
-            anew: dict[str, asyncio.Task[Embedder]] = {}
-            while missing := [digest for digest in self._wanted() if digest not in anew]:
-                for digest in missing:
-                    anew[digest] = asyncio.create_task(self._load_now(digest, changed))
-                    await anew[digest]
-            # From here on nothing is waited for: no deadline comes between.
-            changed.save(self._settings_file)
-            self._settings = changed
-            # A call that runs keeps the session it started with.
-            self._loaded = {digest: anew[digest] for digest in self._wanted()}
+            if changed == self._settings:
+                return
+            async with self._models.changing(changed):
+                # From here on nothing is waited for: no deadline comes between.
+                changed.save(self._settings_file)
+                self._settings = changed
 
-    def _wanted(self) -> list[str]:
-        """What is loaded or being loaded."""
-        return [digest for digest, task in self._loaded.items() if not _failed(task)]
+    def _uris(self, digest: str) -> list[str]:
+        return [one.uri for one in self._registry.list() if one.digest == digest]
 
     async def _registered(self, uri: str) -> Registration:
         """The registration of a URI, once its deployment is over if it has one. Raises `ModelNotFound`."""
         await self._deployments.settle(uri)
         return self._registry.get(uri)
 
-    async def _embedder(self, uri: str) -> Embedder:
-        task = self._load((await self._registered(uri)).digest)
-        return task.result() if task.done() else await asyncio.shield(task)
-
-    def _load(self, digest: str) -> asyncio.Task[Embedder]:
-        """The task that loads a model, or has loaded it; a failed one is tried again."""
-        task = self._loaded.get(digest)
-        if task is None or _failed(task):
-            task = asyncio.get_running_loop().create_task(self._load_now(digest, self._settings))
-            self._loaded[digest] = task
-        return task
-
-    async def _load_now(self, digest: str, settings: HostSettings) -> Embedder:
-        return await self._in_thread(
-            self._loading,
-            lambda: Embedder(
-                self._store.by_digest(digest),
-                intra_op_threads=settings.intra_op_threads,
-                inter_op_threads=settings.inter_op_parallelism,
-                spin=settings.spin_control,
-            ),
-        )
-
-    def _is_loaded(self, digest: str) -> bool:
-        task = self._loaded.get(digest)
-        return task is not None and task.done() and not _failed(task)
-
-    def _forget(self, registration: Registration) -> None:
-        self._loaded.pop(registration.digest, None)
+    def _name(self, digest: str) -> str:
+        """What people call a model, which may not be registered yet."""
+        return ", ".join(self._uris(digest)) or self._store.by_digest(digest).description.name
 
     @staticmethod
     async def _in_thread(executor: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(executor, work)
 
 
-def _failed(task: asyncio.Task[Embedder]) -> bool:
-    return task.done() and (task.cancelled() or task.exception() is not None)
+def footprint(embedder: Embedder, count: int, size: int) -> int:
+    """Bytes that a request takes between its texts and its reply, at most: token ids, and vectors.
+
+    Args:
+        embedder: the model.
+        count: texts.
+        size: their bytes; a token, but for the special ones, stands for one at least.
+    """
+    tokens = min(count * embedder.max_tokens, size + 2 * count)
+    return 4 * tokens + count * (4 * embedder.dimensions + _BOOKKEEPING)
 
 
-def _settle(future: asyncio.Future[npt.NDArray[np.float32]], outcome: Outcome) -> None:
-    if future.done():
+def _settle(done: asyncio.Future[None], failure: Exception | None) -> None:
+    if done.done():
         return
-    if isinstance(outcome, Exception):
-        future.set_exception(outcome)
+    if failure is None:
+        done.set_result(None)
     else:
-        future.set_result(outcome)
+        done.set_exception(failure)
 
 
-async def answer_in_time(service: Service, frame: Frame) -> Frame:
-    """`Service.answer`, bounded by the frame's deadline. Raises `DeadlineExceeded`."""
-    if not frame.deadline:
-        return await service.answer(frame)
+async def answer_in_time(service: Service, exchange: Exchange) -> Frame:
+    """`Service.answer`, bounded by the request's deadline. Raises `DeadlineExceeded`."""
+    if not exchange.frame.deadline:
+        return await service.answer(exchange)
     loop = asyncio.get_running_loop()
-    deadline = frame.deadline / 1e9  # the event loop's clock is CLOCK_MONOTONIC, as the deadline's is
+    # The event loop's clock is CLOCK_MONOTONIC, as the deadline's is.
+    deadline = exchange.frame.deadline / 1e9
     try:
         if deadline <= loop.time():  # a timeout would let it begin, up to its first wait
             raise TimeoutError
         async with asyncio.timeout_at(deadline):
-            return await service.answer(frame)
+            return await service.answer(exchange)
     except TimeoutError:
         raise DeadlineExceeded(
             "timed out before the model host had finished",

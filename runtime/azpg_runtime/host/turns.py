@@ -48,11 +48,19 @@ class Turns:
         self._thread.join()
 
     def _run(self) -> None:
-        while (work := self._waiting.get()) is not None and not self._stopping:
-            if work.future.cancelled():
-                work.steps.close()
-            elif _step(work):
-                self._waiting.put(work)
+        while self._next():
+            pass
+
+    def _next(self) -> bool:
+        """Gives one piece of work its turn; False when there are to be no more. Keeps nothing of it."""
+        work = self._waiting.get()
+        if work is None or self._stopping:
+            return False
+        if work.future.cancelled():
+            work.steps.close()
+        elif _step(work):
+            self._waiting.put(work)
+        return True
 
 
 def _step(work: _Work) -> bool:

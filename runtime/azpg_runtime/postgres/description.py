@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from azpg.errors import AzpgError
+from azpg.errors import AzpgError, UsageError
 from azpg.profiles import Offer, Sku, offer
 from azpg_runtime.errors import InstanceError
 from azpg_runtime.files import write_atomically
@@ -32,6 +32,7 @@ class Wishes:
         major: PostgreSQL's major version; it cannot change later, nor can `admin` and `os_user`.
         pg_config: path of the pg_config of a PostgreSQL to use instead of a bundled one.
         port: a TCP port on 127.0.0.1.
+        tls_port: another, where clients may speak TLS.
         created_newly: whether the server was made after azure_local_ai's preview began; older ones lack it.
         os_user: as root, the user that PostgreSQL runs as.
         durable: False trades safety in a crash of the machine for speed, for tests.
@@ -40,6 +41,7 @@ class Wishes:
     major: int | None = None
     pg_config: str | None = None
     port: int | None = None
+    tls_port: int | None = None
     admin: str | None = None
     location: str | None = None
     sku: str | None = None
@@ -57,6 +59,7 @@ class Description:
         pg_config: path of the pg_config of a PostgreSQL that was brought; '' for a bundled one.
         port: TCP port on 127.0.0.1, kept for good unless somebody else takes it; 0 before there is one.
         fixed_port: whether a person chose the port, so that it must not be changed silently.
+        tls_port, fixed_tls_port: the same for the TLS front's port.
         admin: the server admin's role.
         os_user: the operating system's user that PostgreSQL runs as.
         durable: as it was last started, see `Wishes`.
@@ -68,6 +71,8 @@ class Description:
     pg_config: str = ""
     port: int = 0
     fixed_port: bool = False
+    tls_port: int = 0
+    fixed_tls_port: bool = False
     admin: str = DEFAULT_ADMIN
     location: str = DEFAULT_LOCATION
     sku: str = DEFAULT_SKU
@@ -105,12 +110,16 @@ class Description:
                 )
         given = {
             name: getattr(wishes, name)
-            for name in ("pg_config", "port", "location", "sku", "created_newly", "profile")
+            for name in ("pg_config", "port", "tls_port", "location", "sku", "created_newly", "profile")
             if getattr(wishes, name) is not None
         }
         wanted = replace(self, **given)
         if wishes.port is not None:
             wanted = replace(wanted, fixed_port=True)
+        if wishes.tls_port is not None:
+            wanted = replace(wanted, fixed_tls_port=True)
+        if wanted.fixed_port and wanted.fixed_tls_port and wanted.port == wanted.tls_port:
+            raise UsageError(f"port and TLS port cannot both be {wanted.port}: use two")
         wanted = replace(wanted, sku=Sku.parse(wanted.sku).name)
         if wishes.pg_config is not None:
             wanted = replace(wanted, pg_config=wanted._brought())
@@ -145,8 +154,9 @@ class Description:
                 f"PostgreSQL {self.major} is not bundled.",
                 hint=f"Use {' or '.join(map(str, MAJORS))}, or bring one with --pg-config.",
             )
-        if not 0 <= self.port <= 65535:
-            raise InstanceError(f"{self.port} is no TCP port.", hint="Use one from 1 to 65535.")
+        for port in (self.port, self.tls_port):
+            if not 0 <= port <= 65535:
+                raise InstanceError(f"{port} is no TCP port.", hint="Use one from 1 to 65535.")
         _ = self.offer
 
     def save(self, path: Path) -> None:

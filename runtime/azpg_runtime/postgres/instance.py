@@ -1,4 +1,4 @@
-"""One local Flexible Server: PostgreSQL, its model host, and what a person can do with both.
+"""One local Flexible Server: PostgreSQL, its model host, its TLS front, and what a person can do with them.
 
 ::
 
@@ -34,6 +34,7 @@ from azpg_runtime.postgres.account import Account, server_account
 from azpg_runtime.postgres.cluster import Cluster
 from azpg_runtime.postgres.connections import HOST, Connections
 from azpg_runtime.postgres.description import Description, Wishes
+from azpg_runtime.postgres.front.control import FrontControl
 from azpg_runtime.postgres.installation import Installation, prepare
 from azpg_runtime.postgres.lock import locked
 from azpg_runtime.postgres.parameters import EXTENSIONS, Parameter, ServerParameters, write_included
@@ -79,8 +80,8 @@ class Instance:
             description = self._describe(wishes)
             account = server_account(description.os_user, create=True)
             cluster = self._prepared(description, account, say=say)
-            host = self._host(cluster)
-            running = cluster.postmaster() is not None and host.running()
+            host, front = self._host(cluster), self._front(cluster)
+            running = cluster.postmaster() is not None and host.running() and front.running()
             self._make_folders(cluster)
             try:
                 self.home.create_runtime()
@@ -88,17 +89,19 @@ class Instance:
                 if cluster.postmaster() is None:
                     self._start(cluster, description, durable=wishes.durable, say=say)
                 else:
-                    description.save(self.home.description)
+                    self._open_front(front, description, say=say)
                     # An earlier `up` may have been killed before this.
                     self._create_roles(description)
                     parameters = self._parameters(description, cluster)
                     if not parameters.known:
                         parameters.note_start()
                 host.wait_until_ready()
+                front.wait_until_ready(self.description.tls_port)
                 self._deploy(self._parameters(self.description, cluster))
             except BaseException:
                 if cluster.postmaster() is None:
                     host.stop()
+                    front.stop()
                     shutil.rmtree(self.home.runtime, ignore_errors=True)
                 raise
             return not running
@@ -116,9 +119,10 @@ class Instance:
             cluster.stop()
             cluster = self._prepared(description, cluster.account, say=say)
             self._start(cluster, description, durable=description.durable, say=say)
+            self._front(cluster).wait_until_ready(self.description.tls_port)
 
     def down(self, *, delete: bool = False, say: Say = _silent) -> bool:
-        """Stops the server and its model host. Returns False if neither ran.
+        """Stops the server, its model host and its TLS front. Returns False if none of them ran.
 
         Args:
             delete: also removes the data and everything else of the instance, for good.
@@ -126,10 +130,11 @@ class Instance:
         """
         with self._locked(say):
             cluster = self._cluster(self.description)
-            host = self._host(cluster)
-            ran = cluster.postmaster() is not None or host.running()
+            host, front = self._host(cluster), self._front(cluster)
+            ran = cluster.postmaster() is not None or host.running() or front.running()
             cluster.stop()
             host.stop()
+            front.stop()
             shutil.rmtree(self.home.runtime, ignore_errors=True)
             if delete:
                 # All of it leaves at once under another name: half a deletion leaves no half instance.
@@ -150,12 +155,13 @@ class Instance:
             with contextlib.suppress(psycopg.Error), self._connections(description).superuser() as connection:
                 row = connection.execute("SHOW server_version").fetchone()
                 version = row[0] if row else version
-        states = {(True, True): "running", (False, False): "stopped"}
+        runs = {pid is not None, host is not None, self._front(cluster).running()}
         return Status(
             name=self.name,
-            state=states.get((pid is not None, host is not None), "degraded"),
+            state="degraded" if len(runs) > 1 else "running" if runs == {True} else "stopped",
             host=HOST,
             port=description.port,
+            tls_port=description.tls_port or None,
             socket_dir=str(self.home.postgres_sockets),
             postgres_version=version,
             postgres_pid=pid,
@@ -173,9 +179,18 @@ class Instance:
 
     # Connections
 
-    def dsn(self, dbname: str = "postgres", *, with_password: bool = False) -> str:
-        """A libpq URI of the server admin, with a `passfile` unless the password itself is asked for."""
-        return self._connections(self.description).dsn(dbname, with_password=with_password)
+    def dsn(self, dbname: str = "postgres", *, with_password: bool = False, tls: bool = False) -> str:
+        """A libpq URI of the server admin, with a `passfile` unless the password itself is asked for.
+
+        With `tls` it leads to the TLS front. Raises `InstanceError` where there has been none yet.
+        """
+        description = self.description
+        if tls and not description.tls_port:
+            raise InstanceError(
+                f"the instance {self.name!r} has no port for TLS yet.",
+                hint=f"`azpg up {self.name}` gives it one.",
+            )
+        return self._connections(description).dsn(dbname, with_password=with_password, tls=tls)
 
     def connect(self, dbname: str = "postgres", **options: Any) -> psycopg.Connection[Any]:
         """Connects as the server admin; `options` as psycopg's. Raises `InstanceNotRunning`."""
@@ -264,6 +279,9 @@ class Instance:
     def _host(self, cluster: Cluster) -> HostControl:
         return HostControl(self.home, server_uid=cluster.account.uid)
 
+    def _front(self, cluster: Cluster) -> FrontControl:
+        return FrontControl(self.home, cluster.account)
+
     def _connections(self, description: Description) -> Connections:
         return Connections(self.home, description)
 
@@ -295,11 +313,13 @@ class Instance:
             return Description.new(self.name, wishes)
         kept = self.description
         wanted = kept.changed(wishes)
-        if wanted.port != kept.port and self._cluster(kept).postmaster() is not None:
-            raise InstanceError(
-                f"the instance {self.name!r} runs on port {kept.port}.",
-                hint=f"`azpg down {self.name}` first.",
-            )
+        for what, port in (("port", wanted.port), ("tls_port", wanted.tls_port)):
+            has = getattr(kept, what)
+            if has not in {0, port} and self._cluster(kept).postmaster() is not None:
+                raise InstanceError(
+                    f"the instance {self.name!r} runs on {what} {has}.",
+                    hint=f"`azpg down {self.name}` first.",
+                )
         return wanted
 
     def _prepared(self, description: Description, account: Account, *, say: Say) -> Cluster:
@@ -330,12 +350,14 @@ class Instance:
         cluster.account.check_runs(cluster.installation.bin / "postgres")
 
     def _start(self, cluster: Cluster, description: Description, *, durable: bool, say: Say) -> None:
-        description = replace(self._free_port(description, say), durable=durable)
+        front = self._front(cluster)
+        front.stop()  # nobody is connected through it, and the ports may change
+        description = replace(self._free_port(description, "port", say), durable=durable)
         self._use(cluster.installation)
-        description.save(self.home.description)
+        self._open_front(front, description, say=say)
         if not self.home.data.exists():
             say(f"Creating a PostgreSQL {description.major} server")
-            cluster.create()
+            cluster.create(durable=durable)
         self._clear_sockets(cluster.account)
         parameters = self._parameters(description, cluster)
         self._configure(description, cluster.account, parameters)
@@ -369,26 +391,43 @@ class Instance:
             with connections.superuser("template1") as first:
                 create_maintenance_database(first)
             connection = connections.superuser()
-        password = connections.passfile.prepare(host=HOST, port=description.port, user=description.admin)
+        password = connections.passfile.prepare(host=HOST, user=description.admin)
         with connection:
             create_roles(connection, admin=description.admin, password=password)
 
-    def _free_port(self, description: Description, say: Say) -> Description:
-        if description.port and ports.is_free(description.port):
+    def _open_front(self, front: FrontControl, description: Description, *, say: Say) -> None:
+        """Starts the TLS front unless it runs, and saves the description with its port."""
+        if not front.running():
+            description = self._free_port(description, "tls_port", say)
+        description.save(self.home.description)
+        front.launch(port=description.tls_port, server_port=description.port)
+
+    def _free_port(self, description: Description, which: str, say: Say) -> Description:
+        """`description` with a port that is free, if possible the one it has; `which` is port or tls_port."""
+        port, fixed = getattr(description, which), getattr(description, f"fixed_{which}")
+        other_port = description.tls_port if which == "port" else description.port
+        complaint = ports.complaint(port) if port else ""
+        if port == other_port and not fixed:
+            complaint = "is the other one"
+        if port and not complaint:
             return description
-        if description.fixed_port:
+        if fixed:
             raise InstanceError(
-                f"port {description.port} of {HOST} is taken by another program.",
-                hint="Name another with --port.",
+                f"port {port} of {HOST} {complaint}.", hint=f"Name another with --{which.replace('_', '-')}."
             )
+        chosen = ports.choose({other_port, *self._ports_of_others()})
+        if port:
+            say(f"Port {port} {complaint}; using {chosen}")
+        return replace(description, port=chosen) if which == "port" else replace(description, tls_port=chosen)
+
+    def _ports_of_others(self) -> Iterator[int]:
+        """The ports that other instances keep, also while they are down."""
         home = self.home.home
-        taken = {
-            Instance(name, home=home).description.port for name in home.instance_names() if name != self.name
-        }
-        port = ports.choose(taken)
-        if description.port:
-            say(f"Port {description.port} is taken by another program; using {port}")
-        return replace(description, port=port)
+        for name in home.instance_names():
+            with contextlib.suppress(InstanceError):  # a damaged one must not keep this one from starting
+                if name != self.name:
+                    other = Instance(name, home=home).description
+                    yield from (other.port, other.tls_port)
 
     def _clear_sockets(self, account: Account) -> None:
         """Makes the folder of PostgreSQL's socket anew.

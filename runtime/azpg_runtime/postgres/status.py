@@ -11,7 +11,8 @@ class Status:
     """How an instance is.
 
     Attributes:
-        state: `running`, `stopped`, or `degraded` when only one of server and model host runs.
+        state: `running`, `stopped`, or `degraded` when some of server, model host and TLS front do not run.
+        tls_port: where clients may speak TLS; None until the first `up` by an azpg that has it.
         not_loaded: preload libraries that this PostgreSQL lacks, and why.
         pending_restart: server parameters that wait for a restart.
         models: the registered models, each with its URI, its content digest and whether it is loaded.
@@ -22,6 +23,7 @@ class Status:
     state: str
     host: str
     port: int
+    tls_port: int | None
     socket_dir: str
     postgres_version: str
     postgres_pid: int | None

@@ -18,12 +18,14 @@ pytest imports this module at every start, so it imports nothing of the twin bef
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -46,6 +48,7 @@ _INPUT, _REFUSED = "azpg_home", "azpg_refused"
 """What the controller of pytest-xdist tells its workers, and they it."""
 _TEXTS = {
     "postgres": "PostgreSQL's major version, 16 or 18 [default: 18]",
+    "pg_config": "the pg_config of a PostgreSQL 15 to 18 to use instead of a bundled one",
     "profile": "preview-2024 or azure-2026 [default: preview-2024]",
     "location": "the Azure region to behave as [default: eastus]",
     "sku": "the compute size to behave as [default: Standard_E4ds_v5]",
@@ -64,6 +67,7 @@ class TwinFactory(Protocol):
         name: str = "default",
         *,
         postgres: int | None = None,
+        pg_config: str | None = None,
         extensions: list[str] | None = None,
         models: list[str] | None = None,
         profile: str | None = None,
@@ -83,7 +87,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Each option is also a setting, with an underscore: ``--azpg-models`` and ``azpg_models``."""
     group = parser.getgroup("azpg", "a local Azure Database for PostgreSQL (azpg)")
     for name, text in _TEXTS.items():
-        group.addoption(f"--azpg-{name}", metavar="MAJOR" if name == "postgres" else name.upper(), help=text)
+        metavar = {"postgres": "MAJOR", "pg_config": "PATH"}.get(name, name.upper())
+        group.addoption(f"--azpg-{name.replace('_', '-')}", metavar=metavar, help=text)
         parser.addini(f"azpg_{name}", text)
     for name, text in _LISTS.items():
         group.addoption(f"--azpg-{name}", metavar="NAME,...", help=text)
@@ -167,11 +172,8 @@ def azpg_twin_factory(request: pytest.FixtureRequest) -> TwinFactory:
     config = request.config
 
     def make(name: str = "default", **changes: Any) -> Twin:
-        try:
-            wanted = _wanted(config).changed(**changes)
-            return _run(config).twin(name, wanted)
-        except AzpgError as error:
-            _fail(error)
+        with _failing_in_one_line():
+            return _run(config).twin(name, _wanted(config).changed(**changes))
 
     return make
 
@@ -186,19 +188,14 @@ def azpg_twin(azpg_twin_factory: TwinFactory) -> Twin:
 def azpg_database(request: pytest.FixtureRequest, azpg_twin: Twin) -> Iterator[str]:
     """The name of a new database of the test's own, a copy of the template."""
     config, item = request.config, request.node
-    try:
+    with _failing_in_one_line():
         databases = _run(config).databases(azpg_twin)
         template = _template(databases, item)
         name = databases.create(item.name, template=template)
-    except AzpgError as error:
-        _fail(error)
     yield name
-    if config.option.azpg_keep:
-        return
-    try:
-        databases.drop(name)
-    except AzpgError as error:
-        _fail(error)
+    if not config.option.azpg_keep:
+        with _failing_in_one_line():
+            databases.drop(name)
 
 
 @pytest.fixture
@@ -259,16 +256,21 @@ def _wanted(config: pytest.Config) -> Wanted:
 
 
 def _template(databases: Databases, item: pytest.Item) -> str:
-    """The template that the hooks which count for a test make."""
-    hook = item.ihook.pytest_azpg_template
-    plugins = [implementation.plugin_name for implementation in hook.get_hookimpls()]
+    """The template that the hooks which count for a test make, each of what those before it made."""
+    config, name = item.config, "pytest_azpg_template"
+    template, key = databases.base, ""
+    for implementation in item.ihook.pytest_azpg_template.get_hookimpls():  # outer folders first
+        plugins = config.pluginmanager
+        others = [plugin for plugin in plugins.get_plugins() if plugin is not implementation.plugin]
+        fill = partial(plugins.subset_hook_caller(name, others), config=config)
+        key += f"{implementation.plugin_name}\n"
+        template = databases.template(key, fill, source=template)
+    return template
 
-    def fill(connection: psycopg.Connection[Any], dsn: str) -> None:
-        hook(connection=connection, dsn=dsn, config=item.config)
 
-    return databases.template("\n".join(plugins), fill) if plugins else databases.base
-
-
-def _fail(error: AzpgError) -> NoReturn:
-    """Fails a test in one line."""
-    pytest.fail(f"azpg: {error}", pytrace=False)
+@contextlib.contextmanager
+def _failing_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except AzpgError as error:
+        raise pytest.fail.Exception(f"azpg: {error}", pytrace=False) from None

@@ -6,9 +6,9 @@ import contextlib
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 from psycopg import sql
@@ -20,8 +20,15 @@ from azpg_runtime.postgres.lock import locked
 from azpg_runtime.testing.wanted import Wanted, model_name
 
 Connection = psycopg.Connection[Any]
-Fill = Callable[[Connection, str], object]
-"""Called with a connection to a database and the DSN of the same one."""
+
+
+class Fill(Protocol):
+    """Puts things into a database."""
+
+    def __call__(self, *, connection: Connection, dsn: str) -> object:
+        """Is called with a connection in autocommit, and a libpq URI of the same database."""
+
+
 _LABEL_LENGTH = 48
 
 
@@ -45,7 +52,7 @@ class Databases:
         extensions = wanted.created(self._twin.description)
         self._twin.set_parameter("azure.extensions", join(extensions))
 
-        def fill(connection: Connection, _dsn: str) -> None:
+        def fill(connection: Connection, dsn: str) -> None:
             for name in extensions:
                 with _explained(f"the extension {name} cannot be created"):
                     connection.execute(
@@ -57,22 +64,25 @@ class Databases:
 
         self._make(self.base, "template1", fill)
 
-    def template(self, key: str, fill: Fill) -> str:
-        """The name of the template that `fill` makes of the base.
+    def template(self, key: str, fill: Fill, *, source: str) -> str:
+        """The name of the template that `fill` makes of a copy of `source`.
 
         It is called once in a run for each `key`, in whichever process comes first. What it raises is
         raised here; after that, each call in this process is an `InstanceError`.
         """
         name = f"{self.base}_{hashlib.sha256(key.encode()).hexdigest()[:12]}"
         if name in self._failed:
-            raise InstanceError(f"the template could not be filled: {self._failed[name]}.")
+            raise InstanceError(
+                f"the template could not be filled: {self._failed[name]}",
+                hint="See the first test that failed.",
+            )
         if name not in self._ready:
             with locked(self._lock):
                 if not self._exists(name):
                     try:
-                        self._make(name, self.base, fill)
+                        self._make(name, source, fill)
                     except Exception as error:
-                        self._failed[name] = f"{type(error).__name__}: {error}"
+                        self._failed[name] = f"{type(error).__name__}: {error}".split("\n", 1)[0]
                         raise
             self._ready.add(name)
         return name
@@ -108,7 +118,7 @@ class Databases:
         self.drop(unfinished)  # left by a process that was killed
         self._copy(source, unfinished)
         with self._twin.connect(unfinished, autocommit=True) as connection:
-            fill(connection, self._twin.dsn(unfinished))
+            fill(connection=connection, dsn=self._twin.dsn(unfinished))
         new = sql.Identifier(unfinished)
         with self._twin.superuser() as connection:
             connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(new))

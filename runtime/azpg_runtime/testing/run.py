@@ -44,18 +44,9 @@ class Run:
 
     def join(self) -> None:
         """Makes the folder, or joins the processes that use it. Raises `InstanceError`."""
-        root = self.home.root
         while self._lock is None:
-            try:
-                root.mkdir(mode=0o700)
-            except FileExistsError:
-                if not _is_ours(root):
-                    raise InstanceError(f"{root} belongs to somebody else.", hint="Remove it.") from None
-            else:
-                _remove_leftovers(root)
-            if os.geteuid() == 0:
-                root.chmod(0o711)  # PostgreSQL runs as somebody else
-            self._lock = _hold(root, fcntl.LOCK_SH, create=True)
+            with contextlib.suppress(FileNotFoundError):  # a run that removes leftovers was here meanwhile
+                self._lock = self._enter()
         if self.store.root.is_dir():
             with contextlib.suppress(FileExistsError):
                 self.home.models.symlink_to(self.store.root)
@@ -93,11 +84,25 @@ class Run:
         if self._lock is None:
             self._lock = _hold(self.home.root, fcntl.LOCK_SH)
         try:
-            _remove(self.home)
+            if self.home.root.exists():
+                _remove(self.home)
         finally:
             if self._lock is not None:
                 os.close(self._lock)
                 self._lock = None
+
+    def _enter(self) -> int | None:
+        root = self.home.root
+        try:
+            root.mkdir(mode=0o700)
+        except FileExistsError:
+            if not _is_ours(root):
+                raise InstanceError(f"{root} belongs to somebody else.", hint="Remove it.") from None
+        else:
+            _remove_leftovers(root)
+        if os.geteuid() == 0:
+            root.chmod(0o711)  # PostgreSQL runs as somebody else
+        return _hold(root, fcntl.LOCK_SH, create=True)
 
     def _making(self, name: str) -> Path:
         return self.home.root / "locks" / f"{name}.making.lock"

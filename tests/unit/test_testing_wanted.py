@@ -1,0 +1,86 @@
+"""What the options of the pytest plug-in ask for, and what cannot be."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from azpg.errors import AzpgError
+from azpg_runtime.models import ModelStore, StoredModel
+from azpg_runtime.postgres.description import Description
+from azpg_runtime.testing.wanted import Wanted
+
+
+def created(wanted: Wanted) -> tuple[str, ...]:
+    return wanted.created(Description("any", os_user="").changed(wanted.wishes()))
+
+
+def test_what_is_not_given_changes_nothing() -> None:
+    wanted = Wanted().changed(postgres="16", extensions=["vector"], models=["a"], sku="Standard_E8ds_v5")
+    assert wanted == Wanted(16, ("vector",), ("a:v1",), sku="Standard_E8ds_v5")
+    assert wanted.changed() == wanted
+    assert wanted.changed(postgres=18).postgres == 18
+
+
+@pytest.mark.parametrize(
+    "value", [["Vector, azure_local_ai"], ["vector", "AZURE_LOCAL_AI"], ["vector,,azure_local_ai,vector"]]
+)
+def test_lists_of_extensions(value: list[str]) -> None:
+    assert Wanted().changed(extensions=value).extensions == ("vector", "azure_local_ai")
+
+
+def test_models_get_the_version_they_are_registered_under() -> None:
+    assert Wanted().changed(models=["a, b:v2", "a:v1"]).models == ("a:v1", "b:v2")
+
+
+def test_an_empty_list_is_none_at_all() -> None:
+    wanted = Wanted(models=("a:v1",)).changed(extensions=[""], models=[""])
+    assert wanted == Wanted(extensions=(), models=())
+    assert created(wanted) == ()
+
+
+def test_without_a_wish_there_is_what_the_server_offers() -> None:
+    assert created(Wanted()) == ("vector", "azure_local_ai")
+    assert created(Wanted(profile="azure-2026")) == ("vector",)
+    assert created(Wanted(sku="Standard_B2s")) == ("vector",)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"postgres": "x"}, "'x' is no major version of PostgreSQL. Use 16 or 18."),
+        ({"postgres": 17}, "PostgreSQL 17 is not bundled. Use 16 or 18."),
+        ({"profile": "x"}, "profile 'x' is unknown: use preview-2024 or azure-2026"),
+        ({"sku": "x"}, "'x' is no Flexible Server SKU: use a name such as"),
+        ({"extensions": ["x"]}, "x cannot be allow-listed on this server. The allowed values are"),
+        (
+            {"extensions": ["azure_local_ai"], "location": "northeurope"},
+            "the region northeurope was not in the preview",
+        ),
+        ({"models": ["a b"]}, '"a b" is not a model URI.'),
+        (
+            {"models": ["x"]},
+            "Fetch it with `azpg models pull x`, or see `azpg models list`.",
+        ),
+        (
+            {"models": ["all-minilm-l6-v2"], "profile": "azure-2026"},
+            "models cannot be registered without azure_local_ai: azure_local_ai was retired on 2025-03-21",
+        ),
+        (
+            {"models": ["all-minilm-l6-v2"], "extensions": ["vector"]},
+            "models cannot be registered without azure_local_ai: it is not among the extensions",
+        ),
+    ],
+)
+def test_what_cannot_be(options: dict[str, Any], said: str, model_store: ModelStore) -> None:
+    with pytest.raises(AzpgError, match=re.escape(said)):
+        Wanted().changed(**options).check(model_store)
+
+
+def test_what_can_be(model_store: ModelStore, minilm: StoredModel) -> None:
+    assert minilm.name is not None
+    Wanted().check(model_store)
+    Wanted(16, models=(f"{minilm.name}:v3",)).check(model_store)
+    Wanted(profile="azure-2026").check(model_store)
