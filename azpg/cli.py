@@ -35,6 +35,7 @@ def _run(arguments: list[str]) -> int:
         code = report(error)
         if code is None:
             raise
+    process.finish_remarks()
     return int(code or 0)
 
 

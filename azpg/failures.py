@@ -6,7 +6,7 @@ import sys
 
 from azpg.errors import AzpgError
 from azpg.output import complain
-from azpg.process import discard_output
+from azpg.process import discard
 
 FAILED = 1
 INTERRUPTED = 130
@@ -21,13 +21,13 @@ def report(error: BaseException) -> int | None:
             complain("interrupted.")
             return INTERRUPTED
         case BrokenPipeError():
-            discard_output()
+            discard(sys.stdout)
             return READER_LEFT
     reason = explain(error)
     if reason is None:
         return None
     if isinstance(error, OSError):
-        discard_output()  # it may be what could not be written
+        discard(sys.stdout)  # it may be what could not be written
     complain(reason)
     return error.exit_code if isinstance(error, AzpgError) else FAILED
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:  # imported when something is printed: most of the time of a s
 
 def out() -> Console:
     """The console for results; without colour when it is no terminal."""
-    from azpg.console import Results  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
 
-    return Results(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def err() -> Console:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 _callers_umask: int | None = None
 
@@ -31,12 +31,20 @@ def open_closed_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def discard_output() -> None:
-    """Lets go of output that could not be written: Python would try it again at exit, and complain."""
+def discard(stream: TextIO) -> None:
+    """Lets go of what could not be written: Python would try it again at exit, and fail."""
     with suppress(OSError, ValueError):
         descriptor = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(descriptor, sys.stdout.fileno())
+        os.dup2(descriptor, stream.fileno())
         os.close(descriptor)
+
+
+def finish_remarks() -> None:
+    """Writes what standard error still holds, if that can be written."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        discard(sys.stderr)
 
 
 def set_umask(mask: int) -> None:

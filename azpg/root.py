@@ -62,7 +62,7 @@ class _Commands(TyperGroup):
 def _reported() -> Iterator[None]:
     try:
         yield
-    except SystemExit:  # how Rich, which prints the help, answers a broken pipe
+    except SystemExit:  # how Rich answers a broken pipe
         raise typer.Exit(READER_LEFT) from None
     except (Exception, KeyboardInterrupt) as error:
         code = report(error)

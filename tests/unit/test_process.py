@@ -27,6 +27,7 @@ from . import hub as imitation
 from . import tiny
 
 AZPG = [sys.executable, "-m", "azpg"]
+_MEDDLING = {"NO_COLOR", "FORCE_COLOR", "PYTHONUNBUFFERED"}
 COLOUR = re.compile(r"\x1b\[[\d;]*3\dm")
 
 
@@ -34,7 +35,7 @@ COLOUR = re.compile(r"\x1b\[[\d;]*3\dm")
 def environment(tmp_path: Path) -> dict[str, str]:
     """Where the store has a model `tiny`."""
     ModelStore(tmp_path / "home" / "models").add("tiny", tiny.write(tmp_path / "source"))
-    kept = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
+    kept = {name: value for name, value in os.environ.items() if name not in _MEDDLING}
     return {**kept, "AZPG_HOME": str(tmp_path / "home"), "TERM": "xterm-256color"}
 
 
