@@ -8,6 +8,7 @@
           |    +-- InstanceNotFound
           |    +-- InstanceNotRunning
           |    +-- ParameterRefused    a server parameter's name or value is not allowed
+          +-- Unwritable               53100 for a full disk, otherwise 58030
           +-- ModelError               carries an SQLSTATE: the same error reaches a person through SQL
           |    +-- ModelNotFound       42704
           |    +-- ModelInvalid        22023  files that are no model, or do not fit together
@@ -66,6 +67,12 @@ class InstanceNotRunning(InstanceError):
 
 class ParameterRefused(InstanceError):
     """A server parameter's name or value is not allowed."""
+
+
+class Unwritable(RuntimeTwinError):
+    """A file could not be written; what was there before is there still."""
+
+    sqlstate = "58030"
 
 
 class ModelError(RuntimeTwinError):

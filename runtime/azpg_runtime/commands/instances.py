@@ -234,7 +234,8 @@ def _print_status(status: Status, what: str) -> None:
     where = f"{status.postgres_version} on {status.host}:{status.port}, admin {status.admin}"
     table.add_row("PostgreSQL", escape(where))
     table.add_row("Azure", escape(f"{status.location}, {status.sku}, {status.profile}"))
-    host = f"process {status.host_pid}" if status.host_pid else "not running"
+    silent = "does not answer; `azpg up` starts another"
+    host = {"running": f"process {status.host_pid}", "silent": silent}.get(status.host_state, "not running")
     table.add_row("model host", host)
     for model in status.models:
         loaded = "loaded" if model["loaded"] else "not loaded"

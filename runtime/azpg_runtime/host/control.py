@@ -122,6 +122,7 @@ class HostControl:
             if pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
+                    os.kill(pid, signal.SIGCONT)  # one that was stopped would not listen
             if not wait_for(lambda: not self.running(), timeout=_STOP_TIMEOUT):
                 raise HostError(f"the model host's supervisor, process {pid}, does not end.")
         self._home.host_socket.unlink(missing_ok=True)

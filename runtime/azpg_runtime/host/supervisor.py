@@ -92,6 +92,7 @@ class Supervisor:
         signal.setitimer(signal.ITIMER_REAL, _STOP_TIMEOUT)
         if self._host is not None:
             self._host.terminate()
+            self._host.send_signal(signal.SIGCONT)  # one that was stopped would not listen
 
     def _kill(self, _signal: int, _frame: FrameType | None) -> None:
         if self._host is not None:

@@ -12,6 +12,7 @@ class Status:
 
     Attributes:
         state: `running`, `stopped`, or `degraded` when only one of server and model host runs.
+        host_state: `running`, `silent` for a model host that does not answer, or `stopped`.
         not_loaded: preload libraries that this PostgreSQL lacks, and why.
         pending_restart: server parameters that wait for a restart.
         models: the registered models, each with its URI, its content digest and whether it is loaded.
@@ -26,6 +27,7 @@ class Status:
     postgres_version: str
     postgres_pid: int | None
     host_pid: int | None
+    host_state: str
     admin: str
     location: str
     sku: str
