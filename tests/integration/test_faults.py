@@ -133,8 +133,9 @@ def test_a_killed_supervisor_takes_its_host_along_and_up_heals(instance: Instanc
     supervisor.kill()
     assert wait_for(lambda: ended(host), timeout=PATIENCE)
     with instance.connect(autocommit=True) as session:
+        # Its last thread may hold the connection open for a moment.
+        assert wait_for(lambda: refused(session, BRIEF).sqlstate == "08001", timeout=PATIENCE)
         said = refused(session, EMBED, URI, "nobody there")
-        assert said.sqlstate == "08001"
         assert "the model host cannot be reached: " in (said.message_primary or "")
         assert "azpg up" in (said.message_hint or "")
         assert instance.status().state == "degraded"
@@ -292,38 +293,38 @@ def folder_of(path: Path) -> set[str]:
     return {str(entry.relative_to(path)) for entry in path.rglob("*")}
 
 
-@pytest.fixture
-def tiny_model(harmed_18: Instance) -> Iterator[str]:
-    """A small model of its own content below the models folder."""
-    folder = harmed_18.home.models / "tiny"
-    tiny.write(folder)
-    yield "tiny/"
-    shutil.rmtree(folder)
+@contextlib.contextmanager
+def small_model(instance: Instance, seed: int) -> Iterator[str]:
+    """A model below the models folder; what has another seed has other content."""
+    folder = instance.home.models / "small"
+    tiny.write(folder, tiny.files(seed=seed))
+    try:
+        yield "small/"
+    finally:
+        shutil.rmtree(folder)
 
 
 REGISTER = "SELECT azure_local_ai.model_register(%s, %s)"
 
 
 @pytest.mark.parametrize("size", [0, 1000, 20_000])
-def test_the_disk_is_full_when_a_model_is_taken_in(instance_18: Instance, tiny_model: str, size: int) -> None:
+def test_the_disk_is_full_when_a_model_is_taken_in(instance_18: Instance, size: int) -> None:
     store = instance_18.home.home.models
+    uri = f"room-for-{size}:v1"
     host, before, files = host_process(instance_18), registry(instance_18), folder_of(store)
-    with instance_18.connect(autocommit=True) as session:
+    with instance_18.connect(autocommit=True) as session, small_model(instance_18, size + 7) as path:
         with limited(host, resource.RLIMIT_FSIZE, size):
-            said = refused(session, REGISTER, f"full-{size}:v1", tiny_model)
+            said = refused(session, REGISTER, uri, path)
         assert said.sqlstate == "53100"
         assert (said.message_primary or "").startswith(
             f"azure_local_ai.model_register: could not write to the model store {store}: "
         )
         assert "Free some space" in (said.message_hint or "")
         assert (registry(instance_18), folder_of(store)) == (before, files)
-        assert (
-            refused(session, "SELECT azure_local_ai.model_loaded(%s)", f"full-{size}:v1").sqlstate == "42704"
-        )
+        assert refused(session, "SELECT azure_local_ai.model_loaded(%s)", uri).sqlstate == "42704"
         assert host_process(instance_18) == host
-    with instance_18.connect(autocommit=True) as session:
-        session.execute(REGISTER, [f"room-{size}:v1", tiny_model])
-        session.execute("SELECT azure_local_ai.model_unregister(%s)", [f"room-{size}:v1"])
+        session.execute(REGISTER, [uri, path])
+        session.execute("SELECT azure_local_ai.model_unregister(%s)", [uri])
 
 
 CHANGES = {
@@ -358,23 +359,23 @@ def test_the_disk_is_full_when_the_hosts_own_files_are_written(instance_18: Inst
             session.execute("SELECT azure_local_ai.model_unregister('new:v1')")
 
 
-def test_no_memory_is_left_for_a_load(instance_18: Instance, tiny_model: str) -> None:
+def test_no_memory_is_left_for_a_load(instance_18: Instance) -> None:
     host = host_process(instance_18)
-    with instance_18.connect(autocommit=True) as session:
-        session.execute(REGISTER, ["tiny:v1", tiny_model])
+    with instance_18.connect(autocommit=True) as session, small_model(instance_18, 1) as path:
+        session.execute(REGISTER, ["small:v1", path])
         session.execute("SELECT azure_local_ai.model_unload(%s)", [URI])
         with limited(host, resource.RLIMIT_AS, host.memory_info().vms + 8 * 1024 * 1024):
             for _ in range(3):
                 said = refused(session, EMBED, URI, "a text")
                 assert said.sqlstate == "53200", said.message_primary
                 assert "memory" in (said.message_primary or "")
-                row = session.execute(EMBED, ["tiny:v1", "a text"]).fetchone()
+                row = session.execute(EMBED, ["small:v1", "a text"]).fetchone()
                 assert row is not None
                 assert len(row[0]) == tiny.HIDDEN
                 assert session.execute("SELECT azure_local_ai.model_loaded(%s)", [URI]).fetchone() == (False,)
         assert host_process(instance_18) == host
         assert embeds(session)
-        session.execute("SELECT azure_local_ai.model_unregister('tiny:v1')")
+        session.execute("SELECT azure_local_ai.model_unregister('small:v1')")
 
 
 # Down
