@@ -15,6 +15,7 @@
           |    +-- ModelConflict       42710  a name or URI that already means something else
           |    +-- ModelUnreadable     58P01  a file that does not exist or may not be read
           |    +-- ModelPullFailed     58030
+          |    +-- OutOfMemory         53200
           +-- EmbeddingError           carries an SQLSTATE
           |    +-- TextTooLong         54000
           |    +-- TooManyTexts        54000
@@ -107,6 +108,12 @@ class ModelPullFailed(ModelError):
     """A model could not be fetched."""
 
     sqlstate = "58030"
+
+
+class OutOfMemory(ModelError):
+    """A model does not fit into the memory there is."""
+
+    sqlstate = "53200"
 
 
 class EmbeddingError(RuntimeTwinError):

@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from azpg_runtime.errors import ModelInvalid, ModelUnreadable
+from azpg_runtime.errors import ModelInvalid, ModelUnreadable, OutOfMemory
 
 Ids = npt.NDArray[np.int64]
 
 _FATAL = 4
 _NOISE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?")
+_NO_MEMORY = re.compile("bad_alloc|bad allocation|[Ff]ailed to allocate memory")
 _DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 KNOWN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -38,7 +39,8 @@ def open_session(
         inter_op_threads: threads for operators side by side; more than 1 makes the session run them so.
         spin: whether idle threads wait busily, which is a little quicker and takes whole cores.
 
-    Raises `ModelUnreadable` for a missing file and `ModelInvalid` for one that ONNX Runtime refuses.
+    Raises `ModelUnreadable` for a missing file, `ModelInvalid` for one that ONNX Runtime refuses, and
+    `OutOfMemory`.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = intra_op_threads or usable_cpus()
@@ -55,7 +57,14 @@ def open_session(
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:
+        if out_of_memory(error):
+            raise OutOfMemory(f"the memory does not suffice to load {path.name}") from None
         raise ModelInvalid(f"ONNX Runtime cannot load {path.name}: {first_line(error)}") from None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of ONNX Runtime or NumPy says that memory could not be had."""
+    return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(str(error)))
 
 
 def first_line(error: BaseException) -> str:
