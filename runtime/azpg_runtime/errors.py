@@ -9,6 +9,7 @@
           |    +-- InstanceNotRunning
           |    +-- ParameterRefused    a server parameter's name or value is not allowed
           +-- CertificateError         the local certificate authority cannot be used
+          +-- Unwritable               53100 for a full disk, otherwise 58030
           +-- ModelError               carries an SQLSTATE: the same error reaches a person through SQL
           |    +-- ModelNotFound       42704
           |    +-- ModelInvalid        22023  files that are no model, or do not fit together
@@ -73,6 +74,12 @@ class ParameterRefused(InstanceError):
 
 class CertificateError(RuntimeTwinError):
     """The local certificate authority cannot be used."""
+
+
+class Unwritable(RuntimeTwinError):
+    """A file could not be written; what was there before is there still."""
+
+    sqlstate = "58030"
 
 
 class ModelError(RuntimeTwinError):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
 from typing import IO
+
+from azpg_runtime.errors import Unwritable
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_FULL = "53100"
 
 
 def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
@@ -22,6 +28,18 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def unwritable(what: str, error: OSError) -> Unwritable:
+    """The error for what could not be written, such as `the file x`."""
+    full = error.errno in _FULL
+    failure = Unwritable(
+        f"could not write {what}: {error.strerror or error}",
+        hint="Free some space on that disk, then repeat the call." if full else "",
+    )
+    if full:
+        failure.sqlstate = _DISK_FULL
+    return failure
 
 
 def make_folder(path: Path, mode: int) -> None:
