@@ -113,7 +113,8 @@ def test_a_killed_host_is_replaced_and_the_next_call_works(instance: Instance) -
 def test_ten_sessions_embed_when_the_host_is_killed(instance: Instance) -> None:
     with contextlib.ExitStack() as stack:
         calls = [stack.enter_context(running(instance)) for _ in range(10)]
-        assert wait_for(lambda: host_status(instance)["waiting"] >= 10, timeout=PATIENCE)
+        # Two rounds of each are with the host then; a session that comes later would find the next host.
+        assert wait_for(lambda: host_status(instance)["waiting"] == 20, timeout=PATIENCE)
         host_process(instance).kill()
         for call in calls:
             said = call.error().diag
@@ -368,7 +369,7 @@ def test_no_memory_is_left_for_a_load(instance_18: Instance) -> None:
             for _ in range(3):
                 said = refused(session, EMBED, URI, "a text")
                 assert said.sqlstate == "53200", said.message_primary
-                assert "memory" in (said.message_primary or "")
+                assert "which the system does not give" in (said.message_primary or "")
                 row = session.execute(EMBED, ["small:v1", "a text"]).fetchone()
                 assert row is not None
                 assert len(row[0]) == tiny.HIDDEN
