@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -190,3 +192,44 @@ def test_after_a_restart_models_are_loaded_in_advance_as_far_as_there_is_room(
     assert wait_for(lambda: host.status()["models"][0]["loaded"], timeout=PATIENCE)
     assert not host.status()["models"][1]["loaded"]
     assert "no room to load tiny:v1 in advance" in Path(host.home.host_log).read_text()
+
+
+def peak(host: Host) -> int:
+    """The most memory that the host's process has had since it started, in bytes."""
+    lines = Path(f"/proc/{host.process.pid}/status").read_text().splitlines()
+    (kilobytes,) = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return 1024 * int(kilobytes)
+
+
+def test_requests_of_64_mb_do_not_take_more_memory_than_they_may(
+    start: Callable[..., Host], minilm: StoredModel
+) -> None:
+    """Many short texts, whose vectors are large, and long ones, whose bodies and token ids are."""
+    host = start()
+    host.request(Kind.REGISTER, Register(URI, MODEL).pack())
+    short = [f"{number} short" for number in range(protocol.most_texts(384))]
+    long = [("words of many kinds " * 80)[: 1460 + number % 9] for number in range(protocol.most_texts(384))]
+    few = ["\N{GRINNING FACE}" + "word " * 3_000_000] * 4
+    bodies = [Embed(URI, texts).pack() for texts in (short, long, few)]
+    assert all(len(body) > 60_000_000 for body in bodies[1:])
+    with contextlib.ExitStack() as stack:
+        for body in bodies * 3:
+            client = stack.enter_context(contextlib.closing(socket.socket(socket.AF_UNIX)))
+            client.connect(str(host.home.host_socket))
+            frame = protocol.encode(protocol.Frame(Kind.EMBED, 1, body))
+            sending = threading.Thread(target=_send, args=[client, frame])
+            sending.start()
+            stack.callback(sending.join)
+            stack.callback(client.shutdown, socket.SHUT_RDWR)
+        # Each of the short requests has run a while; the few long texts are over or about to be.
+        assert wait_for(lambda: host.status()["counters"]["texts"] > 1000, timeout=PATIENCE)
+        assert host.request(Kind.EMBED, Embed(URI, ["a"]).pack()).shape == (1, 384)
+        assert host.status()["waiting"] > 0
+    assert wait_for(lambda: host.status()["waiting"] == 0, timeout=PATIENCE)
+    assert peak(host) < minilm.memory + 300_000_000
+    assert host.request(Kind.EMBED, Embed(URI, ["a"]).pack()).shape == (1, 384)
+
+
+def _send(client: socket.socket, frame: bytes) -> None:
+    with contextlib.suppress(OSError):  # shut down: the host reads no more of it than it has room for
+        client.sendall(frame)
