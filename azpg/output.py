@@ -1,36 +1,103 @@
-"""What commands print: tables for people, JSON for machines, complaints on standard error."""
+"""What commands print: results for people or machines on standard output, all else on standard error."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.text import Text
+if TYPE_CHECKING:  # imported when something is printed: most of the time of a short command would go there
+    from rich.console import Console
+    from rich.table import Table
 
 
 def out() -> Console:
     """The console for results; without colour when it is no terminal."""
+    from rich.console import Console  # noqa: PLC0415
+
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def err() -> Console:
     """The console for progress and complaints."""
-    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    from azpg.console import Remarks  # noqa: PLC0415
+
+    return Remarks(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
 def say(text: str) -> None:
     """One line about what is being done, on standard error."""
-    err().print(Text(text, style="dim"))
+    from rich.text import Text  # noqa: PLC0415
+
+    with suppress(OSError):
+        err().print(Text(text, style="dim"))
 
 
 def complain(text: str) -> None:
     """One line about what went wrong, on standard error."""
-    line = " ".join(text.split())
-    err().print(Text.assemble(("azpg: ", "bold red"), line), soft_wrap=True)
+    from rich.text import Text  # noqa: PLC0415
+
+    line = re.sub(r"\s*\n\s*", " ", text.strip())
+    line = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
+    with suppress(OSError):
+        err().print(Text.assemble(("azpg: ", "bold red"), line), soft_wrap=True)
 
 
-def print_json(value: Any) -> None:
-    """One JSON document on standard output, never wrapped or coloured."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+@contextmanager
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Shows on a terminal that `what` is being done; yields what to `say` meanwhile."""
+    console = err()
+    if not console.is_interactive:
+        yield say
+        return
+    with console.status(f"{what} …"):
+        from rich.text import Text  # noqa: PLC0415
+
+        yield lambda text: console.print(Text(text, style="dim"))
+
+
+@contextmanager
+def counting(what: str, total: int | None, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
+    """Shows on a terminal how many of `total` are done, None if that is unknown; yields what to tell."""
+    console = err()
+    if not (shown and console.is_interactive):
+        yield lambda done: None
+        return
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    time = TimeElapsedColumn() if total is None else TimeRemainingColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), time)
+    # Rich would send what is printed meanwhile to the bar's own stream.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def print_table(table: Table) -> None:
+    """A table: fitted to a terminal; in a pipe each row is a line, however long."""
+    console = out()
+    if console.is_terminal:
+        console.print(table)
+        return
+    console.width = sys.maxsize
+    with console.capture() as captured:
+        console.print(table)
+    console.out("\n".join(line.rstrip() for line in captured.get().splitlines()), highlight=False)
+
+
+def print_json(value: Any, *, lines: bool = False) -> None:
+    """One JSON document on standard output, never wrapped or coloured; with `lines`, on one line."""
+    # Characters that the stream's encoding lacks are written as JSON's own escapes.
+    ascii_only = sys.stdout.encoding.lower().replace("-", "") != "utf8"
+    text = json.dumps(value, indent=None if lines else 2, ensure_ascii=ascii_only)
+    sys.stdout.write(text + "\n")

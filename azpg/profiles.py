@@ -26,6 +26,7 @@ PRELOADABLE = frozenset(
 )
 """The allowed values of `shared_preload_libraries`."""
 _SKU = re.compile(r"standard_(?P<family>[bde])(?P<cores>\d+)[a-z]*(_v\d+)?", re.IGNORECASE | re.ASCII)
+_REGION = re.compile(r"[a-z][a-z0-9]*")
 _TIERS = {"b": "Burstable", "d": "GeneralPurpose", "e": "MemoryOptimized"}
 
 COMMON = frozenset(
@@ -83,10 +84,12 @@ def offer(profile: str, *, location: str, sku: str, created_newly: bool = True) 
         sku: a compute size, such as Standard_E4ds_v5.
         created_newly: whether the server was made after the preview of azure_local_ai had begun.
 
-    Raises `UsageError` for an unknown profile or SKU.
+    Raises `UsageError` for an unknown profile or SKU, or no region.
     """
     size = Sku.parse(sku)
     region = location.replace(" ", "").lower()
+    if not _REGION.fullmatch(region):
+        raise UsageError(f"{location!r} is no Azure region: use a name such as eastus or West Europe")
     match profile:
         case "preview-2024":
             reason = _preview_reason(region, size, created_newly=created_newly)

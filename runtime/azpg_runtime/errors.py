@@ -8,14 +8,19 @@
           |    +-- InstanceNotFound
           |    +-- InstanceNotRunning
           |    +-- ParameterRefused    a server parameter's name or value is not allowed
+          +-- CertificateError         the local certificate authority cannot be used
+          +-- Unwritable               53100 for a full disk, otherwise 58030
           +-- ModelError               carries an SQLSTATE: the same error reaches a person through SQL
           |    +-- ModelNotFound       42704
           |    +-- ModelInvalid        22023  files that are no model, or do not fit together
           |    +-- ModelConflict       42710  a name or URI that already means something else
           |    +-- ModelUnreadable     58P01  a file that does not exist or may not be read
           |    +-- ModelPullFailed     58030
+          |    +-- OutOfMemory         53200
+          |    +-- OutOfThreads        53000
           +-- EmbeddingError           carries an SQLSTATE
           |    +-- TextTooLong         54000
+          |    +-- TooManyTexts        54000
           |    +-- EmbeddingCancelled  57014
           +-- HostError                carries an SQLSTATE
                +-- InvalidSetting      22023
@@ -67,6 +72,16 @@ class ParameterRefused(InstanceError):
     """A server parameter's name or value is not allowed."""
 
 
+class CertificateError(RuntimeTwinError):
+    """The local certificate authority cannot be used."""
+
+
+class Unwritable(RuntimeTwinError):
+    """A file could not be written; what was there before is there still."""
+
+    sqlstate = "58030"
+
+
 class ModelError(RuntimeTwinError):
     """A model could not be found, read, added or registered."""
 
@@ -101,12 +116,30 @@ class ModelPullFailed(ModelError):
     sqlstate = "58030"
 
 
+class OutOfMemory(ModelError):
+    """A model does not fit into the memory there is."""
+
+    sqlstate = "53200"
+
+
+class OutOfThreads(ModelError):
+    """The system does not allow as many threads as the settings ask for."""
+
+    sqlstate = "53000"
+
+
 class EmbeddingError(RuntimeTwinError):
     """A text could not be embedded."""
 
 
 class TextTooLong(EmbeddingError):
     """A text is beyond the documented byte limit."""
+
+    sqlstate = "54000"
+
+
+class TooManyTexts(EmbeddingError):
+    """A request has more texts than a reply can carry vectors."""
 
     sqlstate = "54000"
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import tempfile
 from pathlib import Path
 from typing import IO
+
+from azpg_runtime.errors import Unwritable
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_FULL = "53100"
 
 
 def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
@@ -25,13 +30,29 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
     sync_folder(path.parent)
 
 
+def unwritable(what: str, error: OSError) -> Unwritable:
+    """The error for what could not be written, such as `the file x`."""
+    full = error.errno in _FULL
+    failure = Unwritable(
+        f"could not write {what}: {error.strerror or error}",
+        hint="Free some space on that disk, then repeat the call." if full else "",
+    )
+    if full:
+        failure.sqlstate = _DISK_FULL
+    return failure
+
+
 def make_folder(path: Path, mode: int) -> None:
     """Makes a folder and its parents with `mode`, whatever the umask says; what exists is left alone."""
-    if path.is_dir():
-        return
-    make_folder(path.parent, mode)
-    with contextlib.suppress(FileExistsError):  # another command was quicker
+    try:
         path.mkdir(mode=mode)
+    except FileNotFoundError:
+        make_folder(path.parent, mode)
+        make_folder(path, mode)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
         path.chmod(mode)
 
 

@@ -4,16 +4,19 @@
 
     AZPG_HOME/
       models/                 the model store, shared by all instances
+      ca/                     the certificate authority of all instances
       server/KEY/             PostgreSQL with our extensions, as the instances run it
       instances/NAME/
         instance.json         what it is: port, major, admin, location, SKU
         parameters.json       server parameters that were set
         passfile              the admin's password in libpq's form, 0600
+        server                a link to what it runs, in ../../server
         conf/                 the configuration PostgreSQL is started with
         data/                 PGDATA
         models/               files that `model_register` may name by path
         host/                 the model host's registry and settings
-        postgres.log, host.log
+        tls/                  the TLS front's key and certificate
+        postgres.log, host.log, tls.log
 """
 
 from __future__ import annotations
@@ -32,24 +35,53 @@ from azpg_runtime.files import make_folder
 DEFAULT_INSTANCE = "default"
 _INSTANCE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _SOCKET_PATH_LIMIT = 107
+_HOME_PATH_LIMIT = 800
+"""Bytes: PostgreSQL keeps paths in 1,024, and its own part of them is shorter than 200."""
+_IN_QUOTES = re.compile(r'["$`\\]')
+"""What a shell interprets even inside double quotes, into which initdb and pg_ctl put paths."""
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The folder that everything lives under."""
+    """The folder that everything lives under.
+
+    Raises `UsageError` for a path in which PostgreSQL cannot run.
+    """
 
     root: Path
 
+    def __post_init__(self) -> None:
+        path = str(self.root)
+        if not self.root.is_absolute():
+            problem = "it is not absolute"
+        elif any("\ud800" <= character <= "\udfff" for character in path):
+            problem = "it is not UTF-8"
+        elif any(character < " " or character == "\x7f" for character in path):
+            problem = "it has control characters, such as a line break"
+        elif found := _IN_QUOTES.search(path):
+            problem = f"it has the character {found[0]}, which shells interpret"
+        elif len(path.encode()) > _HOME_PATH_LIMIT:
+            problem = f"it is longer than {_HOME_PATH_LIMIT} bytes"
+        else:
+            return
+        shown = path if len(path) <= 100 else f"{path[:100]}…"
+        raise UsageError(f"AZPG_HOME cannot be {shown!r}: {problem}. Set AZPG_HOME to another folder.")
+
     @classmethod
     def from_environment(cls) -> Home:
-        """``AZPG_HOME`` or its default: /var/lib/azpg for root, else a folder of the user's own."""
+        """``AZPG_HOME`` or its default: /var/lib/azpg for root, else a folder of the user's own.
+
+        A path that is not absolute begins at the current folder, an empty one counts as none.
+
+        Raises `UsageError` for a path that cannot be one.
+        """
         named = os.environ.get("AZPG_HOME")
         if named:
-            return cls(Path(named).expanduser().absolute())
+            return cls(_absolute(named))
         if os.geteuid() == 0:
             return cls(Path("/var/lib/azpg"))
         base = Path(os.environ.get("XDG_DATA_HOME", ""))  # one that is not absolute is to be ignored
-        return cls((base if base.is_absolute() else Path.home() / ".local" / "share") / "azpg")
+        return cls((base if base.is_absolute() else _users_home() / ".local" / "share") / "azpg")
 
     @property
     def models(self) -> Path:
@@ -61,9 +93,24 @@ class Home:
         """Prepared PostgreSQL installations."""
         return self.root / "server"
 
+    @property
+    def ca(self) -> Path:
+        """The certificate authority."""
+        return self.root / "ca"
+
     def create(self) -> None:
-        """Makes the root. As root it can be traversed by the user that PostgreSQL runs as."""
-        make_folder(self.root, 0o711 if os.geteuid() == 0 else 0o700)
+        """Makes the root. As root it can be traversed by the user that PostgreSQL runs as.
+
+        Raises `InstanceError` if it cannot be made.
+        """
+        try:
+            make_folder(self.root, 0o711 if os.geteuid() == 0 else 0o700)
+        except OSError as error:
+            why = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
+            raise InstanceError(
+                f"could not make the folder {self.root}: {why}.",
+                hint="Set AZPG_HOME to a folder that you can write to.",
+            ) from None
 
     def instance(self, name: str) -> InstanceHome:
         """The folders of one instance. Raises `UsageError` for a name that Azure would not take."""
@@ -82,7 +129,7 @@ class Home:
         return sorted(
             entry.name
             for entry in folder.iterdir()
-            if entry.name[0] != "." and (entry / "instance.json").is_file()
+            if _INSTANCE_NAME.fullmatch(entry.name) and (entry / "instance.json").is_file()
         )
 
 
@@ -110,6 +157,11 @@ class InstanceHome:
         return self.root / "passfile"
 
     @property
+    def server(self) -> Path:
+        """A link to the prepared PostgreSQL that the server was last started from."""
+        return self.root / "server"
+
+    @property
     def conf(self) -> Path:
         """PostgreSQL's configuration."""
         return self.root / "conf"
@@ -130,6 +182,11 @@ class InstanceHome:
         return self.root / "host"
 
     @property
+    def tls(self) -> Path:
+        """The TLS front's key and certificate."""
+        return self.root / "tls"
+
+    @property
     def postgres_log(self) -> Path:
         """What PostgreSQL says."""
         return self.root / "postgres.log"
@@ -138,6 +195,11 @@ class InstanceHome:
     def host_log(self) -> Path:
         """What the model host and its supervisor say."""
         return self.root / "host.log"
+
+    @property
+    def tls_log(self) -> Path:
+        """What the TLS front and its supervisor say."""
+        return self.root / "tls.log"
 
     @property
     def runtime(self) -> Path:
@@ -173,6 +235,26 @@ class InstanceHome:
                 f"the socket path {longest} is over {_SOCKET_PATH_LIMIT} bytes.",
                 hint="Set XDG_RUNTIME_DIR to a shorter folder.",
             )
+
+
+def _absolute(named: str) -> Path:
+    """AZPG_HOME as it was set. Raises `UsageError` for one that cannot be resolved."""
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError:
+        problem = "there is no such user, or it has no home folder"
+    except OSError:
+        problem = "it is not absolute, and the current folder no longer exists"
+    raise UsageError(f"AZPG_HOME cannot be {named!r}: {problem}. Set it to the path of a folder.")
+
+
+def _users_home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise UsageError(
+            f"user id {os.geteuid()} has no home folder. Set AZPG_HOME to a folder that it can write to."
+        ) from None
 
 
 def _runtime_root() -> Path:

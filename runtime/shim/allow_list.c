@@ -11,18 +11,28 @@
 #include "postgres.h"
 
 #include "catalog/pg_authid.h"
+#include "commands/defrem.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 
 #include "azpg_server.h"
-
-#define ADMIN_ROLE "azure_pg_admin"
+#include "control.h"
 
 static ProcessUtility_hook_type next_hook = NULL;
 
-/* Whether azure.extensions names it; case, spaces and empty elements do not matter. */
+/* Whether an element of the list, in whatever case, means this name. */
+static bool
+means(const char *element, const char *name, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		if (pg_ascii_tolower((unsigned char) element[i]) != (unsigned char) name[i])
+			return false;
+	return true;
+}
+
+/* Whether azure.extensions names it; spaces and empty elements do not matter. */
 static bool
 listed(const char *extension)
 {
@@ -37,19 +47,25 @@ listed(const char *extension)
 		size = strcspn(at, ",");
 		for (; size > 0 && strchr(" \t\r\n\"", at[size - 1]); size--)
 			;
-		if (size > 0 && size == length && pg_strncasecmp(at, extension, length) == 0)
+		if (size > 0 && size == length && means(at, extension, length))
 			return true;
 		at += strcspn(at, ",");
 	}
 	return false;
 }
 
-static void
-require_admin(const char *statement)
+static bool
+is_admin(void)
 {
 	Oid			admins = get_role_oid(ADMIN_ROLE, true);
 
-	if (!OidIsValid(admins) || !has_privs_of_role(GetUserId(), admins))
+	return OidIsValid(admins) && has_privs_of_role(GetUserId(), admins);
+}
+
+static void
+require_admin(const char *statement)
+{
+	if (!is_admin())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("Only members of \"" ADMIN_ROLE "\" are allowed to use %s", statement)));
@@ -67,6 +83,26 @@ require_listed(const char *extension)
 						 "please refer to https://go.microsoft.com/fwlink/?linkid=2301063")));
 }
 
+/* Azure knows only the newest version, which is the one that the control file names. */
+static void
+require_newest(const AlterExtensionStmt *statement)
+{
+	const ExtensionControl *control;
+	const char *version;
+
+	/* "new_version" is the only option there is. */
+	if (statement->options == NIL)
+		return;
+	version = defGetString(linitial_node(DefElem, statement->options));
+	control = find_control(statement->extname, NULL);
+	if (control && control->default_version && strcmp(version, control->default_version) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("extension \"%s\" can be updated only to its newest version, \"%s\"",
+						statement->extname, control->default_version),
+				 errhint("Use ALTER EXTENSION ... UPDATE without TO.")));
+}
+
 static bool
 concerns_extension(Node *statement)
 {
@@ -80,6 +116,8 @@ concerns_extension(Node *statement)
 			return castNode(AlterObjectSchemaStmt, statement)->objectType == OBJECT_EXTENSION;
 		case T_DropStmt:
 			return castNode(DropStmt, statement)->removeType == OBJECT_EXTENSION;
+		case T_CommentStmt:
+			return castNode(CommentStmt, statement)->objtype == OBJECT_EXTENSION;
 		default:
 			return false;
 	}
@@ -102,6 +140,7 @@ check_statement(Node *statement)
 		case T_AlterExtensionStmt:
 			require_admin("ALTER EXTENSION");
 			require_listed(castNode(AlterExtensionStmt, statement)->extname);
+			require_newest(castNode(AlterExtensionStmt, statement));
 			return true;
 
 		case T_AlterExtensionContentsStmt:
@@ -125,6 +164,10 @@ check_statement(Node *statement)
 					require_listed(strVal(lfirst(cell)));
 				return true;
 			}
+
+		case T_CommentStmt:
+			/* pg_dump writes one for each extension; whoever may create it may restore it. */
+			return is_admin() && listed(strVal(castNode(CommentStmt, statement)->object));
 
 		default:
 			return false;
@@ -152,17 +195,14 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		return;
 	}
 
+	if (IsA(pstmt->utilityStmt, CreateExtensionStmt))
+		pstmt = prepare_create_extension(pstmt);
+
+	/* After an error it is the end of the transaction that brings the user back. */
 	GetUserIdAndSecContext(&user, &security);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, security | SECURITY_LOCAL_USERID_CHANGE);
-	PG_TRY();
-	{
-		next(pstmt, query, read_only_tree, context, params, environment, destination, completion);
-	}
-	PG_FINALLY();
-	{
-		SetUserIdAndSecContext(user, security);
-	}
-	PG_END_TRY();
+	next(pstmt, query, read_only_tree, context, params, environment, destination, completion);
+	SetUserIdAndSecContext(user, security);
 }
 
 void

@@ -8,6 +8,7 @@
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/array.h"
+#include "utils/fmgrprotos.h"
 
 #include "azure_local_ai.h"
 
@@ -110,26 +111,53 @@ call_for_done(const Call *call, FrameWriter *writer, FrameKind kind)
 
 /* A string of the host in the server's encoding, terminated. */
 static char *
-server_text(FrameString string)
+server_text(const Call *call, FrameString string)
 {
 	char	   *utf8 = pnstrdup(string.bytes, string.length);
 
+	/* A zero byte is not accepted, either. */
+	if (!pg_verify_mbstr(PG_UTF8, utf8, (int) string.length, true))
+		channel_malformed(call, "its text is not UTF-8");
 	return pg_any_to_server(utf8, (int) string.length, PG_UTF8);
 }
 
-char *
-call_for_text(const Call *call, FrameWriter *writer, FrameKind kind)
+/* Makes jsonb of what the host sent. */
+static Datum
+parse_json(const Call *call, char *json)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile Datum result = (Datum) 0;
+
+	/* Only memory is at stake, so no subtransaction is needed to go on after the error. */
+	PG_TRY();
+	{
+		result = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
+	}
+	PG_CATCH();
+	{
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		channel_malformed(call, "its text is not JSON");
+	}
+	PG_END_TRY();
+	return result;
+}
+
+Datum
+call_for_json(const Call *call, FrameWriter *writer, FrameKind kind)
 {
 	FrameReader reader;
 	Reply	   *reply = channel_receive(call, channel_send(call, writer, kind), REPLY_TEXT, &reader);
 	FrameString string = frame_get_string(&reader);
-	char	   *result;
+	char	   *json;
 
 	if (!frame_done(&reader))
 		channel_malformed(call, "its text does not fill its body");
-	result = server_text(string);
+	json = server_text(call, string);
 	channel_release(reply);
-	return result;
+	return parse_json(call, json);
 }
 
 void
@@ -139,7 +167,7 @@ raise_host_error(const Call *call, const FrameError *error)
 
 	ereport(ERROR,
 			(errcode(MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4])),
-			 errmsg_internal("azure_local_ai.%s: %s", call->function, server_text(error->message)),
-			 error->detail.length ? errdetail_internal("%s", server_text(error->detail)) : 0,
-			 error->hint.length ? errhint("%s", server_text(error->hint)) : 0));
+			 errmsg_internal("azure_local_ai.%s: %s", call->function, server_text(call, error->message)),
+			 error->detail.length ? errdetail_internal("%s", server_text(call, error->detail)) : 0,
+			 error->hint.length ? errhint("%s", server_text(call, error->hint)) : 0));
 }

@@ -37,8 +37,8 @@ extern void check_no_nulls(const Call *call, const char *name, ArrayType *array)
 /* Sends a request whose reply says nothing, and waits for it. */
 extern void call_for_done(const Call *call, FrameWriter *writer, FrameKind kind);
 
-/* Sends a request whose reply is a text; the result is terminated and palloc'd. */
-extern char *call_for_text(const Call *call, FrameWriter *writer, FrameKind kind);
+/* Sends a request whose reply is a text that holds JSON; the result is jsonb. */
+extern Datum call_for_json(const Call *call, FrameWriter *writer, FrameKind kind);
 
 extern void raise_host_error(const Call *call, const FrameError *error)
 			__attribute__((__noreturn__));

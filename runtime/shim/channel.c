@@ -16,6 +16,8 @@
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
+#include "tcop/dest.h"
+#include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
@@ -25,11 +27,14 @@
 
 #define NS_PER_MS INT64CONST(1000000)
 
+/* Its header, libpq/libpq.h, asks for OpenSSL's where the server was built with it. */
+extern bool pq_check_connection(void);
+
 /* The host is given this long past the deadline to say so itself. */
 #define GRACE_NS (250 * NS_PER_MS)
 
-/* No single wait is longer; WaitLatch() takes an int of milliseconds. */
-#define LONGEST_WAIT_MS 3600000
+/* No single wait is longer: so often it is seen that the client has left. */
+#define LONGEST_WAIT_MS 250
 
 /* How often to knock while the host's queue of connections is full. */
 #define KNOCK_MS 5
@@ -145,7 +150,10 @@ raise_timeout(const Call *call)
 	channel_close();
 	ereport(ERROR,
 			(errcode(ERRCODE_QUERY_CANCELED),
-			 errmsg("azure_local_ai.%s: timed out after %d ms", call->function, call->timeout_ms)));
+			 errmsg("azure_local_ai.%s: timed out after %d ms, without a word from the model host",
+					call->function, call->timeout_ms),
+			 errhint("\"azpg status\" shows whether the model host answers. If it is only busy, "
+					 "raise timeout_ms.")));
 }
 
 static uint32
@@ -160,6 +168,28 @@ wait_event(void)
 #else
 	return PG_WAIT_EXTENSION;
 #endif
+}
+
+/*
+ * Marks the statement for its end if its client has left.  PostgreSQL itself looks only
+ * if client_connection_check_interval says so; else it would find out when the result is
+ * sent, and the host would compute for nobody until then.  A parallel worker has no
+ * client of its own.
+ */
+static void
+look_for_client(void)
+{
+	static int64 next = 0;
+	int64		now = now_ns();
+
+	if (now < next || MyProcPort == NULL || whereToSendOutput != DestRemote)
+		return;
+	next = now + LONGEST_WAIT_MS * NS_PER_MS;
+	if (!pq_check_connection())
+	{
+		ClientConnectionLost = true;
+		InterruptPending = true;
+	}
 }
 
 /*
@@ -182,6 +212,7 @@ wait_for(const Call *call, int events, int most_ms)
 								 (long) left, wait_event());
 	if (happened & WL_LATCH_SET)
 		ResetLatch(MyLatch);
+	look_for_client();
 	CHECK_FOR_INTERRUPTS();
 	return happened;
 }

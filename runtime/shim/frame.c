@@ -30,7 +30,7 @@ load_le(const uint8_t *bytes, int size)
 static bool
 known_kind(uint8_t kind)
 {
-	return (kind >= REQUEST_EMBED && kind <= REQUEST_STATUS) ||
+	return (kind >= REQUEST_EMBED && kind <= REQUEST_DEPLOY) ||
 		(kind >= REPLY_VECTORS && kind <= REPLY_ERROR);
 }
 

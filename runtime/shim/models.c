@@ -6,7 +6,6 @@
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "utils/fmgrprotos.h"
 
 #include "azure_local_ai.h"
 
@@ -114,6 +113,5 @@ azure_local_ai_model_metadata(PG_FUNCTION_ARGS)
 
 	begin_call(&call, "model_metadata", DEFAULT_TIMEOUT_MS);
 	begin_model_request(&request, PG_GETARG_TEXT_PP(0));
-	return DirectFunctionCall1(jsonb_in,
-							   CStringGetDatum(call_for_text(&call, &request, REQUEST_METADATA)));
+	return call_for_json(&call, &request, REQUEST_METADATA);
 }

@@ -65,4 +65,5 @@ _PG_init(void)
 	MarkGUCPrefixReserved("azpg");
 
 	allow_list_init();
+	reserved_roles_init();
 }

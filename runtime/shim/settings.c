@@ -8,7 +8,6 @@
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 
 #include "azure_local_ai.h"
@@ -17,14 +16,6 @@ PG_FUNCTION_INFO_V1(azure_local_ai_get_settings);
 PG_FUNCTION_INFO_V1(azure_local_ai_get_setting);
 PG_FUNCTION_INFO_V1(azure_local_ai_set_settings);
 PG_FUNCTION_INFO_V1(azure_local_ai_set_setting);
-
-/* Sends GET_SETTINGS; the reply is a JSON object of strings. */
-static Datum
-get_settings(const Call *call, FrameWriter *request)
-{
-	return DirectFunctionCall1(jsonb_in,
-							   CStringGetDatum(call_for_text(call, request, REQUEST_GET_SETTINGS)));
-}
 
 Datum
 azure_local_ai_get_settings(PG_FUNCTION_ARGS)
@@ -44,7 +35,7 @@ azure_local_ai_get_settings(PG_FUNCTION_ARGS)
 	iterator = array_create_iterator(keys, 0, NULL);
 	while (array_iterate(iterator, &key, &isnull))
 		put_element(&request, key);
-	return get_settings(&call, &request);
+	return call_for_json(&call, &request, REQUEST_GET_SETTINGS);
 }
 
 /* NULL for a setting that the host knows and that has no value. */
@@ -61,7 +52,7 @@ azure_local_ai_get_setting(PG_FUNCTION_ARGS)
 	begin_request(&request);
 	frame_put_u32(&request, 1);
 	put_text(&request, key);
-	settings = DatumGetJsonbP(get_settings(&call, &request));
+	settings = DatumGetJsonbP(call_for_json(&call, &request, REQUEST_GET_SETTINGS));
 	if (!JB_ROOT_IS_OBJECT(settings))
 		channel_malformed(&call, "its settings are not a JSON object");
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import shutil
+import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,10 +21,11 @@ import pytest
 
 from azpg_runtime.home import Home
 from azpg_runtime.models import StoredModel
+from azpg_runtime.wait import wait_for
 from tests.conftest import MODEL, ROOT, new_home, remove_home
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-AZPG = [sys.executable, "-c", "from azpg.cli import main; main()"]
+AZPG = [sys.executable, "-m", "azpg"]
 
 
 def machine(done: subprocess.CompletedProcess[str], schema: str) -> dict[str, Any]:
@@ -41,10 +46,12 @@ def shared_home(minilm: StoredModel) -> Iterator[Home]:
 def azpg(shared_home: Home) -> Run:
     """Runs `azpg` with arguments in a home where the instance `default` is up."""
 
-    def run(*arguments: str, status: int = 0, given: str = "") -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, status: int = 0, given: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [*AZPG, *arguments],
-            env={**os.environ, "AZPG_HOME": str(shared_home.root), "COLUMNS": "200"},
+            env={**os.environ, "AZPG_HOME": str(shared_home.root), **environment},
             check=False,
             input=given,
             capture_output=True,
@@ -98,15 +105,48 @@ def test_dsn_prints_what_libpq_takes_and_nothing_else(azpg: Run) -> None:
 def test_psql(azpg: Run) -> None:
     assert azpg("psql", "default", "--", "-Atc", "SELECT 40 + 2").stdout == "42\n"
     assert azpg("psql", "--", "-Atc", "SELECT 42").stdout == "42\n"
+    assert azpg("psql", "-Atc", "SELECT 43").stdout == "43\n"
+    assert azpg("psql", "default", "-d", "template1", "-At", "-c", "SELECT 44").stdout == "44\n"
     assert azpg("psql", given="SELECT 'from stdin' AS said;").stdout.split()[2:4] == ["from", "stdin"]
 
 
-def test_logs(azpg: Run) -> None:
+def test_psql_goes_to_the_twin_whatever_is_set_for_other_servers(azpg: Run) -> None:
+    elsewhere = {
+        "PGHOST": "192.0.2.1",
+        "PGHOSTADDR": "192.0.2.1",
+        "PGPORT": "1",
+        "PGUSER": "somebody",
+        "PGPASSWORD": "wrong",
+        "PGDATABASE": "nowhere",
+        "PGSERVICE": "nothing",
+        "PGREQUIREAUTH": "none",
+        "PGTARGETSESSIONATTRS": "standby",
+    }
+    shown = azpg("psql", "-Atc", "SHOW work_mem", PGOPTIONS="-c work_mem=77kB", **elsewhere).stdout
+    assert shown == "77kB\n"
+
+
+def test_logs(azpg: Run, shared_home: Home) -> None:
     assert "ready to accept connections" in azpg("logs").stdout
     assert "ready" in azpg("logs", "--host", "-n", "100").stdout
+    log = shared_home.instance("default").postgres_log
+    with log.open("a") as file:
+        file.write("a long line\n" * 50_000)
+    reading, writing = os.pipe()
+    with subprocess.Popen(
+        [*AZPG, "logs", "-n", "50000"],
+        env={**os.environ, "AZPG_HOME": str(shared_home.root)},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+    ) as process:
+        os.close(writing)
+        os.read(reading, 10)
+        os.close(reading)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (-signal.SIGPIPE, b""), "as tail does without us"
 
 
-def test_server_parameters(azpg: Run) -> None:
+def test_server_parameters(azpg: Run, shared_home: Home) -> None:
     name = "azure.extensions"
     assert (
         azpg("server", "parameter", "set", name, "vector,azure_local_ai").stdout
@@ -118,11 +158,19 @@ def test_server_parameters(azpg: Run) -> None:
     assert "allowed values" in azpg("server", "parameter", "show", name).stdout
     listed = machine(azpg("server", "parameter", "list", "--json"), "server-parameters")["parameters"]
     assert {"work_mem", name} <= {one["name"] for one in listed}
-    assert "work_mem" in azpg("server", "parameter", "list").stdout
+    (row,) = [
+        line.split()
+        for line in azpg("server", "parameter", "list", COLUMNS="40").stdout.splitlines()
+        if line.startswith("data_directory ")
+    ]
+    folder = shared_home.instance("default").data
+    assert row == ["data_directory", str(folder), "never", "default"], "whole in a pipe"
     changed = machine(azpg("server", "parameter", "set", "work_mem", "8MB", "--json"), "server-parameter")
     assert (changed["value"], changed["unit"]) == ("8192", "kB")
     buffers = azpg("server", "parameter", "show", "shared_buffers").stdout
     assert "16384 x 8kB" in buffers
+    off = azpg("server", "parameter", "set", "log_min_duration_statement", "-1").stdout
+    assert off == "log_min_duration_statement = -1 ms\n"
     static = azpg("server", "parameter", "set", "max_connections", "60").stdout
     assert static == "max_connections = 60, after `azpg restart`\n"
     assert "100, until `azpg restart`" in azpg("server", "parameter", "show", "max_connections").stdout
@@ -171,7 +219,12 @@ def test_embed_takes_bytes_that_are_no_text(shared_home: Home) -> None:
         (["up", "Bad_Name"], 2, "is not allowed: use 1 to 63 lower-case letters"),
         (["up", "x", "--sku", "Huge"], 2, "is no Flexible Server SKU"),
         (["up", "x", "--profile", "azure-1999"], 2, "use preview-2024 or azure-2026"),
-        (["up", "x", "--postgres", "9"], 1, "PostgreSQL 9 is not bundled. Use 16 or 18."),
+        (
+            ["up", "x", "--postgres", "9"],
+            1,
+            "PostgreSQL 9 is not bundled. Use 16 or 18, or bring one with --pg-config.",
+        ),
+        (["up", "x", "--location", "[red]"], 2, "is no Azure region: use a name such as eastus"),
         (["up", "x", "--admin", "root"], 2, "cannot be the server admin"),
         (["up", "--port", "1"], 1, "runs on port"),
         (["up", "--nonsense"], 2, "No such option"),
@@ -207,9 +260,26 @@ def test_down_of_one_instance_leaves_the_others(azpg: Run) -> None:
     assert down == {"version": 1, "name": "second", "ran": True, "deleted": False}
     assert machine(azpg("status", "second", "--json"), "status")["state"] == "stopped"
     assert "was down already" in azpg("down", "second").stdout
-    assert "does not run" in azpg("restart", "second", status=1).stderr
+    stopped = "azpg: the instance 'second' does not run. `azpg up second` starts it.\n"
+    assert azpg("restart", "second", status=1).stderr == stopped
+    assert azpg("psql", "second", "-c", "SELECT 1", status=1).stderr == stopped
+    assert "database system is shut down" in azpg("logs", "second").stdout
     assert machine(azpg("status", "--json"), "status")["state"] == "running"
     assert "is deleted" in azpg("down", "second", "--delete").stdout
+
+
+def test_a_damaged_instance_does_not_hide_the_others(azpg: Run, shared_home: Home) -> None:
+    damaged = shared_home.instance("damaged")
+    damaged.root.mkdir()
+    damaged.description.write_text("{")
+    try:
+        shown = azpg("status", status=1)
+        assert "default is running" in shown.stdout
+        assert "damaged" not in shown.stdout
+        assert shown.stderr.startswith(f"azpg: damaged: {damaged.description} is damaged: ")
+        assert azpg("status", "default").stderr == ""
+    finally:
+        shutil.rmtree(damaged.root)
 
 
 def test_models(azpg: Run, minilm: StoredModel) -> None:
@@ -252,3 +322,106 @@ def test_the_demonstration_answers(azpg: Run, shared_home: Home) -> None:
     assert "ORDER BY embedding <=>" in own
     assert "vectorize" not in own.split("-- Search")[1]
     azpg("down", "demo", "--delete")
+
+
+# Homes of their own
+
+
+def in_home(home: Home, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*AZPG, *arguments],
+        env={**os.environ, "AZPG_HOME": str(home.root)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
+
+
+LONGEST = "n" * 63
+
+
+@pytest.mark.parametrize(
+    ("below", "name"),
+    [("a b'c é", "default"), ("~%s#;&|<>*?[]{}()!=,:@+-", "default"), (None, LONGEST)],
+    ids=["quotes", "signs", "long"],
+)
+def test_a_server_in_a_home_with_an_odd_path(home: Home, below: str | None, name: str) -> None:
+    if below is None:  # as long as a home may be
+        missing = 800 - len(os.fsencode(home.root))
+        below = "/".join(["x" * 99] * (missing // 100) + ["y" * (missing % 100 - 1)])
+    odd = Home(home.root / below)
+    started = in_home(odd, "up", name)
+    try:
+        assert started.returncode == 0, started.stderr
+        allowed = in_home(
+            odd, "server", "parameter", "set", "-l", name, "azure.extensions", "vector,azure_local_ai"
+        )
+        assert allowed.returncode == 0, allowed.stderr
+        dsn = in_home(odd, "dsn", name).stdout.strip()
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("CREATE EXTENSION vector")
+            connection.execute("CREATE EXTENSION azure_local_ai")
+        assert in_home(odd, "psql", name, "-Atc", "SELECT 1").stdout == "1\n"
+        status = json.loads(in_home(odd, "status", name, "--json").stdout)
+        assert (status["name"], status["state"]) == (name, "running")
+    finally:
+        stopped = in_home(odd, "down", name, "--delete")
+    assert stopped.returncode == 0, stopped.stderr
+
+
+def test_ctrl_c_while_a_server_is_made(home: Home) -> None:
+    process = subprocess.Popen(
+        [*AZPG, "up"],
+        env={**os.environ, "AZPG_HOME": str(home.root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    instance = home.instance("default")
+    assert wait_for(lambda: any(instance.root.glob("data.new-*")), timeout=60), "initdb is at work"
+    os.killpg(process.pid, signal.SIGINT)  # as the terminal does
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1] == "azpg: interrupted."
+    assert "Traceback" not in err
+    again = in_home(home, "up", "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["state"] == "running"
+    assert not any(instance.root.glob("data.new-*"))
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_whatever_the_umask_the_server_runs_and_nobody_else_may_write(home: Home, umask: int) -> None:
+    fresh = Home(home.root / "new")  # which is made by us
+    done = in_home(fresh, "up", umask=umask)
+    try:
+        assert done.returncode == 0, done.stderr
+        written = [*(fresh.root.glob("*")), *fresh.instance("default").root.rglob("*")]
+        assert [path for path in written if path.lstat().st_mode & 0o022 and not path.is_symlink()] == []
+        assert stat.S_IMODE(fresh.instance("default").passfile.stat().st_mode) == 0o600
+        written = in_home(fresh, "psql", "-Atc", r"\! umask", umask=umask).stdout
+        assert int(written, 8) == umask, "psql is the caller's"
+    finally:
+        in_home(fresh, "down", "--delete")
+
+
+def test_in_a_terminal_up_shows_that_it_works(home: Home) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        done = subprocess.run(
+            [*AZPG, "up", "--json"],
+            env={**os.environ, "AZPG_HOME": str(home.root), "TERM": "xterm-256color"},
+            check=True,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+        )
+        said = os.read(ours, 1 << 20).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert json.loads(done.stdout)["state"] == "running"
+    assert "Starting default" in said
+    assert "Creating a PostgreSQL 18 server" in said

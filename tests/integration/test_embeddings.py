@@ -134,6 +134,7 @@ def test_set_returning_form_in_the_select_list(connection: Connection) -> None:
     assert len(found) == 2
 
 
+@pytest.mark.vector
 def test_generated_column_and_update_without_cast(connection: Connection, embedder: Embedder) -> None:
     register_vector(connection)
     connection.execute(
@@ -155,6 +156,7 @@ def test_generated_column_and_update_without_cast(connection: Connection, embedd
             np.testing.assert_allclose(given, embedder.embed([text])[0], atol=1e-6)
 
 
+@pytest.mark.vector
 def test_nearest_neighbours_with_an_index(connection: Connection) -> None:
     connection.execute("CREATE TABLE t (id int, body text, v vector(384))")
     texts = ["a recipe for apple pie", "the orbit of the moon", "how to train a dog"]
@@ -231,28 +233,6 @@ def test_the_longest_text_is_taken(connection: Connection, embedder: Embedder) -
     query = "SELECT azure_local_ai.create_embeddings(%s, repeat('word ', 1000000))"
     (found,) = values(connection, query, URI)
     np.testing.assert_allclose(found, embedder.embed(["word " * 1000])[0], atol=1e-6)
-
-
-def test_short_timeout_ends_a_long_call(connection: Connection) -> None:
-    with pytest.raises(errors.QueryCanceled, match="timed out"):
-        connection.execute(
-            "SELECT count(*) FROM azure_local_ai.create_embeddings(%s,"
-            " array_fill(repeat('many words here ', 200), ARRAY[2000]), timeout_ms => 50)",
-            [URI],
-        )
-    assert len(values(connection, SCALAR, URI, "the session goes on")[0]) == 384
-
-
-def test_statement_timeout_ends_a_long_call(connection: Connection) -> None:
-    connection.execute("SET statement_timeout = 50")
-    with pytest.raises(errors.QueryCanceled, match="statement timeout"):
-        connection.execute(
-            "SELECT count(*) FROM azure_local_ai.create_embeddings(%s,"
-            " array_fill(repeat('many words here ', 200), ARRAY[2000]))",
-            [URI],
-        )
-    connection.execute("RESET statement_timeout")
-    assert len(values(connection, SCALAR, URI, "the session goes on")[0]) == 384
 
 
 def test_text_in_another_database_encoding(twin: Any, connection: Connection) -> None:

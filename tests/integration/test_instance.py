@@ -324,13 +324,15 @@ def test_the_admin_cannot_become_superuser_through_our_own_connections(home: Hom
                 connection.execute(f"ALTER DATABASE {database} SET {setting}")
     with instance.connect(autocommit=True) as connection:
         connection.execute("SET default_transaction_read_only = off")
-        connection.execute("ALTER ROLE azure_local_ai_setting_manager RENAME TO hidden")
         with pytest.raises(psycopg.Error):
             connection.execute("ALTER DATABASE azure_maintenance SET search_path = evil")
         with pytest.raises(psycopg.Error):
             connection.execute("DROP DATABASE azure_maintenance")
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
         instance.connect("azure_maintenance")
+    with instance.superuser() as superuser:
+        # So that the next `up` has a role to make.
+        superuser.execute("ALTER ROLE azure_local_ai_setting_manager RENAME TO hidden")
     instance.parameter("work_mem")
     instance.set_parameter("azure.extensions", "vector")
     instance.down()

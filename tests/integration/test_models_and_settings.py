@@ -58,6 +58,12 @@ def test_metadata_describes_the_model(connection: Connection, minilm: StoredMode
     assert (found["pooling"], found["normalized"]) == ("mean", True)
     assert found["digest"] == minilm.digest
     assert found["licence"] == "Apache-2.0"
+    assert {name: set(file) for name, file in found["files"].items()} == {
+        "model.safetensors": {"size", "sha256"},
+        "tokenizer.json": {"size", "sha256"},
+    }
+    value(connection, "SELECT azure_local_ai.create_embeddings(%s, 'x')", URI)
+    assert value(connection, "SELECT azure_local_ai.model_metadata(%s)", URI)["memory"] == minilm.memory
 
 
 def test_life_of_a_registration(connection: Connection) -> None:

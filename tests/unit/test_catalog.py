@@ -45,8 +45,28 @@ def test_minilm_is_what_the_catalog_says(minilm: StoredModel) -> None:
     assert minilm.digest == "365b32c90a0ce44602cff4973a9ea6d8a0e5141ae402293ce61df50f97af4595"
 
 
-def test_an_unknown_model() -> None:
+@pytest.mark.parametrize("name", ["gpt", "", ":", "/", "l6"])
+def test_an_unknown_model(name: str) -> None:
     with pytest.raises(ModelNotFound) as caught:
-        catalog_entry("gpt")
-    assert "all-minilm-l6-v2, multilingual-e5-small" in caught.value.detail
-    assert "azpg models add NAME PATH" in caught.value.hint
+        catalog_entry(name)
+    assert caught.value.message == f"azpg does not know where to fetch a model {name!r}"
+    assert caught.value.detail == "It knows all-minilm-l6-v2, multilingual-e5-small."
+    assert caught.value.hint == "Add any other model from a folder: `azpg models add NAME PATH`."
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("multilingual-e5-smal", "multilingual-e5-small"),
+        ("multilingual-e5-small:v1", "multilingual-e5-small"),
+        ("intfloat/multilingual-e5-small", "multilingual-e5-small"),
+        ("Multilingual-E5-Base", "multilingual-e5-small"),
+        ("e5-small", "multilingual-e5-small"),
+        ("sentence-transformers/all-MiniLM-L6-v2", "all-minilm-l6-v2"),
+        ("minilm", "all-minilm-l6-v2"),
+    ],
+)
+def test_a_model_like_a_known_one(written: str, meant: str) -> None:
+    with pytest.raises(ModelNotFound) as caught:
+        catalog_entry(written)
+    assert caught.value.detail == f"Did you mean {meant!r}?"

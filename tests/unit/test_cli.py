@@ -1,10 +1,15 @@
-"""The command line's root: commands found by name, errors in one line, and nothing heavy for --help."""
+"""The command line's root: commands found by name, errors in one line, and nothing heavy for --help.
+
+What a caller may do to the process, such as closing its streams, is in test_process.py.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,19 +19,22 @@ from typing import Any
 
 import pytest
 
-from azpg import __version__, cli, output
+from azpg import __version__, cli, output, root
 from azpg_runtime.errors import RuntimeTwinError
 from azpg_runtime.postgres import instance as instances
 from azpg_runtime.postgres.parameters import Parameter
+from tests.unit import tiny
 
 AZPG = [sys.executable, "-c", "from azpg.cli import main; main()"]
 HEAVY = {
+    "cryptography",
     "numpy",
     "onnxruntime",
     "onnx",
     "psycopg",
     "tokenizers",
     "huggingface_hub",
+    "rich.progress",
     "pgvector",
     "azpg_runtime.postgres",
 }
@@ -64,6 +72,16 @@ def interrupted() -> None:
 def bug() -> None:
     "A bug."
     raise LookupError("a bug")
+
+def system(number: int, file: str = "") -> None:
+    "As if the system refused something."
+    import os
+    raise OSError(number, os.strerror(number), file or None)
+
+def driver() -> None:
+    "As if PostgreSQL refused something."
+    import psycopg
+    raise psycopg.ProgrammingError("syntax error\\nLINE 1: SELEC\\n        ^")
 """
 
 Said = tuple[int, str, str]
@@ -71,7 +89,17 @@ Run = Callable[..., Said]
 
 
 @pytest.fixture
-def azpg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+def umask() -> Iterator[None]:
+    """The command line sets the umask of its process, which in most of these tests is ours."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def azpg(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, umask: None
+) -> Run:
     """Runs the command line in this process: exit code, output, errors."""
     monkeypatch.setenv("AZPG_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "80")
@@ -99,7 +127,8 @@ def plugin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     name = f"azpg_plugin_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
-    commands = {"zebra": "app", "fail": "fail", "twin": "twin", "interrupted": "interrupted", "bug": "bug"}
+    functions = ("fail", "twin", "interrupted", "bug", "system", "driver")
+    commands = {"zebra": "app"} | {function: function for function in functions}
     points = [EntryPoint(command, f"{name}:{what}", "azpg.commands") for command, what in commands.items()]
     points.append(EntryPoint("absent", "azpg_no_such_module:app", "azpg.commands"))
 
@@ -107,7 +136,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
         assert group == "azpg.commands"
         return [point for point in points if name in {None, point.name}]
 
-    monkeypatch.setattr(cli, "entry_points", found)
+    monkeypatch.setattr(root, "entry_points", found)
     yield name
     sys.modules.pop(name, None)
 
@@ -137,11 +166,63 @@ def test_without_arguments_it_says_what_there_is(azpg: Run) -> None:
     assert "status" in out + err
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+ALL = [
+    *COMMANDS,
+    "models list",
+    "models pull",
+    "models add",
+    "models remove",
+    "server parameter",
+    "server parameter list",
+    "server parameter show",
+    "server parameter set",
+    "server parameter reset",
+]
+GROUPS = {"models", "server", "server parameter"}
+NEEDED = {
+    "models pull": "NAME",
+    "models add": "NAME",
+    "models remove": "NAME",
+    "server parameter show": "NAME",
+    "server parameter set": "NAME",
+    "server parameter reset": "NAME",
+}
+REPORTING = {"up", "down", "restart", "status", "demo"} | {one for one in ALL if " " in one} - GROUPS
+
+
+@pytest.mark.parametrize("command", ALL)
 def test_every_command_explains_itself(azpg: Run, command: str) -> None:
-    code, out, err = azpg(command, "--help")
+    code, out, err = azpg(*command.split(), "--help")
     assert (code, err) == (0, "")
     assert f"Usage: azpg {command}" in out
+    assert "completion" not in out
+    assert "(default" not in out
+    assert ("--json" in out) == (command in REPORTING)
+
+
+def test_the_defaults_of_up_are_shown(azpg: Run) -> None:
+    shown = " ".join(azpg("up", "--help")[1].replace("│", " ").split())
+    for default in ("default", "18", "pgadmin", "eastus", "Standard_E4ds_v5", "preview-2024", "azpg"):
+        assert f"[default: {default}]" in shown
+
+
+@pytest.mark.parametrize("command", ALL)
+def test_every_command_refuses_what_it_does_not_know(azpg: Run, command: str) -> None:
+    words = command.split()
+    wrong = [[*words, "--no-such-option"]] if command != "psql" else []  # which has psql's options as well
+    if command in GROUPS:
+        wrong += [[*words, "nothing"], words]
+    elif command not in {"embed", "psql"}:  # which take any number
+        wrong.append([*words, "a", "b", "c"])
+    if command in NEEDED:
+        wrong.append(words)
+    for arguments in wrong:
+        code, out, err = azpg(*arguments)
+        assert code == 2, arguments
+        shown = out + err if arguments == words and command in GROUPS else err
+        assert f"Usage: azpg {command}" in shown
+        if command in NEEDED and arguments == words:
+            assert f"Missing argument '{NEEDED[command]}'" in err
 
 
 def test_commands_are_found_by_entry_point_and_imported_when_used(azpg: Run, plugin: str) -> None:
@@ -186,6 +267,8 @@ def test_so_it_is_in_a_group(azpg: Run, plugin: str) -> None:
         ("word " * 100, ("word " * 100).strip()),
         ("x" * 500, "x" * 500),
         ("[red]no markup[/] [/] :smile: [0]", "[red]no markup[/] [/] :smile: [0]"),
+        ("'a  b' stays", "'a  b' stays"),
+        ("no \x1b[31mred\x07 é", "no \\x1b[31mred\\x07 é"),
     ],
 )
 def test_a_message_is_one_line_and_itself(azpg: Run, plugin: str, message: str, line: str) -> None:
@@ -216,6 +299,7 @@ def test_only_what_is_there_is_said() -> None:
         (["fail", "x", "--number", "many"], "Invalid value for '--number'"),
         (["fail", "x", "y"], "unexpected extra argument"),
         (["zebra", "nothing"], "No such command 'nothing'"),
+        (["zebr"], "No such command 'zebr'. Did you mean 'zebra'?"),
     ],
 )
 def test_wrong_usage(azpg: Run, plugin: str, arguments: list[str], said: str) -> None:
@@ -225,12 +309,26 @@ def test_wrong_usage(azpg: Run, plugin: str, arguments: list[str], said: str) ->
     assert "Usage: azpg" in err
 
 
-def test_an_interruption_is_no_traceback(azpg: Run, plugin: str) -> None:
-    code, out, _ = azpg("interrupted")
-    assert code != 0
-    assert out == ""
+def test_an_interruption_is_one_line(azpg: Run, plugin: str) -> None:
+    assert azpg("interrupted") == (130, "", "azpg: interrupted.\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([f"{errno.ENOSPC}"], "No space left on device."),
+        ([f"{errno.EACCES}", "--file", "/some/file"], "Permission denied: /some/file."),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(azpg: Run, plugin: str, arguments: list[str], said: str) -> None:
+    assert azpg("system", *arguments) == (1, "", f"azpg: {said}\n")
+
+
+def test_what_postgresql_refuses_is_one_line(azpg: Run, plugin: str) -> None:
+    assert azpg("driver") == (1, "", "azpg: the server refused: syntax error LINE 1: SELEC ^\n")
+
+
+@pytest.mark.usefixtures("umask")
 def test_a_bug_keeps_its_traceback(plugin: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["azpg", "bug"])
     with pytest.raises(LookupError, match="a bug"):
@@ -276,8 +374,203 @@ def test_ports_are_checked_by_the_command_line(azpg: Run, port: str) -> None:
     assert "Invalid value for '--port'" in " ".join(err.replace("│", " ").split())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["up", "--postgres", "x"], "Invalid value for '--postgres'"),
+        (["logs", "--lines", "0"], "Invalid value for '--lines'"),
+        (["logs", "--lines", "9" * 30], "Invalid value for '--lines'"),
+        (["dsn", "--database"], "requires an argument"),
+        (["server", "parameter", "set", "work_mem", "-1", "--jsn"], "unexpected extra argument"),
+    ],
+)
+def test_wrong_values(azpg: Run, arguments: list[str], said: str) -> None:
+    code, out, err = azpg(*arguments)
+    assert (code, out) == (2, "")
+    assert said in " ".join(err.replace("│", " ").split())
+
+
+def test_a_negative_number_is_a_value_and_no_option(azpg: Run) -> None:
+    for value in ("-1", "-0.5", "-.5", "-1MB"):
+        code, _, err = azpg("server", "parameter", "set", "log_min_duration_statement", value)
+        assert code == 1
+        assert "there is no instance 'default'" in err
+    code, out, _ = azpg("server", "parameter", "set", "-1", "--help")
+    assert (code, "Usage: azpg server parameter set" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["dsn", "-d", ""], "a database has a name: leave --database out for postgres."),
+        (["psql", "-d", ""], "a database has a name: leave --database out for postgres."),
+        (["demo", "-q", " "], "a question has words: name one, or leave --question out for five of ours."),
+    ],
+)
+def test_values_that_are_empty(azpg: Run, arguments: list[str], said: str) -> None:
+    assert azpg(*arguments) == (2, "", f"azpg: {said}\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "status ?",
+        "models pull ?",
+        "models add ? /tmp",
+        "models remove ?",
+        "embed -m ? x",
+        "server parameter show ?",
+        "server parameter set ? x",
+        "server parameter set work_mem ?",
+        "dsn -d ?",
+        "psql -c ?",
+        "demo -q ?",
+        "up --admin ?",
+        "?",
+        "--?",
+    ],
+)
+def test_arguments_that_are_no_text(azpg: Run, command: str) -> None:
+    code, out, err = azpg(*command.replace("?", "caf\udce9").split())
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"azpg: the argument '(--)?caf\\xe9' is not utf-8 text\.\n", err)
+
+
+ERRORS_WITH_JSON = [
+    "up Bad_Name",
+    "down nobody",
+    "status nobody",
+    "server parameter list -l nobody",
+    "server parameter show work_mem -l nobody",
+    "server parameter set work_mem 1 -l nobody",
+    "models pull nobody",
+    "models add nobody /nonexistent",
+    "models remove nobody",
+]
+
+
+@pytest.mark.parametrize("command", ERRORS_WITH_JSON)
+def test_errors_go_to_standard_error_with_json_too(azpg: Run, command: str) -> None:
+    code, out, err = azpg(*command.split(), "--json")
+    assert code in {1, 2}
+    assert out == ""
+    assert err.count("\n") == 1
+
+
+# Models
+
+
+def test_models_that_there_are_not(azpg: Run) -> None:
+    known = "It knows all-minilm-l6-v2, multilingual-e5-small."
+    other = "Add any other model from a folder: `azpg models add NAME PATH`."
+    for name, meant in {
+        "nonsense": known,
+        "": known,
+        "multilingual-e5-smal": "Did you mean 'multilingual-e5-small'?",
+        "intfloat/multilingual-e5-small": "Did you mean 'multilingual-e5-small'?",
+        "sentence-transformers/all-MiniLM-L6-v2": "Did you mean 'all-minilm-l6-v2'?",
+        "all-minilm-l6-v2:v1": "Did you mean 'all-minilm-l6-v2'?",
+        "minilm": "Did you mean 'all-minilm-l6-v2'?",
+    }.items():
+        said = f"azpg: azpg does not know where to fetch a model {name!r}. {meant} {other}\n"
+        assert azpg("models", "pull", name) == (1, "", said)
+    see = "See what can be fetched with `azpg models list`; `azpg models add` takes any other."
+    pull = "Fetch it with `azpg models pull all-minilm-l6-v2`."
+    for arguments, name, hint in (
+        (["models", "remove", "nonsense"], "nonsense", see),
+        (["models", "remove", ""], "", see),
+        (["embed", "-m", "", "a text"], "", see),
+        (["embed", "a text"], "all-minilm-l6-v2", pull),
+    ):
+        said = f"azpg: the store has no model {name!r}. It is empty. {hint}\n"
+        assert azpg(*arguments) == (1, "", said)
+
+
+def test_looking_makes_nothing(azpg: Run, tmp_path: Path) -> None:
+    for arguments in (["models", "list"], ["embed", "x"], ["status"], ["models", "remove", "x"], ["dsn"]):
+        azpg(*arguments)
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_model_from_nowhere(azpg: Run) -> None:
+    assert azpg("models", "add", "mine", "/nonexistent") == (
+        1,
+        "",
+        "azpg: could not read /nonexistent: there is no such file or folder. Name a folder with the model's "
+        "files, as the Hugging Face hub has them, or an .onnx file.\n",
+    )
+    assert azpg("models", "add", "My Model", "/")[2].startswith(
+        "azpg: 'My Model' is not a model name. A name is"
+    )
+
+
+def test_a_damaged_model_does_not_hide_the_others(azpg: Run, tmp_path: Path) -> None:
+    source = tiny.write(tmp_path / "source")
+    assert azpg("models", "add", "sound", str(source))[0] == 0
+    assert azpg("models", "add", "broken", str(source))[0] == 0
+    (tmp_path / "home" / "models" / "names" / "broken.json").write_text("{")
+    code, out, err = azpg("models", "list")
+    assert code == 1
+    assert "sound" in out
+    assert err.startswith("azpg: broken: ")
+    assert err.endswith("broken.json is damaged. Remove it with `azpg models remove broken`.\n")
+    code, out, err = azpg("models", "list", "--json")
+    assert (code, [model["name"] for model in json.loads(out)["models"]]) == (1, ["sound"])
+    assert azpg("models", "remove", "broken")[0] == 0
+    assert azpg("models", "list")[0] == 0
+
+
+def test_adding_another_model_under_a_name(azpg: Run, tmp_path: Path) -> None:
+    one, two = tiny.write(tmp_path / "one"), tiny.write(tmp_path / "two", tiny.files(seed=2))
+    assert azpg("models", "add", "mine", str(one))[0] == 0
+    assert azpg("models", "add", "mine", str(two)) == (
+        1,
+        "",
+        "azpg: the name 'mine' already stands for another model. Choose another name, or replace it: "
+        "`azpg models add --replace`.\n",
+    )
+    assert azpg("models", "add", "mine", str(two), "--replace")[0] == 0
+
+
+# Instances
+
+
+def test_a_damaged_instance_does_not_hide_the_others(azpg: Run, tmp_path: Path) -> None:
+    for name in ("broken", "ghost", "broken.bak"):
+        folder = tmp_path / "home" / "instances" / name
+        folder.mkdir(parents=True)
+        (folder / "instance.json").write_text("{")
+    (tmp_path / "home" / "instances" / "ghost" / "instance.json").unlink()
+    code, out, err = azpg("status")
+    assert (code, out) == (1, "")
+    (line,) = err.splitlines()
+    assert line.startswith("azpg: broken: ")
+    assert "instances/broken/instance.json is damaged" in line
+
+
 def test_no_server_yet(azpg: Run) -> None:
     assert azpg("status") == (0, "There is no local server yet; azpg up makes one.\n", "")
+
+
+def test_the_ca_is_made_when_it_is_asked_for(azpg: Run, tmp_path: Path) -> None:
+    path = tmp_path / "home" / "ca" / "ca.crt"
+    assert azpg("ca") == (0, f"{path}\n", "")
+    assert azpg("ca") == (0, f"{path}\n", "")
+    assert azpg("ca", "--pem") == (0, path.read_text(), "")
+    assert path.read_text().startswith("-----BEGIN CERTIFICATE-----")
+
+
+def test_a_damaged_ca_is_one_line(azpg: Run, tmp_path: Path) -> None:
+    assert azpg("ca")[0] == 0
+    folder = tmp_path / "home" / "ca"
+    (folder / "ca.crt").unlink()
+    for arguments in (["ca"], ["ca", "--pem"]):
+        assert azpg(*arguments) == (
+            1,
+            "",
+            f"azpg: the CA in {folder} is damaged: ca.crt is missing. Remove the folder {folder}. `azpg ca` then "
+            "makes a new CA; servers take it at the next `azpg up`, and clients have to be given it.\n",
+        )
 
 
 VALUES = ["[bold]", "[/]", "[red]x[/red]", "%m [%p] [db]", "a\\[b]"]
@@ -404,18 +697,6 @@ def test_colour_is_for_terminals() -> None:
     assert "azpg: " in said
     assert said.count("\n") == 1, "the terminal wraps, not we"
     assert "\x1b[" not in run("status", "Bad_Name").stderr
-
-
-def test_a_reader_that_leaves_is_no_traceback() -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    try:
-        done = subprocess.run(
-            [*AZPG, "--help"], check=False, stdout=writing, stderr=subprocess.PIPE, text=True
-        )
-    finally:
-        os.close(writing)
-    assert "Traceback" not in done.stderr
 
 
 def test_a_module_is_a_function_of_its_name_only() -> None:

@@ -95,3 +95,10 @@ def test_it_holds_no_thread(model: StoredModel) -> None:
     before = threading.active_count()
     Embedder(model, intra_op_threads=1).embed(TEXTS)
     assert threading.active_count() == before
+
+
+def test_another_one_with_other_threads_shares_the_tokenizer(embedder: Embedder) -> None:
+    other = embedder.with_threads(intra_op_threads=1, inter_op_threads=1, spin=True)
+    assert other.tokenizer is embedder.tokenizer
+    assert other.session is not embedder.session
+    assert np.abs(other.embed(TEXTS) - embedder.embed(TEXTS)).max() < 1e-6

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,24 +12,29 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 
-from azpg_runtime.embedding.batching import TOKEN_BUDGET
-from azpg_runtime.errors import EmbeddingCancelled, HostBusy, ModelInvalid, RuntimeTwinError
-from azpg_runtime.host import scheduler
+from azpg_runtime.embedding.batching import TOKEN_BUDGET, pack
+from azpg_runtime.errors import EmbeddingCancelled, ModelInvalid, RuntimeTwinError
 from azpg_runtime.host.engine import Engine
-from azpg_runtime.host.scheduler import Job, Outcome
+from azpg_runtime.host.scheduler import Job
 from azpg_runtime.wait import wait_for
 
 PATIENCE = 20.0
-Ids = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.int32]
 
 
 class Model:
-    """Gives (first token, number of tokens) for a vector; held, it runs until it is let go or terminated."""
+    """Gives (first token, number of tokens) for a vector; held, it runs until it is let go or terminated.
 
-    def __init__(self, *, held: bool = False, failure: Exception | None = None) -> None:
+    It fails with `failure`, always or, where `refused` is given, if a text begins with that token.
+    """
+
+    def __init__(
+        self, *, held: bool = False, failure: Exception | None = None, refused: int | None = None
+    ) -> None:
         self.session = self
         self.runs: list[int] = []
         self.failure = failure
+        self.refused = refused
         self._free = threading.Event()
         self.running = threading.Event()
         self.terminated = threading.Event()
@@ -46,7 +52,7 @@ class Model:
         if terminate.terminate:
             self.terminated.set()
             raise EmbeddingCancelled("the embedding was cancelled")
-        if self.failure is not None:
+        if self.failure is not None and (self.refused is None or any(one[0] == self.refused for one in ids)):
             raise self.failure
         return np.array([[one[0], len(one)] for one in ids], dtype=np.float32)
 
@@ -55,23 +61,25 @@ class Caller:
     """Waits for one job's outcome."""
 
     def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
+        self.matrix: npt.NDArray[np.float32] | None = None
+        self.outcomes: list[Exception | None] = []
 
-    def finish(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
+    def finish(self, failure: Exception | None) -> None:
+        self.outcomes.append(failure)
 
     def outcome(self) -> Any:
         assert wait_for(lambda: bool(self.outcomes), timeout=PATIENCE)
-        return self.outcomes[0]
+        return self.matrix if self.outcomes[0] is None else self.outcomes[0]
 
 
-def a_job(
-    model: Model, lengths: Sequence[int], finish: Callable[[Outcome], None], *, token: int = 7
-) -> Job[Any]:
+def a_job(model: Model, lengths: Sequence[int], caller: Caller, *, token: int = 7) -> Job[Any]:
+    caller.matrix = np.empty((len(lengths), 2), dtype=np.float32)
     return Job(
         model,
-        [np.full(length, token + place, dtype=np.int64) for place, length in enumerate(lengths)],
-        finish,
+        [np.full(length, token + place, dtype=np.int32) for place, length in enumerate(lengths)],
+        deque(pack(lengths)),
+        caller.matrix,
+        caller.finish,
     )
 
 
@@ -85,13 +93,13 @@ def engine() -> Iterator[Engine]:
 def idle(engine: Engine, model: Model) -> None:
     """Returns when the engine has come round to a job submitted now, and so is done with all before it."""
     last = Caller()
-    engine.submit(a_job(model, [1], last.finish))
+    engine.submit(a_job(model, [1], last))
     last.outcome()
 
 
 def test_vectors_come_in_the_order_of_the_texts(engine: Engine) -> None:
     caller = Caller()
-    engine.submit(a_job(Model(), [300, 2, TOKEN_BUDGET + 1, 40, 2], caller.finish))
+    engine.submit(a_job(Model(), [300, 2, TOKEN_BUDGET + 1, 40, 2], caller))
     assert caller.outcome().tolist() == [[7, 300], [8, 2], [9, TOKEN_BUDGET + 1], [10, 40], [11, 2]]
     assert len(caller.outcomes) == 1
     assert caller.outcome().dtype == np.float32
@@ -99,7 +107,7 @@ def test_vectors_come_in_the_order_of_the_texts(engine: Engine) -> None:
 
 def test_what_it_counts(engine: Engine) -> None:
     caller, model = Caller(), Model()
-    engine.submit(a_job(model, [2, 4, TOKEN_BUDGET], caller.finish))
+    engine.submit(a_job(model, [2, 4, TOKEN_BUDGET], caller))
     caller.outcome()
     idle(engine, model)
     counters = engine.counters
@@ -112,11 +120,11 @@ def test_what_it_counts(engine: Engine) -> None:
 def test_jobs_that_wait_share_the_next_run(engine: Engine) -> None:
     first, others = Caller(), [Caller() for _ in range(5)]
     holding, model = Model(held=True), Model()
-    engine.submit(a_job(holding, [4], first.finish))
+    engine.submit(a_job(holding, [4], first))
     assert holding.running.wait(PATIENCE)
     assert engine.waiting == 0
     for number, caller in enumerate(others):
-        engine.submit(a_job(model, [4], caller.finish, token=number))
+        engine.submit(a_job(model, [4], caller, token=number))
     assert engine.waiting == 5
     holding.let_go()
     assert [caller.outcome().tolist() for caller in others] == [[[number, 4]] for number in range(5)]
@@ -124,14 +132,14 @@ def test_jobs_that_wait_share_the_next_run(engine: Engine) -> None:
     assert engine.waiting == 0
 
 
-def test_a_model_that_fails_tells_all_who_shared_the_run_and_nobody_else(engine: Engine) -> None:
+def test_a_model_that_fails_tells_all_who_need_it_and_nobody_else(engine: Engine) -> None:
     holding, broken, model = Model(held=True), Model(failure=KeyError("boom")), Model()
     first, sharing, other = Caller(), [Caller(), Caller()], Caller()
-    engine.submit(a_job(holding, [1], first.finish))
+    engine.submit(a_job(holding, [1], first))
     assert holding.running.wait(PATIENCE)
     for caller in sharing:
-        engine.submit(a_job(broken, [5], caller.finish))
-    engine.submit(a_job(model, [5], other.finish))
+        engine.submit(a_job(broken, [5], caller))
+    engine.submit(a_job(model, [5], other))
     holding.let_go()
     for caller in sharing:
         error = caller.outcome()
@@ -139,7 +147,7 @@ def test_a_model_that_fails_tells_all_who_shared_the_run_and_nobody_else(engine:
         assert str(error) == "the model failed: 'boom'"
         assert error.sqlstate == "XX000"
     assert other.outcome().tolist() == [[7, 5]]
-    assert broken.runs == [2]
+    assert broken.runs == [2, 1, 1]
     idle(engine, model)
     assert [len(caller.outcomes) for caller in sharing] == [1, 1]
 
@@ -147,26 +155,67 @@ def test_a_model_that_fails_tells_all_who_shared_the_run_and_nobody_else(engine:
 def test_an_error_of_ours_reaches_the_caller_as_it_is(engine: Engine) -> None:
     failure = ModelInvalid("the model gave a vector that is not of finite float32")
     caller, model = Caller(), Model(failure=failure)
-    engine.submit(a_job(model, [5], caller.finish))
+    engine.submit(a_job(model, [5], caller))
     assert caller.outcome() is failure
 
 
 def test_after_a_failed_run_the_rest_of_the_job_does_not_run(engine: Engine) -> None:
     caller, broken = Caller(), Model(failure=RuntimeError("boom"))
-    engine.submit(a_job(broken, [TOKEN_BUDGET] * 5, caller.finish))
+    engine.submit(a_job(broken, [TOKEN_BUDGET] * 5, caller))
     caller.outcome()
     idle(engine, Model())
     assert broken.runs == [1]
     assert len(caller.outcomes) == 1
+    assert engine.counters.dropped_texts == 5
+
+
+def test_a_text_that_the_model_refuses_fails_its_own_request_alone(engine: Engine) -> None:
+    failure = ModelInvalid("the model gave a vector that is not of finite float32")
+    holding, model = Model(held=True), Model(failure=failure, refused=13)
+    callers = [Caller() for _ in range(5)]
+    engine.submit(a_job(holding, [1], Caller()))
+    assert holding.running.wait(PATIENCE)
+    for number, caller in enumerate(callers):
+        engine.submit(a_job(model, [6, 6], caller, token=4 * number))
+    holding.let_go()
+    outcomes = [caller.outcome() for caller in callers]
+    assert outcomes[3] is failure
+    for number in (0, 1, 2, 4):
+        assert outcomes[number].tolist() == [[4 * number, 6], [4 * number + 1, 6]]
+    assert model.runs == [10, 2, 2, 2, 2, 2]
+    idle(engine, Model())
+    assert [len(caller.outcomes) for caller in callers] == [1] * 5
+    assert (engine.counters.texts, engine.counters.dropped_texts) == (1 + 8 + 1, 2)
+
+
+def test_of_a_failed_run_only_what_somebody_waits_for_is_repeated(engine: Engine) -> None:
+    holding = Model(held=True)
+    model = Model(held=True, failure=ModelInvalid("no"), refused=1000)
+    callers = [Caller() for _ in range(3)]
+    engine.submit(a_job(holding, [1], Caller()))
+    assert holding.running.wait(PATIENCE)
+    jobs = [a_job(model, [6], caller, token=999 + number) for number, caller in enumerate(callers)]
+    for job in jobs:
+        engine.submit(job)
+    holding.let_go()
+    assert model.running.wait(PATIENCE)
+    engine.drop(jobs[2])
+    model.let_go()
+    assert callers[0].outcome().tolist() == [[999, 6]]
+    assert isinstance(callers[1].outcome(), ModelInvalid)
+    idle(engine, Model())
+    assert model.runs == [3, 1, 1]
+    assert callers[2].outcomes == []
+    assert (engine.counters.texts, engine.counters.dropped_texts) == (1 + 1 + 1, 2)
 
 
 def test_dropping_a_job_ends_its_run_and_the_next_one_is_served(engine: Engine) -> None:
     holding, model = Model(held=True), Model()
     gone, next_one = Caller(), Caller()
-    job = a_job(holding, [TOKEN_BUDGET] * 3, gone.finish)
+    job = a_job(holding, [TOKEN_BUDGET] * 3, gone)
     engine.submit(job)
     assert holding.running.wait(PATIENCE)
-    engine.submit(a_job(model, [3], next_one.finish))
+    engine.submit(a_job(model, [3], next_one))
     engine.drop(job)
     assert holding.terminated.wait(PATIENCE)
     assert next_one.outcome().tolist() == [[7, 3]]
@@ -179,11 +228,11 @@ def test_dropping_a_job_ends_its_run_and_the_next_one_is_served(engine: Engine) 
 def test_a_run_goes_on_while_somebody_waits_for_it(engine: Engine) -> None:
     holding, model = Model(held=True), Model(held=True)
     first, gone, stays = Caller(), Caller(), Caller()
-    engine.submit(a_job(holding, [1], first.finish))
+    engine.submit(a_job(holding, [1], first))
     assert holding.running.wait(PATIENCE)
-    leaving = a_job(model, [5], gone.finish)
+    leaving = a_job(model, [5], gone)
     engine.submit(leaving)
-    engine.submit(a_job(model, [5], stays.finish))
+    engine.submit(a_job(model, [5], stays))
     holding.let_go()
     assert model.running.wait(PATIENCE)
     engine.drop(leaving)
@@ -194,12 +243,28 @@ def test_a_run_goes_on_while_somebody_waits_for_it(engine: Engine) -> None:
     assert engine.counters.terminated_runs == 0
 
 
+def test_a_text_is_counted_once_although_its_job_was_dropped_while_it_ran(engine: Engine) -> None:
+    holding, model = Model(held=True), Model(held=True)
+    engine.submit(a_job(holding, [1], Caller()))
+    assert holding.running.wait(PATIENCE)
+    leaving, stays = a_job(model, [5, 5, TOKEN_BUDGET], Caller()), Caller()
+    engine.submit(leaving)
+    engine.submit(a_job(model, [5], stays))
+    holding.let_go()
+    assert model.running.wait(PATIENCE)
+    engine.drop(leaving)
+    model.let_go()
+    stays.outcome()
+    idle(engine, Model())
+    assert (engine.counters.texts, engine.counters.dropped_texts) == (1 + 3 + 1, 1)
+
+
 def test_dropping_a_waiting_job_leaves_the_running_one_alone(engine: Engine) -> None:
     holding = Model(held=True)
     first, second = Caller(), Caller()
-    engine.submit(a_job(holding, [TOKEN_BUDGET], first.finish))
+    engine.submit(a_job(holding, [TOKEN_BUDGET], first))
     assert holding.running.wait(PATIENCE)
-    waiting = a_job(holding, [TOKEN_BUDGET], second.finish)
+    waiting = a_job(holding, [TOKEN_BUDGET], second)
     engine.submit(waiting)
     engine.drop(waiting)
     engine.drop(waiting)
@@ -213,7 +278,7 @@ def test_dropping_a_waiting_job_leaves_the_running_one_alone(engine: Engine) -> 
 
 def test_dropping_a_finished_job_is_harmless_and_counts_nothing(engine: Engine) -> None:
     caller, model = Caller(), Model()
-    job = a_job(model, [5, 5], caller.finish)
+    job = a_job(model, [5, 5], caller)
     engine.submit(job)
     caller.outcome()
     engine.drop(job)
@@ -223,23 +288,12 @@ def test_dropping_a_finished_job_is_harmless_and_counts_nothing(engine: Engine) 
     assert len(caller.outcomes) == 1
 
 
-def test_too_many_requests(engine: Engine) -> None:
-    holding = Model(held=True)
-    callers = [Caller() for _ in range(scheduler.MAX_JOBS + 1)]
-    for caller in callers:
-        engine.submit(a_job(holding, [TOKEN_BUDGET], caller.finish))
-        assert holding.running.wait(PATIENCE)
-    with pytest.raises(HostBusy):
-        engine.submit(a_job(holding, [1], Caller().finish))
-    assert engine.waiting == scheduler.MAX_JOBS
-
-
 def test_stopping_ends_the_run_under_way_and_finishes_nobody() -> None:
     engine, holding = Engine(), Model(held=True)
     callers = [Caller(), Caller()]
-    engine.submit(a_job(holding, [TOKEN_BUDGET], callers[0].finish))
+    engine.submit(a_job(holding, [TOKEN_BUDGET], callers[0]))
     assert holding.running.wait(PATIENCE)
-    engine.submit(a_job(holding, [TOKEN_BUDGET], callers[1].finish))
+    engine.submit(a_job(holding, [TOKEN_BUDGET], callers[1]))
     engine.stop()
     assert holding.terminated.is_set()
     assert [caller.outcomes for caller in callers] == [[], []]
@@ -256,6 +310,7 @@ def test_many_threads_at_once(engine: Engine) -> None:
     """Every caller gets its own vectors once, or gave up; whoever gives up disturbs nobody."""
     models = [Model(), Model()]
     wrong: list[object] = []
+    submitted: list[int] = []
 
     def call(seed: int) -> None:
         random = np.random.default_rng(seed)
@@ -263,8 +318,9 @@ def test_many_threads_at_once(engine: Engine) -> None:
             caller = Caller()
             lengths = random.integers(1, 200, size=random.integers(1, 30)).tolist()
             token = seed * 1000 + turn
-            job = a_job(models[turn % 2], lengths, caller.finish, token=token)
+            job = a_job(models[turn % 2], lengths, caller, token=token)
             engine.submit(job)
+            submitted.append(len(lengths))
             if random.random() < 0.4:
                 engine.drop(job)
                 continue
@@ -280,3 +336,4 @@ def test_many_threads_at_once(engine: Engine) -> None:
     assert wrong == []
     idle(engine, models[0])
     assert engine.waiting == 0
+    assert engine.counters.texts + engine.counters.dropped_texts == sum(submitted) + 1

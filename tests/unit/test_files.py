@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from azpg_runtime import files
-from azpg_runtime.files import sync_folder, write_atomically
+from azpg_runtime.files import make_folder, sync_folder, write_atomically
 
 
 @settings(deadline=None)
@@ -131,3 +131,27 @@ def test_syncing_a_folder_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         sync_folder(tmp_path / "file")
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_a_folder_and_its_parents_have_the_mode_whatever_the_umask(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        make_folder(tmp_path / "a" / "b", 0o711)
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o7777 for name in ("a", "a/b")] == [0o711, 0o711]
+
+
+def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir(mode=0o700)
+    make_folder(tmp_path / "a", 0o755)
+    assert (tmp_path / "a").stat().st_mode & 0o7777 == 0o700
+
+
+def test_a_file_where_a_folder_belongs(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "a", 0o755)
+    with pytest.raises(NotADirectoryError):
+        make_folder(tmp_path / "a" / "b", 0o755)

@@ -76,11 +76,14 @@ def test_the_defaults(bare_environment: pytest.MonkeyPatch, named: str | None) -
     assert Home.from_environment().root == Path("/home/somebody/.local/share/azpg")
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
 @pytest.mark.parametrize(("uid", "mode"), [(0, 0o711), (1000, 0o700)])
-def test_making_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uid: int, mode: int) -> None:
+def test_making_the_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uid: int, mode: int, umask: int
+) -> None:
     become(monkeypatch, uid)
-    home = Home(tmp_path / "a" / "b")
-    before = os.umask(0)
+    home = Home(tmp_path / "b")
+    before = os.umask(umask)
     try:
         home.create()
         home.create()
@@ -105,6 +108,74 @@ def test_the_folders_of_a_home() -> None:
         "postgres_log": "postgres.log",
         "host_log": "host.log",
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("relative", "it is not absolute"),
+        ("/caf\udce9", "it is not UTF-8"),
+        ("/a\nb", "it has control characters, such as a line break"),
+        ("/a\x7fb", "it has control characters, such as a line break"),
+        ('/a"b', 'it has the character ", which shells interpret'),
+        ("/a$b", "it has the character $, which shells interpret"),
+        ("/a`b", "it has the character `, which shells interpret"),
+        ("/a\\b", "it has the character \\, which shells interpret"),
+    ],
+)
+def test_homes_in_which_postgresql_cannot_run(path: str, problem: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Home(Path(path))
+    assert str(caught.value) == f"AZPG_HOME cannot be {path!r}: {problem}. Set AZPG_HOME to another folder."
+
+
+def test_the_longest_home() -> None:
+    assert Home(Path("/" + "é" * 399 + "x")).root.name.endswith("x")
+    with pytest.raises(UsageError) as caught:
+        Home(Path("/" + "é" * 400))
+    shown = "/" + "é" * 99 + "…"
+    assert str(caught.value) == (
+        f"AZPG_HOME cannot be {shown!r}: it is longer than 800 bytes. Set AZPG_HOME to another folder."
+    )
+
+
+@pytest.mark.parametrize("name", ["a b", "a'b", "é 日本", "~", "%s", "#;&|<>*?[]{}()!=,:@+", "-x"])
+def test_homes_that_look_odd(name: str) -> None:
+    assert Home(Path("/") / name).root.name == name
+
+
+def test_a_home_of_nobody(bare_environment: pytest.MonkeyPatch) -> None:
+    bare_environment.setenv("AZPG_HOME", "~nosuchuser/x")
+    with pytest.raises(UsageError) as caught:
+        Home.from_environment()
+    assert str(caught.value) == (
+        "AZPG_HOME cannot be '~nosuchuser/x': there is no such user, or it has no home folder. "
+        "Set it to the path of a folder."
+    )
+
+
+def test_a_user_without_a_home(bare_environment: pytest.MonkeyPatch) -> None:
+    become(bare_environment, 54321)
+    bare_environment.setattr(module.os, "getuid", lambda: 54321)
+    bare_environment.delenv("HOME", raising=False)
+    with pytest.raises(UsageError) as caught:
+        Home.from_environment()
+    assert str(caught.value) == (
+        "user id 54321 has no home folder. Set AZPG_HOME to a folder that it can write to."
+    )
+
+
+@pytest.mark.parametrize(
+    ("where", "why"),
+    [("file", "it is no folder"), ("file/below", "Not a directory"), ("dangling", "it is no folder")],
+)
+def test_a_home_that_cannot_be_made(tmp_path: Path, where: str, why: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    with pytest.raises(InstanceError) as caught:
+        Home(tmp_path / where).create()
+    assert caught.value.message == f"could not make the folder {tmp_path / where}: {why}."
+    assert caught.value.hint == "Set AZPG_HOME to a folder that you can write to."
 
 
 # Names
@@ -144,10 +215,10 @@ def test_whatever_the_name_the_folder_stays_below_instances(name: str) -> None:
 def test_instances_are_those_that_were_described(tmp_path: Path) -> None:
     home = Home(tmp_path)
     assert home.instance_names() == []
-    for name in ("b", "a", "half-deleted"):
-        home.instance(name).root.mkdir(parents=True)
-    for name in ("b", "a"):
-        home.instance(name).description.write_text("{}")
+    for name in ("b", "a", "half-deleted", ".deleted-c", "a.bak"):
+        (tmp_path / "instances" / name).mkdir(parents=True)
+    for name in ("b", "a", ".deleted-c", "a.bak"):
+        (tmp_path / "instances" / name / "instance.json").write_text("{}")
     (tmp_path / "instances" / "a-file").touch()
     assert home.instance_names() == ["a", "b"]
 

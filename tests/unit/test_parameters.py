@@ -120,8 +120,7 @@ def test_preload_libraries_that_azure_does_not_have() -> None:
 
 
 def test_only_what_is_there_is_loaded_and_ours_always(tmp_path: Path) -> None:
-    installation = Installation(18, tmp_path)
-    installation.lib.mkdir(parents=True)
+    installation = Installation(18, tmp_path, tmp_path, tmp_path, tmp_path)
     (installation.lib / "age.so").touch()
     found = preload.divide("pg_cron,age", installation)
     assert found.loaded == ["age", "azpg_server"]

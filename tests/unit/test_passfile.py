@@ -37,17 +37,17 @@ def fields(line: str) -> list[str]:
 def test_libpq_reads_what_was_meant(user: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         passfile = Passfile(Path(folder) / "passfile")
-        password = passfile.prepare(host="127.0.0.1", port=20001, user=user)
+        password = passfile.prepare(host="127.0.0.1", user=user)
         line = passfile.path.read_text().rstrip("\n")
-        assert fields(line) == ["127.0.0.1", "20001", "*", user, password]
+        assert fields(line) == ["127.0.0.1", "*", "*", user, password]
         assert passfile.password() == password
 
 
-def test_the_password_stays_when_the_port_changes(tmp_path: Path) -> None:
+def test_the_password_stays_when_the_line_changes(tmp_path: Path) -> None:
     passfile = Passfile(tmp_path / "passfile")
-    password = passfile.prepare(host="127.0.0.1", port=1, user="a")
-    assert passfile.prepare(host="127.0.0.1", port=2, user="a") == password
-    assert passfile.path.read_text() == f"127.0.0.1:2:*:a:{password}\n"
+    passfile.path.write_text("127.0.0.1:2:*:a:secret\n")  # as earlier versions wrote it
+    assert passfile.prepare(host="127.0.0.1", user="a") == "secret"
+    assert passfile.path.read_text() == "127.0.0.1:*:*:a:secret\n"
     assert passfile.path.stat().st_mode & 0o777 == 0o600
 
 
@@ -59,9 +59,9 @@ def test_reading_never_invents_a_password(tmp_path: Path, content: bytes) -> Non
             Passfile(path).password()
         path.write_bytes(content)
     assert path.read_bytes() == content
-    assert len(Passfile(path).prepare(host="h", port=1, user="u")) >= 32
+    assert len(Passfile(path).prepare(host="h", user="u")) >= 32
 
 
 def test_passwords_differ(tmp_path: Path) -> None:
-    made = {Passfile(tmp_path / str(n)).prepare(host="h", port=1, user="u") for n in range(20)}
+    made = {Passfile(tmp_path / str(n)).prepare(host="h", user="u") for n in range(20)}
     assert len(made) == 20

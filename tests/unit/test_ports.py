@@ -60,3 +60,15 @@ def test_those_who_choose_at_once_do_not_meet_even_with_the_same_seed() -> None:
         random.seed(1)  # as pytest-randomly does in each worker
         chosen.add(ports.choose([]))
     assert len(chosen) > 1
+
+
+def test_why_a_port_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert ports.complaint(server.getsockname()[1]) == "is taken by another program"
+
+    class Refusing(socket.socket):
+        def bind(self, address: object) -> None:
+            raise PermissionError
+
+    monkeypatch.setattr(ports.socket, "socket", Refusing)
+    assert ports.complaint(80) == "is for root alone"

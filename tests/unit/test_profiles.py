@@ -82,6 +82,16 @@ def test_a_region_may_be_written_as_the_portal_does(written: str) -> None:
     assert LOCAL_AI in offer("preview-2024", location=written, sku=E4).extensions
 
 
+@pytest.mark.parametrize(
+    "location", ["", " ", "\t", "caf\udce9", "éast", "east-us", "[red]", "1", "eastus\n"]
+)
+@pytest.mark.parametrize("profile", ["preview-2024", "azure-2026"])
+def test_what_is_no_region(profile: str, location: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        offer(profile, location=location, sku=E4)
+    assert str(caught.value) == (f"{location!r} is no Azure region: use a name such as eastus or West Europe")
+
+
 def test_other_regions_lack_it_and_say_why() -> None:
     offered = offer("preview-2024", location="North Europe", sku=E4)
     assert offered.extensions == COMMON

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -91,6 +92,25 @@ def test_progress(hub: Hub, store: ModelStore) -> None:
     assert steps[0] == (0, SIZE)
     assert steps[-1] == (SIZE, SIZE)
     assert {what for what, _, _ in seen} == set(FILES)
+
+
+def test_what_is_being_done_is_said(hub: Hub, store: ModelStore) -> None:
+    said: list[str] = []
+    pull("tiny", store, catalog=ON_HUB, say=said.append)
+    source = ON_HUB["tiny"].source
+    assert said == [f"Fetching tiny, 0 MB, from {source}", "Converting tiny"]
+    pull("tiny", store, catalog=ON_HUB, say=said.append)
+    assert len(said) == 2, "it is there"
+
+
+def test_unfinished_files_are_private(hub: Hub, store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.umask(0)
+    try:
+        stopped(store, monkeypatch)
+    finally:
+        os.umask(before)
+    assert store.root.stat().st_mode & 0o777 == 0o755
+    assert (store.root / "partial").stat().st_mode & 0o777 == 0o700
 
 
 def test_nothing_is_drawn(hub: Hub, store: ModelStore, capfd: pytest.CaptureFixture[str]) -> None:

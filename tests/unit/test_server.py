@@ -23,8 +23,12 @@ from azpg_runtime.embedding import Embedder
 from azpg_runtime.embedding.tokenizer import Tokenizer
 from azpg_runtime.errors import EmbeddingCancelled, HostError
 from azpg_runtime.host import protocol
+from azpg_runtime.host import server as server_module
+from azpg_runtime.host import service as service_module
 from azpg_runtime.host.client import HostClient, host_status
+from azpg_runtime.host.memory import default_limit
 from azpg_runtime.host.protocol import Embed, Frame, FrameDecoder, Kind, Register, RemoteError
+from azpg_runtime.host.room import Room
 from azpg_runtime.host.server import Connection, peer_uid, serve
 from azpg_runtime.host.service import Service
 from azpg_runtime.models import ModelStore, StoredModel
@@ -102,8 +106,13 @@ class Host:
             return counters
 
     @property
+    def working(self) -> bool:
+        """Whether a request is under way that is not `STATUS`, which has come and gone."""
+        return any(one._tasks for one in list(self.connections))
+
+    @property
     def idle(self) -> bool:
-        return not self.service._engine.waiting and not any(one._tasks for one in list(self.connections))
+        return not self.service._under_way and not self.working
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +204,30 @@ def test_a_text_that_is_too_long(client: HostClient) -> None:
     assert (error.sqlstate, error.message) == ("54000", "input is 16777217 bytes long; the limit is 16777216")
 
 
+def test_more_texts_than_a_reply_can_carry(host: Host, client: HostClient) -> None:
+    before = host.counters
+    error = refused(client, Kind.EMBED, Embed(URI, [""] * 43691).pack())
+    assert (error.sqlstate, error.message) == ("54000", "43691 texts are more than one request may have")
+    assert error.detail == "A reply has room for 43690 vectors of 384 dimensions."
+    assert error.hint == "Send them in several requests."
+    assert protocol.HEADER_SIZE + 8 + 43690 * 384 * 4 <= protocol.HEADER_SIZE + protocol.MAX_BODY
+    assert host.counters["texts"] == before["texts"]
+
+
+def test_a_small_array_does_not_wait_until_a_huge_one_is_tokenised(host: Host, raw: socket.socket) -> None:
+    """In the order of replies, not in time: the huge request has not run a text when the small one is over."""
+    before = host.counters
+    huge = ["some words " * 1000] * 4000
+    small = ["some words " * 100] * 10
+    with host.client() as other:
+        raw.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, huge).pack())))
+        assert wait_for(lambda: host.working, timeout=PATIENCE)
+        assert np.asarray(other.request(Kind.EMBED, Embed(URI, small).pack())).shape == (10, 384)
+    assert host.counters["texts"] - before["texts"] == 10
+    raw.close()
+    assert wait_for(lambda: host.idle, timeout=PATIENCE)
+
+
 def test_registering_again_gives_the_same_id(client: HostClient) -> None:
     first = client.request(Kind.REGISTER, Register(URI, MODEL).pack())
     assert first == client.request(Kind.REGISTER, Register(MODEL, MODEL).pack()) == 1
@@ -277,11 +310,17 @@ def test_unloading_and_the_next_call(client: HostClient) -> None:
 
 
 def test_metadata(client: HostClient, minilm: StoredModel) -> None:
+    client.request(Kind.EMBED, Embed(URI, ["a"]).pack())
     answer = client.request(Kind.METADATA, protocol.pack_string(MODEL))
     assert isinstance(answer, str)
     found = json.loads(answer)
     assert (found["uri"], found["id"], found["dimensions"], found["digest"]) == (URI, 1, 384, minilm.digest)
     assert set(found["files"]) >= {"tokenizer.json"}
+    assert (found["loaded"], found["memory"]) == (True, minilm.memory)
+    client.request(Kind.UNLOAD, protocol.pack_string(MODEL))
+    answer = client.request(Kind.METADATA, protocol.pack_string(MODEL))
+    assert isinstance(answer, str)
+    assert (json.loads(answer)["loaded"], json.loads(answer)["memory"]) == (False, 0)
 
 
 def test_settings(client: HostClient) -> None:
@@ -307,10 +346,41 @@ def test_settings(client: HostClient) -> None:
     assert select("spin_control") == {"spin_control": "false"}
 
 
+@pytest.mark.parametrize("late", [-1, 1, 2, 5, 20, 80], ids=lambda late: f"{late}ms")
+def test_settings_that_come_too_late_are_not_applied(
+    client: HostClient, raw: socket.socket, late: int
+) -> None:
+    """The deadline is over before, or falls anywhere into the work: what the caller is told is what holds."""
+
+    def spinning() -> str:
+        answer = client.request(Kind.GET_SETTINGS, protocol.pack_strings(["spin_control"]))
+        assert isinstance(answer, str)
+        found: str = json.loads(answer)["spin_control"]
+        return found
+
+    client.request(Kind.EMBED, Embed(URI, ["a"]).pack())
+    deadline = time.monotonic_ns() + late * 1_000_000
+    body = protocol.pack_pairs([("spin_control", "on")])
+    raw.sendall(protocol.encode(Frame(Kind.SET_SETTINGS, 1, body, deadline)))
+    (reply,) = replies(raw, 1)
+    try:
+        assert spinning() == ("true" if reply.kind is Kind.DONE else "false")
+        assert reply.kind is Kind.ERROR or late > 0
+        # A second change waits for what is left of the first, which must not be applied later.
+        client.request(Kind.SET_SETTINGS, protocol.pack_pairs([("intra_op_parallelism", "1")]))
+        assert spinning() == ("true" if reply.kind is Kind.DONE else "false")
+    finally:
+        client.request(Kind.SET_SETTINGS, protocol.pack_pairs([("spin_control", "off")]))
+
+
 def test_status(client: HostClient, host: Host, minilm: StoredModel) -> None:
     client.request(Kind.EMBED, Embed(URI, ["a"]).pack())
     status = client.status()
-    assert set(status) == {"pid", "models", "waiting", "counters", "settings"}
+    assert set(status) == {"pid", "models", "deployments", "memory", "waiting", "counters", "settings"}
+    assert status["memory"]["limit"] == default_limit()
+    # What earlier tests gave up may still be about to end.
+    assert wait_for(lambda: client.status()["memory"]["in_use"] == minilm.memory, timeout=PATIENCE)
+    assert wait_for(lambda: client.status()["waiting"] == 0, timeout=PATIENCE)
     assert status["pid"] == os.getpid()
     assert {"uri": URI, "digest": minilm.digest, "loaded": True} in status["models"]
     assert host_status(host.socket) is not None
@@ -399,28 +469,50 @@ def test_leaving_gives_up_what_was_asked_for(host: Host) -> None:
 
 
 def test_leaving_gives_up_what_is_being_tokenised(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, ends = threading.Event(), list[BaseException | None]()
+    tokenised: list[str] = []
     encode = Tokenizer.encode
 
     def watched(self: Tokenizer, texts: Sequence[str], **options: Any) -> Any:
-        begun.set()
-        try:
-            found = encode(self, texts, **options)
-        except EmbeddingCancelled as error:
-            ends.append(error)
-            raise
-        ends.append(None)
-        return found
+        tokenised.extend(texts)
+        return encode(self, texts, **options)
 
     before = host.counters
     monkeypatch.setattr(Tokenizer, "encode", watched)
     with socket.socket(socket.AF_UNIX) as leaving:
         leaving.connect(str(host.socket))
         leaving.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, ["a b c " * 1000] * 5000).pack())))
+        assert wait_for(lambda: bool(tokenised), timeout=PATIENCE)
+    assert wait_for(lambda: host.idle, timeout=PATIENCE)
+    with host.client() as client:  # its texts take turns with whatever were left
+        client.request(Kind.EMBED, Embed(URI, ["d e f " * 1000] * 6).pack())
+    assert tokenised.count("a b c " * 1000) < 5000
+    assert tokenised[-1].startswith("d")
+    assert host.counters["texts"] == before["texts"] + 6
+
+
+def test_leaving_gives_up_a_single_text_that_is_being_tokenised(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, gone, ends = threading.Event(), threading.Event(), list[BaseException]()
+    encode = Tokenizer._encode
+
+    def slow(self: Tokenizer, text: str, cancelled: Callable[[], bool]) -> Any:
+        begun.set()
+        assert gone.wait(PATIENCE)
+        try:
+            return encode(self, text, cancelled)
+        except EmbeddingCancelled as error:
+            ends.append(error)
+            raise
+
+    monkeypatch.setattr(Tokenizer, "_encode", slow)
+    with socket.socket(socket.AF_UNIX) as leaving:
+        leaving.connect(str(host.socket))
+        leaving.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, ["a b c " * 10000]).pack())))
         assert begun.wait(PATIENCE)
-    assert wait_for(lambda: host.idle and bool(ends), timeout=PATIENCE)
-    assert [type(end) for end in ends] == [EmbeddingCancelled]
-    assert host.counters["texts"] == before["texts"]
+    assert wait_for(lambda: host.idle, timeout=PATIENCE)
+    gone.set()
+    assert wait_for(lambda: bool(ends), timeout=PATIENCE)
 
 
 def test_a_deadline_ends_the_work(host: Host, raw: socket.socket) -> None:
@@ -451,6 +543,81 @@ def test_no_deadline_and_one_that_is_far_away(raw: socket.socket, deadline: int)
     raw.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, ["a"]).pack(), deadline)))
     (reply,) = replies(raw, 1)
     assert np.asarray(protocol.unpack_reply(reply)).shape == (1, 384)
+
+
+def test_one_request_too_many_is_refused_and_the_others_go_on(
+    host: Host, client: HostClient, raw: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "MAX_REQUESTS", 2)
+    long = protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, MANY).pack()))
+    with socket.socket(socket.AF_UNIX) as other:
+        other.connect(str(host.socket))
+        for leaving in (raw, other):
+            leaving.sendall(long)
+        assert wait_for(lambda: client.status()["waiting"] == 2, timeout=PATIENCE)
+        error = refused(client, Kind.EMBED, Embed(URI, ["a"]).pack())
+    assert (error.sqlstate, error.message) == ("53400", "the model host already has 2 requests waiting")
+    assert error.hint == "Repeat the call later, or use fewer sessions with larger arrays."
+    assert wait_for(lambda: client.status()["waiting"] == 1, timeout=PATIENCE)
+    assert np.asarray(client.request(Kind.EMBED, Embed(URI, ["a"]).pack())).shape == (1, 384)
+
+
+def test_large_requests_wait_in_their_sockets_until_there_is_room(
+    host: Host, raw: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And those who send little pass them."""
+    monkeypatch.setattr(host.service, "requests_room", Room(1_000_000))
+    large = Frame(Kind.EMBED, 1, Embed(URI, ["x" * 700_000]).pack())
+    half = protocol.encode(large)[:400_000]
+    with host.client() as first, host.client() as second:
+        first._socket.sendall(half)
+        assert wait_for(lambda: host.service.requests_room.taken > 0, timeout=PATIENCE)
+        sending = threading.Thread(target=second._socket.sendall, args=[protocol.encode(large)])
+        sending.start()
+        assert wait_for(lambda: len(host.service.requests_room._waiting) == 1, timeout=PATIENCE)
+        with host.client() as third:
+            assert np.asarray(third.request(Kind.EMBED, Embed(URI, ["a"]).pack())).shape == (1, 384)
+        assert sending.is_alive()
+        first.close()
+        sending.join(PATIENCE)
+        (reply,) = replies(second._socket, 1)
+        assert np.asarray(protocol.unpack_reply(reply)).shape == (1, 384)
+    assert host.service.requests_room.taken == 0
+
+
+def test_a_request_that_does_not_arrive_whole_is_given_up(
+    host: Host, raw: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_module, "_PATIENCE", 0.05)
+    raw.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, ["x" * 700_000]).pack()))[:300_000])
+    assert ended(raw)
+    assert [record.getMessage() for record in caplog.records] == [
+        "ended a connection: a request did not arrive whole"
+    ]
+    assert wait_for(lambda: host.service.requests_room.taken == 0, timeout=PATIENCE)
+
+
+def test_a_reply_that_is_not_taken_is_given_up(
+    host: Host,
+    client: HostClient,
+    raw: socket.socket,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(server_module, "_PATIENCE", 0.05)
+    raw.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, ["a"] * 3000).pack())))  # 4.6 MB of vectors
+    assert wait_for(lambda: bool(caplog.records), timeout=PATIENCE)
+    assert [record.getMessage() for record in caplog.records] == ["ended a connection: a reply was not taken"]
+    assert wait_for(lambda: host.idle and host.service._room.taken == 0, timeout=PATIENCE)
+
+
+def test_replies_of_one_connection_are_not_mixed(raw: socket.socket) -> None:
+    """Large ones are written in pieces, as the client takes them."""
+    for number in range(4):
+        raw.sendall(protocol.encode(Frame(Kind.EMBED, number, Embed(URI, [str(number)] * 1000).pack())))
+    found = {reply.request_id: np.asarray(protocol.unpack_reply(reply)) for reply in replies(raw, 4)}
+    assert all(np.abs(found[number] - found[number][0]).max() < 1e-6 for number in range(4))
+    assert np.abs(found[0][0] - found[1][0]).max() > 1e-3
 
 
 def test_a_bug_is_answered_and_logged(
@@ -506,6 +673,9 @@ def test_no_host(folder: Path) -> None:
         HostClient(folder / "nobody.sock")
     assert str(caught.value) == "the model host cannot be reached: No such file or directory."
     assert host_status(folder / "nobody.sock") is None
+    with pytest.raises(HostError) as caught:
+        HostClient(folder / ("long" * 50))
+    assert str(caught.value) == "the model host cannot be reached: AF_UNIX path too long."
 
 
 def test_a_host_that_does_not_answer(folder: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
 import pytest
 
 from azpg_runtime.embedding.session import Session
-from azpg_runtime.errors import EmbeddingCancelled, ModelInvalid, ModelUnreadable
+from azpg_runtime.errors import EmbeddingCancelled, ModelInvalid, ModelUnreadable, OutOfMemory, OutOfThreads
 from azpg_runtime.models import ModelStore, StoredModel
 from azpg_runtime.models.execution import pad, usable_cpus
 
@@ -116,3 +117,41 @@ def test_a_graph_that_is_gone(model: StoredModel, tmp_path: Path, capfd: pytest.
     with pytest.raises(ModelInvalid, match="cannot load"):
         Session(dataclasses.replace(model, folder=tmp_path), padding=0)
     assert capfd.readouterr().err == ""
+
+
+def test_threads_that_the_system_does_not_allow(model: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime itself would wait for them for ever."""
+    start, started = threading.Thread.start, []
+
+    def limited(thread: threading.Thread) -> None:
+        if len(started) == 20:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(OutOfThreads) as caught:
+        Session(model, padding=0, intra_op_threads=30, inter_op_threads=2)
+    assert caught.value.sqlstate == "53000"
+    assert caught.value.message == "the system allows only 20 of 32 threads"
+    assert caught.value.hint == (
+        "Lower intra_op_parallelism and inter_op_parallelism, or raise the limit of processes."
+    )
+    assert not any(thread.is_alive() for thread in started)
+
+
+@pytest.mark.parametrize(
+    "message", ["std::bad_alloc", "Failed to allocate memory for requested buffer of size 7"]
+)
+def test_memory_that_runs_out(model: StoredModel, monkeypatch: pytest.MonkeyPatch, message: str) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError(f"[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Exception: {message}")
+
+    session = Session(model, padding=0)
+    monkeypatch.setattr(session, "_session", SimpleNamespace(run=fails))
+    with pytest.raises(OutOfMemory, match="the memory does not suffice to run the model") as caught:
+        session.run(ids(3))
+    assert caught.value.sqlstate == "53200"
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fails)
+    with pytest.raises(OutOfMemory, match=r"the memory does not suffice to load model\.onnx"):
+        Session(model, padding=0)

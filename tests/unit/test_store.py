@@ -39,9 +39,9 @@ def test_an_empty_store(store: ModelStore) -> None:
     assert store.prune(set()) == set()
     assert not store.root.exists()
     with pytest.raises(ModelNotFound) as caught:
-        store.get("tiny")
+        store.get("all-minilm-l6-v2")
     assert caught.value.sqlstate == "42704"
-    assert "azpg models pull tiny" in caught.value.hint
+    assert caught.value.hint == "Fetch it with `azpg models pull all-minilm-l6-v2`."
 
 
 def test_add_and_get(store: ModelStore, source: Path) -> None:
@@ -74,6 +74,12 @@ def test_not_found_names_what_there_is(store: ModelStore, source: Path) -> None:
     for name in ("Tiny", "../names/tiny", "", "tiny.json"):
         with pytest.raises(ModelNotFound, match="It has tiny"):
             store.get(name)
+    for name in ("Tiny", "tiny:v1", "somebody/tiny", "tinny"):
+        with pytest.raises(ModelNotFound) as caught:
+            store.get(name)
+        assert caught.value.hint == "Did you mean 'tiny'?"
+    with pytest.raises(ModelNotFound, match="See what can be fetched with `azpg models list`"):
+        store.remove("other")
     with pytest.raises(ModelNotFound, match="no model with digest"):
         store.by_digest("0" * 64)
     with pytest.raises(ModelNotFound):
@@ -167,7 +173,7 @@ def test_modes_follow_the_umask(tmp_path: Path, source: Path) -> None:
     ):
         root = tmp_path / umask
         run(code, str(root), str(source), umask)
-        for path in root.rglob("*"):
+        for path in (root, *root.rglob("*")):
             mode = stat.S_IMODE(path.stat().st_mode)
             if path.parent.name == "names":
                 assert mode == 0o644  # no secret, and written by what writes every small file

@@ -1,4 +1,4 @@
-"""The supervisor with real processes: a small host that answers its process id, told to die in many ways."""
+"""The supervisor with real processes: a small service that answers its process id, told to die in many ways."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from azpg_runtime.host import supervisor as module
+from azpg_runtime.postgres import ports
+from azpg_runtime.supervision import supervisor as module
 from azpg_runtime.wait import wait_for
 
 PATIENCE = 30.0
@@ -26,10 +27,10 @@ PATIENCE = 30.0
 # A host: answers `pid`; `exit N` ends it. It waits for the file `gate`, where there is one to wait for.
 HOST = """\
 import os, pathlib, signal, socket, sys, time
-from azpg_runtime.host.__main__ import _end_with
+from azpg_runtime.supervision.service import end_with
 folder, arguments = pathlib.Path(sys.argv[1]), sys.argv[2:]
 assert arguments[0::2] == ["--fd", "--supervisor"], arguments
-_end_with(int(arguments[3]))
+end_with(int(arguments[3]))
 if (folder / "stubborn").exists():
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 with (folder / "hosts").open("a") as hosts:
@@ -52,7 +53,7 @@ while True:
 # The supervisor, with less patience than in earnest.
 SUPERVISOR = """\
 import signal
-import azpg_runtime.host.supervisor as module
+import azpg_runtime.supervision.supervisor as module
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were started with
 module._FIRST_DELAY, module._LONGEST_DELAY, module._STOP_TIMEOUT = {first}, {longest}, {stop}
 module.main()
@@ -65,11 +66,11 @@ def alive(pid: int) -> bool:
     return False
 
 
-def call(path: Path, line: str = "pid") -> int:
+def call(where: Path | tuple[str, int], line: str = "pid") -> int:
     """Asks a host for its process id; waits in the backlog where none runs."""
-    with socket.socket(socket.AF_UNIX) as client:
+    with socket.socket(socket.AF_UNIX if isinstance(where, Path) else socket.AF_INET) as client:
         client.settimeout(PATIENCE)
-        client.connect(str(path))
+        client.connect(str(where) if isinstance(where, Path) else where)
         client.sendall(f"{line}\n".encode())
         return int(client.recv(100) or b"0")
 
@@ -89,18 +90,17 @@ class Site:
         command: list[str] | None = None,
         owner: int | None = None,
         path: Path | None = None,
+        port: int | None = None,
         first: float = 0.01,
         longest: float = 0.05,
         stop: float = 60.0,
     ) -> int:
         """Starts a supervisor and returns the exit status of the process that was started."""
         host = command or [sys.executable, "-c", HOST, str(self.folder)]
-        arguments = [
-            "--socket",
-            str(path or self.socket),
-            "--owner",
-            str(os.geteuid() if owner is None else owner),
-        ]
+        arguments = ["--name", "host"]
+        arguments += ["--port", str(port)] if port else ["--socket", str(path or self.socket)]
+        if owner is not None:
+            arguments += ["--owner", str(owner)]
         with self.log.open("ab") as log:
             return subprocess.run(
                 [
@@ -120,7 +120,7 @@ class Site:
         return int(self.lock.read_text())
 
     def running(self) -> bool:
-        """Whether a supervisor holds the lock, as `HostControl.running` asks."""
+        """Whether a supervisor holds the lock, as `Supervised.running` asks."""
         with contextlib.suppress(FileNotFoundError), self.lock.open() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -259,7 +259,8 @@ def test_a_host_that_cannot_live_is_tried_again_and_again(site: Site) -> None:
 def test_the_pauses_grow_to_a_limit_and_end_with_a_stable_host(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    supervisor = module.Supervisor(site.socket, owner=os.geteuid(), command=["false"])
+    listener = module.unix_listener(site.socket, owner=os.geteuid())
+    supervisor = module.Supervisor("host", listener, command=["false"])
     pauses: list[float] = []
 
     def pause(_read: object, _write: object, _other: object, seconds: float) -> None:
@@ -362,7 +363,11 @@ def test_a_killed_supervisor_takes_its_host_along(site: Site) -> None:
 
 def test_a_host_whose_supervisor_is_gone_does_not_start() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "from azpg_runtime.host.__main__ import _end_with; _end_with(1_000_000_000)"],
+        [
+            sys.executable,
+            "-c",
+            "from azpg_runtime.supervision.service import end_with; end_with(1_000_000_000)",
+        ],
         check=False,
         capture_output=True,
         text=True,
@@ -397,23 +402,54 @@ def test_a_socket_that_cannot_be_made_reaches_the_caller(site: Site) -> None:
     assert site.hosts() == []
 
 
-@pytest.mark.parametrize("left_out", ["--socket", "--owner", "--lock", "command"])
-def test_the_command_line_is_complete(left_out: str) -> None:
-    arguments = {"--socket": "s", "--owner": "0", "--lock": "l", "command": "true"}
+@pytest.mark.parametrize(
+    ("left_out", "said"),
+    [
+        ("--name", "required: --name"),
+        ("--socket", "one of the arguments --socket --port is required"),
+        ("--lock", "required: --lock"),
+        ("command", "required: command"),
+    ],
+)
+def test_the_command_line_is_complete(left_out: str, said: str) -> None:
+    arguments = {"--name": "n", "--socket": "s", "--lock": "l", "command": "true"}
     del arguments[left_out]
     line = [part for pair in arguments.items() for part in pair if part != "command"]
     done = subprocess.run(
-        [sys.executable, "-m", "azpg_runtime.host.supervisor", *line],
+        [sys.executable, "-m", "azpg_runtime.supervision.supervisor", *line],
         check=False,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 2
-    assert f"required: {left_out}" in done.stderr
+    assert said in done.stderr
+
+
+def test_a_service_may_listen_on_a_port(site: Site) -> None:
+    port = ports.choose(())
+    site.supervise(port=port)
+    first = call(("127.0.0.1", port))
+    os.kill(first, signal.SIGKILL)
+    assert site.gone(first)
+    assert call(("127.0.0.1", port)) == site.hosts()[1]
+    supervisor = site.supervisor
+    site.end()
+    assert site.gone(supervisor)
+    with pytest.raises(ConnectionRefusedError):
+        call(("127.0.0.1", port))
+    site.supervise(port=port)  # at once: what is left of old connections does not matter
+    assert call(("127.0.0.1", port)) == site.hosts()[2]
+
+
+def test_a_port_that_is_taken_reaches_the_caller(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert site.supervise(port=taken.getsockname()[1]) == 1
+    assert "Address already in use" in site.log.read_text()
+    assert not site.running()
 
 
 def test_it_stays_small() -> None:
     """The supervisor lives as long as the instance, so nothing heavy is imported into it."""
-    script = "import azpg_runtime.host.supervisor, sys; print(*sys.modules)"
+    script = "import azpg_runtime.supervision.supervisor, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert not {"numpy", "onnxruntime", "psycopg", "tokenizers", "typer", "rich"} & set(done.stdout.split())

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from azpg.output import err, out, print_json
+from azpg.errors import UsageError
+from azpg.output import counting, out, print_json, working
+from azpg.process import called
 from azpg_runtime.commands.arguments import Json
-from azpg_runtime.commands.models import open_store
+from azpg_runtime.commands.models import fetch
 
 if TYPE_CHECKING:
     from azpg_runtime.demonstration.steps import Answer
@@ -45,6 +47,8 @@ def demo(
     from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
 
     questions = question or list(steps.QUESTIONS)
+    if not all(one.strip() for one in questions):
+        raise UsageError("a question has words: name one, or leave --question out for five of ours.")
     report = _Report(quiet=json)
     instance = Instance(_INSTANCE)
     _prepare(instance, report)
@@ -72,8 +76,9 @@ def demo(
     for one, best in answers:
         _print_answers(report.console, one, best)
     report.times()
-    report.console.print(f"\nThe server stays up: [bold]azpg psql {_INSTANCE} -d {steps.DATABASE}[/]")
-    report.console.print(f"Stop it: [bold]azpg down {_INSTANCE}[/]")
+    azpg = escape(called())
+    report.console.print(f"\nThe server stays up: [bold]{azpg} psql {_INSTANCE} -d {steps.DATABASE}[/]")
+    report.console.print(f"Stop it: [bold]{azpg} down {_INSTANCE}[/]")
 
 
 class _Report:
@@ -84,9 +89,10 @@ class _Report:
         self.seconds: dict[str, float] = {}
 
     @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str, *, shows_itself: bool = False) -> Iterator[None]:
+        """Times a step, and shows that it is going on unless it does so itself."""
         started = time.perf_counter()
-        with err().status(name):
+        with contextlib.nullcontext() if shows_itself else working(name):
             yield
         self.seconds[name] = round(time.perf_counter() - started, 3)
 
@@ -95,8 +101,10 @@ class _Report:
 
     def sql(self, title: str, statement: str) -> None:
         self.console.print(Text(f"-- {title}", style="dim"))
-        # Wrapped by the terminal, not by us: a line break inside a literal could not be pasted.
-        self.console.print(Syntax("", "postgresql").highlight(statement.rstrip()), soft_wrap=True)
+        # In the terminal's own colours. It also wraps: a line break of ours in a literal could not be pasted.
+        shown = Syntax("", "postgresql", theme="ansi_dark", background_color="default").highlight(statement)
+        shown.rstrip()
+        self.console.print(shown, soft_wrap=True)
         self.console.print()
 
     def times(self) -> None:
@@ -112,12 +120,11 @@ class _Report:
 def _prepare(instance: Instance, report: _Report) -> None:
     """Server, model and allow-list: what on Azure the portal and `az` do."""
     from azpg_runtime.demonstration.steps import MODEL  # noqa: PLC0415
-    from azpg_runtime.models.pull import pull  # noqa: PLC0415
 
     with report.phase("start the server"):
         instance.up()
-    with report.phase(f"have the model {MODEL}"):
-        pull(MODEL, open_store())
+    with report.phase(f"have the model {MODEL}", shows_itself=True):
+        fetch(MODEL)
     with report.phase("allow-list the extensions"):
         instance.set_parameter("azure.extensions", "vector,azure_local_ai")
     report.sql(
@@ -179,13 +186,11 @@ def _fill(connection: Any, report: _Report) -> None:
     connection.execute(steps.ADD_COLUMN)
     report.sql("Vector column", steps.ADD_COLUMN)
     report.sql("Vectorize, repeated until no row is left", steps.VECTORIZE)
-    started = time.perf_counter()
-    columns = (TextColumn("vectorize"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err(), transient=True) as bar:
-        task = bar.add_task("vectorize", total=len(passages))
-        for done in steps.vectorize(connection):
-            bar.advance(task, done)
-    report.seconds["vectorize"] = round(time.perf_counter() - started, 3)
+    with report.phase("vectorize", shows_itself=True), counting("vectorize", len(passages)) as tell:
+        done = 0
+        for more in steps.vectorize(connection):
+            done += more
+            tell(done)
     with report.phase("create the index"):
         connection.execute(steps.CREATE_INDEX)
     report.sql("Index", steps.CREATE_INDEX)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from azpg.errors import NotAvailable
-from azpg.output import out, print_json, say
-from azpg_runtime.commands.arguments import Json, Name
+from azpg.failures import FAILED, explain
+from azpg.output import complain, out, print_json, print_table, working
+from azpg.process import become
+from azpg_runtime.commands.arguments import Database, Json, Name
+from azpg_runtime.errors import InstanceError, InstanceNotRunning
 from azpg_runtime.home import DEFAULT_INSTANCE, Home
 
 if TYPE_CHECKING:
@@ -22,36 +23,50 @@ def up(
     name: Name = DEFAULT_INSTANCE,
     *,
     postgres: Annotated[
-        int | None, typer.Option(help="PostgreSQL's major version, 16 or 18 [default: 18]")
+        int | None, typer.Option(help="PostgreSQL's major version, 16 or 18. \\[default: 18]")
+    ] = None,
+    pg_config: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="The pg_config of a PostgreSQL 15 to 18 to use instead."),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="TCP port on 127.0.0.1 [default: any]")
+        int | None,
+        typer.Option(min=1, max=65535, help="TCP port on 127.0.0.1. \\[default: any that is free]"),
     ] = None,
-    admin: Annotated[str | None, typer.Option(help="The server admin's role [default: pgadmin]")] = None,
-    location: Annotated[str | None, typer.Option(help="Azure region to behave as [default: eastus]")] = None,
-    sku: Annotated[str | None, typer.Option(help="Compute size [default: Standard_E4ds_v5]")] = None,
+    tls_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Another one, for TLS. \\[default: any that is free]"),
+    ] = None,
+    admin: Annotated[str | None, typer.Option(help="The server admin's role. \\[default: pgadmin]")] = None,
+    location: Annotated[
+        str | None, typer.Option(help="Azure region to behave as. \\[default: eastus]")
+    ] = None,
+    sku: Annotated[str | None, typer.Option(help="Compute size. \\[default: Standard_E4ds_v5]")] = None,
     created_newly: Annotated[
         bool | None,
         typer.Option(
             "--created-newly/--created-before",
-            help="Made after the preview of azure_local_ai began, or before [default: after]",
+            help="Made after the preview of azure_local_ai began, or before. \\[default: after]",
         ),
     ] = None,
     profile: Annotated[
-        str | None, typer.Option(help="preview-2024 or azure-2026 [default: preview-2024]")
+        str | None,
+        typer.Option(help="When it is: preview-2024 or azure-2026. \\[default: preview-2024]"),
     ] = None,
     os_user: Annotated[
-        str | None, typer.Option(help="As root: who PostgreSQL runs as [default: azpg]")
+        str | None, typer.Option(help="As root: the user that PostgreSQL runs as. \\[default: azpg]")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Start a local Flexible Server; the first time, make it."""
+    """Start a local Flexible Server; the first time, make it with these options."""
     from azpg_runtime.postgres.instance import Instance, Wishes  # noqa: PLC0415
 
     instance = Instance(name)
     wishes = Wishes(
         major=postgres,
+        pg_config=pg_config,
         port=port,
+        tls_port=tls_port,
         admin=admin,
         location=location,
         sku=sku,
@@ -59,7 +74,8 @@ def up(
         profile=profile,
         os_user=os_user,
     )
-    started = instance.up(wishes, say=say)
+    with working(f"Starting {name}") as say:
+        started = instance.up(wishes, say=say)
     status = instance.status()
     if json:
         print_json(status.as_json())
@@ -76,7 +92,9 @@ def down(
     """Stop a local server; its data stay."""
     from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
 
-    ran = Instance(name).down(delete=delete, say=say)
+    instance = Instance(name)
+    with working(f"Stopping {name}") as say:
+        ran = instance.down(delete=delete, say=say)
     if json:
         print_json({"version": 1, "name": name, "ran": ran, "deleted": delete})
         return
@@ -89,7 +107,8 @@ def restart(name: Name = DEFAULT_INSTANCE, *, json: Json = False) -> None:
     from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
 
     instance = Instance(name)
-    instance.restart(say=say)
+    with working(f"Restarting {name}") as say:
+        instance.restart(say=say)
     status = instance.status()
     if json:
         print_json(status.as_json())
@@ -99,7 +118,10 @@ def restart(name: Name = DEFAULT_INSTANCE, *, json: Json = False) -> None:
 
 def status(
     name: Annotated[
-        str | None, typer.Argument(help="The instance's name. Left out: all of them, or default with --json.")
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="The instance's name. Left out: all of them, or default with --json."
+        ),
     ] = None,
     *,
     json: Json = False,
@@ -110,52 +132,86 @@ def status(
     if json:
         print_json(Instance(name or DEFAULT_INSTANCE).status().as_json())
         return
-    names = [name] if name else Home.from_environment().instance_names()
+    if name is not None:
+        found = Instance(name).status()
+        _print_status(found, f"is {found.state}")
+        return
+    names = Home.from_environment().instance_names()
     if not names:
         out().print("There is no local server yet; [bold]azpg up[/] makes one.")
-    for one in names:
-        found = Instance(one).status()
+    failed = False
+    for number, one in enumerate(names):
+        try:
+            found = Instance(one).status()
+        except Exception as error:  # one that is damaged does not hide the others
+            reason = explain(error)
+            if reason is None:
+                raise
+            complain(f"{one}: {reason}")
+            failed = True
+            continue
+        if number:
+            out().print()
         _print_status(found, f"is {found.state}")
+    if failed:
+        raise typer.Exit(FAILED)
 
 
 def dsn(
     name: Name = DEFAULT_INSTANCE,
     *,
-    database: Annotated[str, typer.Option("--database", "-d", help="The database.")] = "postgres",
+    database: Database = "postgres",
     with_password: Annotated[
         bool,
         typer.Option("--with-password", help="Put the password into it, for drivers that are not libpq."),
+    ] = False,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="For the port with TLS, which is verified (verify-full).")
     ] = False,
 ) -> None:
     """Print a connection URI of the server admin, and nothing else."""
     from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
 
-    typer.echo(Instance(name).dsn(database, with_password=with_password))
+    typer.echo(Instance(name).dsn(database, with_password=with_password, tls=tls))
 
 
-def psql(
+psql = typer.Typer(add_completion=False)
+_HOW_NOT_WHERE = {"PGAPPNAME", "PGCLIENTENCODING", "PGDATESTYLE", "PGOPTIONS", "PGTZ"}
+
+
+@psql.command(context_settings={"ignore_unknown_options": True})
+def open_psql(
     name: Name = DEFAULT_INSTANCE,
-    arguments: Annotated[list[str] | None, typer.Argument(help="Arguments of psql, after --.")] = None,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ARGUMENTS", help="psql's own; after -- those that are also ours."),
+    ] = None,
     *,
-    database: Annotated[str, typer.Option("--database", "-d", help="The database.")] = "postgres",
+    database: Database = "postgres",
 ) -> None:
     """Open psql as the server admin."""
     from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
 
     given = arguments or []
-    if name.startswith("-"):  # `azpg psql -- -c …`: no name, only arguments
+    if name.startswith("-"):  # `azpg psql -c …`: no name, only arguments
         name, given = DEFAULT_INSTANCE, [name, *given]
     instance = Instance(name)
-    program = instance.program("psql")
-    sys.stdout.flush()
-    os.execv(program, ["psql", *given, "--dbname", instance.dsn(database)])
+    if instance.status().postgres_pid is None:
+        raise InstanceNotRunning(f"the instance {name!r} does not run.", hint=f"`azpg up {name}` starts it.")
+    # What was set for another server, such as PGPASSWORD or PGHOSTADDR, would win over the URI.
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith("PG") or key in _HOW_NOT_WHERE
+    }
+    become(instance.program("psql"), ["psql", *given, "--dbname", instance.dsn(database)], environment)
 
 
 def logs(
     name: Name = DEFAULT_INSTANCE,
     *,
     host: Annotated[bool, typer.Option("--host", help="The model host's log, not PostgreSQL's.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = 50,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=1, max=1_000_000_000, help="How many of the last lines.")
+    ] = 50,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is added.")] = False,
 ) -> None:
     """Print the end of an instance's log."""
@@ -169,30 +225,42 @@ def logs(
     tail = which("tail")
     if tail is None:
         raise NotAvailable(f"the program tail is missing; the log is {path}.")
-    sys.stdout.flush()
-    os.execv(tail, ["tail", "-n", str(lines), *(["-F"] if follow else []), "--", str(path)])
+    if not path.exists() and not follow:
+        raise InstanceError(
+            f"the instance {name!r} has no {path.name} yet.", hint=f"`azpg up {name}` starts it."
+        )
+    become(tail, ["tail", "-n", str(lines), *(["-F"] if follow else []), "--", str(path)])
 
 
 def _print_status(status: Status, what: str) -> None:
-    console = out()
+    from rich.markup import escape  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
     colour = {"running": "green", "stopped": "yellow"}.get(status.state, "red")
-    console.print(f"[bold]{status.name}[/] [{colour}]{what}[/]")
+    out().print(f"[bold]{status.name}[/] [{colour}]{what}[/]")
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
-    table.add_row(
-        "PostgreSQL", f"{status.postgres_version} on {status.host}:{status.port}, admin {status.admin}"
-    )
-    table.add_row("Azure", f"{status.location}, {status.sku}, {status.profile}")
-    host = f"process {status.host_pid}" if status.host_pid else "not running"
+    where = f"{status.postgres_version} on {status.host}:{status.port}, admin {status.admin}"
+    table.add_row("PostgreSQL", escape(where))
+    if status.tls_port:
+        table.add_row("TLS", f"{status.host}:{status.tls_port}")
+    table.add_row("Azure", escape(f"{status.location}, {status.sku}, {status.profile}"))
+    silent = "does not answer; `azpg up` starts another"
+    host = {"running": f"process {status.host_pid}", "silent": silent}.get(status.host_state, "not running")
     table.add_row("model host", host)
     for model in status.models:
-        table.add_row("model", f"{model['uri']} ({'loaded' if model['loaded'] else 'not loaded'})")
+        loaded = "loaded" if model["loaded"] else "not loaded"
+        table.add_row("model", escape(f"{model['uri']} ({loaded})"))
+    for one in status.deployments:
+        if one["state"] != "ready":
+            reason = f": {one['reason']}" if one["reason"] else ""
+            table.add_row("model", escape(f"{one['uri']} {one['state']}{reason}"))
     if status.not_loaded:
-        table.add_row("not loaded", f"{', '.join(status.not_loaded)}: this PostgreSQL lacks them")
+        table.add_row("not loaded", f"{', '.join(status.not_loaded)}: not in this PostgreSQL")
     if status.pending_restart:
         table.add_row("waiting", f"{', '.join(status.pending_restart)}, for `azpg restart`")
     if status.state == "running":
         suffix = "" if status.name == DEFAULT_INSTANCE else f" {status.name}"
         table.add_row("connect", f'psql "$(azpg dsn{suffix})"')
-    console.print(table)
+    print_table(table)

@@ -2,72 +2,61 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from json import loads
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
+from rich.text import Text
 
-from azpg.output import err, out, print_json
+from azpg.failures import FAILED
+from azpg.output import complain, err, out, print_json, print_table, say, working
 from azpg_runtime.commands.arguments import Json
+from azpg_runtime.errors import ModelError, ModelNotFound
 from azpg_runtime.home import Home
 
-app = typer.Typer(no_args_is_help=True, help="Look after the embedding models that all local servers share.")
+if TYPE_CHECKING:
+    from azpg_runtime.models import ModelStore, StoredModel
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Look after the embedding models that all local servers share.",
+)
 
 ModelName = Annotated[
-    str, typer.Argument(help="The model's name in the store, such as multilingual-e5-small.")
+    str,
+    typer.Argument(metavar="NAME", help="The model's name in the store, such as multilingual-e5-small."),
 ]
 
 
-def open_store() -> Any:
-    """The store below AZPG_HOME, made if need be."""
+def open_store() -> ModelStore:
+    """The store below AZPG_HOME."""
     from azpg_runtime.models import ModelStore  # noqa: PLC0415
 
-    home = Home.from_environment()
-    home.create()
-    return ModelStore(home.models)
+    return ModelStore(Home.from_environment().models)
 
 
-@app.command("list")
-def list_(*, json: Json = False) -> None:
-    """List the models of the store, and those that can be pulled."""
-    from azpg_runtime.models.catalog import CATALOG  # noqa: PLC0415
-
-    found = open_store().list()
-    names = {model.name for model in found}
-    missing = [name for name in CATALOG if name not in names]
-    if json:
-        models = [_facts(model) for model in found]
-        print_json({"version": 1, "models": models, "can_be_pulled": missing})
-        return
-    table = Table("name", "dimensions", "max tokens", "licence", "digest", box=None, pad_edge=False)
-    for model in found:
-        about = model.description
-        table.add_row(
-            model.name, str(about.dimensions), str(about.max_tokens), about.licence, model.digest[:12]
-        )
-    if found:
-        out().print(table)
-    for name in missing:
-        out().print(f"[dim]can be had:[/] azpg models pull {name}")
+def open_store_to_write() -> ModelStore:
+    """The store below AZPG_HOME, which is made if need be."""
+    Home.from_environment().create()
+    return open_store()
 
 
-@app.command()
-def pull(name: ModelName, *, json: Json = False) -> None:
-    """Fetch a model into the store: the only command that downloads anything."""
-    from azpg_runtime.models.pull import pull as fetch  # noqa: PLC0415
+def fetch(name: str) -> StoredModel:
+    """Pulls a model into the store, and shows how far it is."""
+    from azpg_runtime.models.pull import pull as pull_model  # noqa: PLC0415
 
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        console=err(),
-        transient=True,
-        disable=not err().is_terminal,
-    ) as bars:
+    store = open_store_to_write()
+    console = err()
+    if not console.is_interactive:
+        return pull_model(name, store, say=say)
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True) as bars, ExitStack() as shown:
         tasks: dict[str, Any] = {}
 
         def progress(file: str, done: int, total: int) -> None:
@@ -75,15 +64,60 @@ def pull(name: ModelName, *, json: Json = False) -> None:
                 tasks[file] = bars.add_task(file, total=total or None)
             bars.update(tasks[file], completed=done, total=total or None)
 
-        model = fetch(name, open_store(), progress=progress)
-    _report(model, "is in the store", json=json)
+        def next_phase(text: str) -> None:
+            console.print(Text(text, style="dim"))
+            if tasks:  # all is fetched
+                bars.stop()
+                shown.enter_context(console.status(""))
+
+        return pull_model(name, store, progress=progress, say=next_phase)
+
+
+@app.command("list")
+def list_(*, json: Json = False) -> None:
+    """List the models of the store, and those that can be pulled."""
+    from azpg_runtime.models.catalog import CATALOG  # noqa: PLC0415
+
+    store = open_store()
+    found, damaged = [], False
+    for name in store.names():
+        try:
+            found.append(store.get(name))
+        except ModelNotFound:  # removed since
+            continue
+        except ModelError as error:  # one that is damaged does not hide the others
+            complain(f"{name}: {error}")
+            damaged = True
+    names = set(store.names())
+    missing = [entry for entry in CATALOG.values() if entry.name not in names]
+    if json:
+        models = [_facts(model) for model in found]
+        print_json({"version": 1, "models": models, "can_be_pulled": [entry.name for entry in missing]})
+    else:
+        _print_models(found)
+        for entry in missing:
+            out().print(
+                f"[dim]not here yet:[/] azpg models pull {entry.name}  [dim]# {entry.size / 1e6:.0f} MB[/]"
+            )
+    if damaged:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def pull(name: ModelName, *, json: Json = False) -> None:
+    """Fetch a model into the store: the only command that downloads anything."""
+    _report(fetch(name), "is in the store", json=json)
 
 
 @app.command()
 def add(
     name: ModelName,
-    folder: Annotated[
-        Path, typer.Argument(help="A folder with the model's files, as on the Hugging Face hub.")
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH",
+            help="A folder with the model's files, as on the Hugging Face hub, or an .onnx file.",
+        ),
     ],
     *,
     replace: Annotated[
@@ -91,8 +125,11 @@ def add(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Add a folder: tokenizer.json with model.onnx, or with model.safetensors and config.json."""
-    _report(open_store().add(name, folder, replace=replace), "is in the store", json=json)
+    """Add a model: tokenizer.json with model.onnx, or with model.safetensors and config.json."""
+    store = open_store_to_write()
+    with working(f"Adding {name}"):
+        model = store.add(name, path, replace=replace)
+    _report(model, "is in the store", json=json)
 
 
 @app.command()
@@ -105,7 +142,18 @@ def remove(name: ModelName, *, json: Json = False) -> None:
         out().print(f"[bold]{name}[/] is no longer in the store; registered URIs keep their content")
 
 
-def _report(model: Any, what: str, *, json: bool) -> None:
+def _print_models(models: list[StoredModel]) -> None:
+    table = Table("name", "dimensions", "max tokens", "licence", "digest", box=None, pad_edge=False)
+    for model in models:
+        about = model.description
+        table.add_row(
+            model.name, str(about.dimensions), str(about.max_tokens), about.licence, model.digest[:12]
+        )
+    if models:
+        print_table(table)
+
+
+def _report(model: StoredModel, what: str, *, json: bool) -> None:
     if json:
         print_json({"version": 1, **_facts(model)})
     else:
@@ -115,5 +163,5 @@ def _report(model: Any, what: str, *, json: bool) -> None:
         )
 
 
-def _facts(model: Any) -> dict[str, Any]:
+def _facts(model: StoredModel) -> dict[str, Any]:
     return {**loads(model.description.to_json()), "name": model.name}

@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
-from azpg.output import out, print_json
-from azpg_runtime.commands.arguments import Json, OnInstance
+from azpg.output import out, print_json, print_table
+from azpg_runtime.commands.arguments import Json, OnInstance, TakesNegativeNumbers
 from azpg_runtime.home import DEFAULT_INSTANCE
 
 if TYPE_CHECKING:
     from azpg_runtime.postgres.parameters import Parameter
 
-app = typer.Typer(no_args_is_help=True, help="Look after a local server.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Look after a local server.")
 parameter = typer.Typer(no_args_is_help=True, help="List, show, set and reset server parameters.")
 app.add_typer(parameter, name="parameter")
 
-ParameterName = Annotated[str, typer.Argument(help="The parameter's name, such as azure.extensions.")]
+ParameterName = Annotated[
+    str, typer.Argument(metavar="NAME", help="The parameter's name, such as azure.extensions.")
+]
 
 
 @parameter.command("list")
@@ -32,10 +34,12 @@ def list_(*, local: OnInstance = DEFAULT_INSTANCE, json: Json = False) -> None:
     if json:
         print_json({"version": 1, "parameters": [asdict(one) for one in found]})
         return
-    table = Table("name", "value", "unit", "takes effect", "set by", box=None, pad_edge=False)
+    table = Table(
+        "name", Column("value", overflow="fold"), "unit", "takes effect", "set by", box=None, pad_edge=False
+    )
     for one in found:
         table.add_row(one.name, escape(one.value), one.unit, _when(one), _source(one))
-    out().print(table)
+    print_table(table)
 
 
 @parameter.command()
@@ -47,9 +51,7 @@ def show(name: ParameterName, *, local: OnInstance = DEFAULT_INSTANCE, json: Jso
     if json:
         print_json({"version": 1, **asdict(found)})
         return
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column()
+    table = Table(Column(style="dim"), Column(overflow="fold"), box=None, show_header=False, pad_edge=False)
     table.add_row("name", found.name)
     table.add_row("value", escape(_value(found)))
     if found.is_config_pending_restart:
@@ -62,13 +64,13 @@ def show(name: ParameterName, *, local: OnInstance = DEFAULT_INSTANCE, json: Jso
     for subject, remark in found.remarks.items():
         table.add_row("note", f"{subject}: {escape(remark)}")
     table.add_row("meaning", escape(found.description))
-    out().print(table)
+    print_table(table)
 
 
-@parameter.command("set")
+@parameter.command("set", cls=TakesNegativeNumbers)
 def set_(
     name: ParameterName,
-    value: Annotated[str, typer.Argument(help="The new value.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="The new value.")],
     *,
     local: OnInstance = DEFAULT_INSTANCE,
     json: Json = False,

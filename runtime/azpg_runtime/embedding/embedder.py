@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ class Embedder:
         inter_op_threads: threads for operators side by side.
         spin: whether idle threads wait busily.
 
-    Raises `ModelInvalid` or `ModelUnreadable` if the model cannot be loaded.
+    Raises `ModelInvalid`, `ModelUnreadable`, `OutOfMemory` or `OutOfThreads` if the model cannot be loaded.
     """
 
     def __init__(
@@ -42,13 +43,22 @@ class Embedder:
     ) -> None:
         self.model = model
         self.tokenizer = Tokenizer(model.tokenizer, max_tokens=model.description.max_tokens)
-        self.session = Session(
-            model,
+        self.session = self._open(intra_op_threads, inter_op_threads, spin)
+
+    def _open(self, intra_op_threads: int, inter_op_threads: int, spin: bool) -> Session:
+        return Session(
+            self.model,
             padding=self.tokenizer.pad_id,
             intra_op_threads=intra_op_threads,
             inter_op_threads=inter_op_threads,
             spin=spin,
         )
+
+    def with_threads(self, *, intra_op_threads: int, inter_op_threads: int, spin: bool) -> Embedder:
+        """Another one of the same model, which shares the tokenizer. Raises as the construction does."""
+        other = copy(self)
+        other.session = other._open(intra_op_threads, inter_op_threads, spin)
+        return other
 
     @property
     def dimensions(self) -> int:

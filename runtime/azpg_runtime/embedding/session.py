@@ -8,9 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from azpg_runtime.errors import EmbeddingCancelled, ModelInvalid
+from azpg_runtime.errors import EmbeddingCancelled, ModelInvalid, OutOfMemory
 from azpg_runtime.models import StoredModel
-from azpg_runtime.models.execution import Ids, feeds, first_line, input_types, open_session
+from azpg_runtime.models.execution import (
+    Ids,
+    feeds,
+    first_line,
+    input_types,
+    open_session,
+    out_of_memory,
+)
 from azpg_runtime.models.vocabulary import load_tokenizer, padding_id
 
 _FATAL = 4
@@ -28,7 +35,7 @@ class Session:
         inter_op_threads: threads for operators side by side.
         spin: whether idle threads wait busily.
 
-    Raises `ModelInvalid` or `ModelUnreadable` if the model cannot be loaded.
+    Raises `ModelInvalid`, `ModelUnreadable`, `OutOfMemory` or `OutOfThreads` if the model cannot be loaded.
     """
 
     def __init__(
@@ -60,8 +67,8 @@ class Session:
         Returns:
             float32 of shape [len(ids), dimensions].
 
-        Raises `EmbeddingCancelled` for a run that was terminated, and `ModelInvalid` for a model that fails
-        or gives no finite vectors.
+        Raises `EmbeddingCancelled` for a run that was terminated, `OutOfMemory`, and `ModelInvalid` for a
+        model that fails or gives no finite vectors.
         """
         if not ids:
             return np.empty((0, self._dimensions), np.float32)
@@ -74,6 +81,8 @@ class Session:
         except Exception as error:
             if options.terminate:
                 raise EmbeddingCancelled("the embedding was cancelled") from None
+            if out_of_memory(error):
+                raise OutOfMemory("the memory does not suffice to run the model") from None
             raise ModelInvalid(f"the model failed: {first_line(error)}") from None
         return self._checked(rows, len(ids))
 

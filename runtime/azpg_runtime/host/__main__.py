@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
 import logging
-import os
-import signal
 import socket
 import sys
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
+from azpg_runtime.supervision.service import CANNOT_SERVE, end_with
 
 
 def main() -> None:
@@ -24,20 +21,23 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--models-folder", type=Path, required=True)
     parser.add_argument("--uid", type=int, action="append", required=True, help="who may connect")
+    parser.add_argument("--memory-limit", type=int, help="bytes for loaded models (three quarters of all)")
     options = parser.parse_args()
-    _end_with(options.supervisor)
+    end_with(options.supervisor)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s host[%(process)d] %(levelname)s %(message)s")
 
     # Imported late, so that wrong arguments and a dead supervisor cost nothing.
     from azpg.errors import AzpgError  # noqa: PLC0415
     from azpg_runtime.host.server import serve  # noqa: PLC0415
     from azpg_runtime.host.service import Service  # noqa: PLC0415
-    from azpg_runtime.host.supervisor import CANNOT_SERVE  # noqa: PLC0415
     from azpg_runtime.models import ModelStore  # noqa: PLC0415
 
     async def run() -> None:
         service = Service(
-            store=ModelStore(options.store), folder=options.folder, models_folder=options.models_folder
+            store=ModelStore(options.store),
+            folder=options.folder,
+            models_folder=options.models_folder,
+            memory_limit=options.memory_limit,
         )
         await serve(service, socket.socket(fileno=options.fd), allowed_uids=frozenset(options.uid))
 
@@ -46,13 +46,6 @@ def main() -> None:
     except AzpgError as error:
         print(f"host: {error}", file=sys.stderr, flush=True)
         raise SystemExit(CANNOT_SERVE) from None
-
-
-def _end_with(supervisor: int) -> None:
-    """Asks the kernel to end this process when its supervisor does, however that ends."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != supervisor:
-        raise SystemExit("the supervisor is gone")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class HostClient:
             self._socket.connect(str(path))
         except OSError as error:
             self._socket.close()
-            raise HostError(f"the model host cannot be reached: {error.strerror}.") from None
+            raise _unreachable(error) from None
 
     def __enter__(self) -> HostClient:
         return self
@@ -65,7 +65,11 @@ class HostClient:
         except TimeoutError:
             raise HostError(f"the model host did not answer within {self._timeout:g} s.") from None
         except OSError as error:
-            raise HostError(f"the model host cannot be reached: {error.strerror}.") from None
+            raise _unreachable(error) from None
+
+    def deploy(self, uri: str, name: str) -> None:
+        """Has the store's model of that name registered in the background, at the latest when it is there."""
+        self.request(Kind.DEPLOY, protocol.pack_pairs([(uri, name)]))
 
     def status(self) -> dict[str, Any]:
         """What the host says about itself."""
@@ -73,6 +77,10 @@ class HostClient:
         assert isinstance(answer, str)
         status: dict[str, Any] = json.loads(answer)
         return status
+
+
+def _unreachable(error: OSError) -> HostError:
+    return HostError(f"the model host cannot be reached: {error.strerror or error}.")
 
 
 def host_status(path: Path, *, timeout: float = 2.0) -> dict[str, Any] | None:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from typing import Any
 
 from azpg_runtime.errors import HostError
-from azpg_runtime.files import open_log
 from azpg_runtime.home import InstanceHome
 from azpg_runtime.host.client import HostClient, host_status
-from azpg_runtime.wait import wait_for
+from azpg_runtime.supervision.control import Supervised
 
 _LOG_LIMIT = 16 * 1024 * 1024
-_START_TIMEOUT, _STOP_TIMEOUT = 30.0, 20.0
+_START_TIMEOUT = 30.0
 
 
 class HostControl:
@@ -27,67 +21,44 @@ class HostControl:
     Args:
         home: the instance's folders.
         server_uid: the user id that PostgreSQL runs as.
+        memory_limit: bytes that loaded models may take, for a host that is launched; None for the host's own
+            choice.
     """
 
-    def __init__(self, home: InstanceHome, *, server_uid: int) -> None:
+    def __init__(self, home: InstanceHome, *, server_uid: int, memory_limit: int | None = None) -> None:
         self._home = home
         self._server_uid = server_uid
-        self._lock = home.host / "supervisor.lock"
+        self._memory_limit = memory_limit
+        self._supervised = Supervised("model host", lock=home.host / "supervisor.lock", log=home.host_log)
 
     def running(self) -> bool:
-        """Whether a supervisor runs; a killed one releases its lock whatever happens."""
-        try:
-            descriptor = os.open(self._lock, os.O_RDONLY)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        """Whether a supervisor runs."""
+        return self._supervised.running()
 
     def status(self) -> dict[str, Any] | None:
         """What the host says about itself, or None when it does not answer."""
         return host_status(self._home.host_socket) if self.running() else None
 
     def launch(self) -> None:
-        """Starts the supervisor unless it runs. Raises `HostError`."""
+        """Starts the supervisor unless it runs. Raises `InstanceError`."""
         if self.running():
             return
         home = self._home
         home.host.mkdir(mode=0o700, exist_ok=True)
         rotate(home.host_log)
         host = [
-            *(sys.executable, "-P", "-m", "azpg_runtime.host"),
             *("--store", str(home.home.models), "--folder", str(home.host)),
             *("--models-folder", str(home.models)),
         ]
         for uid in sorted({os.geteuid(), self._server_uid}):
             host += ["--uid", str(uid)]
-        supervisor = [
-            *(sys.executable, "-P", "-m", "azpg_runtime.host.supervisor"),
-            *("--socket", str(home.host_socket), "--owner", str(self._server_uid), "--lock", str(self._lock)),
-            "--",
-            *host,
-        ]
-        with open_log(home.host_log) as log:
-            done = subprocess.run(
-                supervisor,
-                check=False,
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                timeout=_START_TIMEOUT,
-                umask=0o022,
-            )
-        if done.returncode:
-            raise HostError(
-                f"the model host's supervisor ended with status {done.returncode}.",
-                hint=f"See {home.host_log}.",
-            )
+        if self._memory_limit is not None:
+            host += ["--memory-limit", str(self._memory_limit)]
+        self._supervised.launch(
+            *("--socket", str(home.host_socket), "--owner", str(self._server_uid)),
+            module="azpg_runtime.host",
+            arguments=host,
+        )
 
     def wait_until_ready(self) -> None:
         """Returns after the host's first answer. Raises `HostError`."""
@@ -96,11 +67,7 @@ class HostControl:
                 client.status()
         except HostError:
             self.stop()  # what is left of it must not be taken for a running host by the next command
-            said = [
-                line
-                for line in self._home.host_log.read_text(errors="replace").splitlines()
-                if "host: " in line
-            ]
+            said = [line for line in self._supervised.said() if "host: " in line]
             raise HostError(
                 "the model host does not start.",
                 detail=said[-1].removeprefix("host: ") if said else "",
@@ -108,16 +75,8 @@ class HostControl:
             ) from None
 
     def stop(self) -> None:
-        """Ends the supervisor and the host, and returns when both are gone. Raises `HostError`."""
-        if self.running():
-            # A supervisor that has just been started takes a moment to say who it is.
-            wait_for(lambda: bool(self._lock.read_text()) or not self.running(), timeout=_STOP_TIMEOUT)
-            pid = int(self._lock.read_text() or 0)
-            if pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
-            if not wait_for(lambda: not self.running(), timeout=_STOP_TIMEOUT):
-                raise HostError(f"the model host's supervisor, process {pid}, does not end.")
+        """Ends the supervisor and the host, and returns when both are gone. Raises `InstanceError`."""
+        self._supervised.stop()
         self._home.host_socket.unlink(missing_ok=True)
 
 

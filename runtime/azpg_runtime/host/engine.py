@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from dataclasses import dataclass
 
 import onnxruntime
@@ -16,7 +17,10 @@ EmbeddingJob = Job[Embedder]
 
 @dataclass(slots=True)
 class Counters:
-    """What the engine has done since the host started."""
+    """What the engine has done since the host started.
+
+    A text counts among `texts` when the model has run it, or else among `dropped_texts`, once.
+    """
 
     texts: int = 0
     tokens: int = 0
@@ -37,6 +41,7 @@ class Engine:
         self._scheduler: Scheduler[Embedder] = Scheduler()
         self._wake = threading.Condition()
         self._running: Batch[Embedder] | None = None
+        self._again: deque[Batch[Embedder]] = deque()
         self._options = onnxruntime.RunOptions()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
@@ -49,7 +54,7 @@ class Engine:
             return len(self._scheduler)
 
     def submit(self, job: EmbeddingJob) -> None:
-        """Queues a job of at least one text. Raises `HostBusy`."""
+        """Queues a job of at least one text."""
         with self._wake:
             self._scheduler.add(job)
             self._wake.notify()
@@ -59,8 +64,7 @@ class Engine:
         with self._wake:
             if job.over:
                 return
-            self.counters.dropped_texts += job.remaining
-            self._scheduler.drop(job)
+            self._forget(job)
             if self._running is not None and self._running.abandoned:
                 self._options.terminate = True
 
@@ -74,9 +78,8 @@ class Engine:
 
     def _take(self) -> Batch[Embedder] | None:
         with self._wake:
-            self._running = None
             while not self._stopping:
-                batch = self._scheduler.next()
+                batch = self._repeated() or self._scheduler.next()
                 if batch is not None:
                     self._options = onnxruntime.RunOptions()
                     self._running = batch
@@ -85,30 +88,63 @@ class Engine:
             return None
 
     def _work(self) -> None:
-        while (batch := self._take()) is not None:
-            ids = batch.ids
-            try:
-                complete = batch.deliver(batch.model.session.run(ids, terminate=self._options))
-            except EmbeddingCancelled:
+        while self._next():
+            pass
+
+    def _next(self) -> bool:
+        """Takes a batch and runs it; False when the engine stops. Keeps nothing of it: models may go."""
+        batch = self._take()
+        if batch is None:
+            return False
+        try:
+            self._run(batch)
+        except EmbeddingCancelled:
+            with self._wake:
                 self.counters.terminated_runs += 1
-                continue
-            except Exception as error:  # a failed run must reach its callers, not end the thread
-                self._fail(batch, error)
-                continue
-            self.counters.runs += 1
-            self.counters.texts += len(ids)
-            self.counters.tokens += sum(map(len, ids))
-            self.counters.padded_tokens += len(ids) * max(map(len, ids))
-            for job in complete:
-                assert job.matrix is not None
-                job.finish(job.matrix)
+                self.counters.dropped_texts += len(batch.items)
+        except Exception as error:  # a failed run must reach its callers, not end the thread
+            self._fail(batch, error)
+        finally:
+            with self._wake:
+                self._running = None
+        return True
+
+    def _run(self, batch: Batch[Embedder]) -> None:
+        ids = batch.ids
+        complete = batch.deliver(batch.model.session.run(ids, terminate=self._options))
+        self.counters.runs += 1
+        self.counters.texts += len(ids)
+        self.counters.tokens += sum(map(len, ids))
+        self.counters.padded_tokens += len(ids) * max(map(len, ids))
+        for job in complete:
+            job.finish(None)
+
+    def _repeated(self) -> Batch[Embedder] | None:
+        """A part of a failed run that somebody still waits for."""
+        while self._again:
+            batch = self._again.popleft()
+            if not batch.abandoned:
+                return batch
+            self.counters.dropped_texts += len(batch.items)
+        return None
 
     def _fail(self, batch: Batch[Embedder], error: Exception) -> None:
+        """Ends the job whose texts the model refuses; where several shared the run, each runs alone next."""
+        parts = batch.parts()
+        if len(parts) > 1:
+            self._again.extend(parts)
+            return
+        job, _ = batch.items[0]
+        with self._wake:
+            self.counters.dropped_texts += len(batch.items)
+            if job.over:
+                return
+            self._forget(job)
         if not isinstance(error, RuntimeTwinError):
             error = RuntimeTwinError(f"the model failed: {error}")
-        for job in {id(job): job for job, _ in batch.items}.values():
-            with self._wake:
-                already_over = job.over
-                self._scheduler.drop(job)
-            if not already_over:
-                job.finish(error)
+        job.finish(error)
+
+    def _forget(self, job: EmbeddingJob) -> None:
+        self.counters.dropped_texts += sum(map(len, job.batches))
+        job.batches.clear()
+        self._scheduler.drop(job)

@@ -42,6 +42,7 @@ _HEADER = struct.Struct("<IBBHQq")
 HEADER_SIZE = _HEADER.size
 _U32 = struct.Struct("<I")
 _I64 = struct.Struct("<q")
+_NOTHING = memoryview(b"")
 
 
 class Kind(IntEnum):
@@ -66,6 +67,9 @@ class Kind(IntEnum):
     STATUS = 9
     """Nothing: answered by TEXT, a JSON object about the host itself."""
 
+    DEPLOY = 10
+    """Pairs of a uri and a model's name in the store, registered in the background: answered by DONE."""
+
     VECTORS = 128
     """u32 count, u32 dimensions, then count x dimensions float32."""
     INTEGER = 129
@@ -80,14 +84,22 @@ class Kind(IntEnum):
     """Five bytes of SQLSTATE, then message, detail and hint, the last two possibly empty."""
 
 
+Body = bytes | bytearray | memoryview
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame as it travelled; `body` is not yet looked into."""
+    """One frame as it travels; `body` is not looked into."""
 
     kind: Kind
     request_id: int
-    body: bytes
+    body: Body
     deadline: int = 0
+
+    def release(self) -> None:
+        """Frees the body of a frame that was received, whoever still has the frame."""
+        if isinstance(self.body, bytearray):
+            self.body.clear()
 
 
 class RemoteError(RuntimeTwinError):
@@ -101,53 +113,81 @@ class RemoteError(RuntimeTwinError):
 class FrameDecoder:
     """Bytes in, frames out.
 
-    Raises `ProtocolError` as soon as a header cannot be right; the decoder is of no use after that.
+    A body grows as its bytes arrive, whatever its header promises, and is not copied again. Raises
+    `ProtocolError` as soon as a header cannot be right; the decoder is of no use after that.
     """
 
     def __init__(self, *, max_body: int = MAX_BODY) -> None:
-        self._buffer = bytearray()
+        self._rest = _NOTHING  # input that nobody has asked for yet
+        self._header = bytearray()
+        self._frame: Frame | None = None  # begun; its body is still growing
+        self._length = 0  # of that body
         self._max_body = max_body
 
     @property
     def pending(self) -> int:
-        """Bytes of a frame that is not complete yet."""
-        return len(self._buffer)
+        """Bytes received of a frame that is not complete yet."""
+        return len(self._header) if self._frame is None else HEADER_SIZE + len(self._frame.body)
+
+    @property
+    def announced(self) -> int:
+        """Bytes in the body of a frame that is not complete yet; 0 between frames."""
+        return 0 if self._frame is None else self._length
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yields each frame that `data` completes."""
-        self._buffer += data
-        while len(self._buffer) >= HEADER_SIZE:
-            length, version, kind, reserved, request_id, deadline = _HEADER.unpack_from(self._buffer)
-            if version != VERSION:
-                raise ProtocolError(f"protocol version {version} is not {VERSION}")
-            if reserved != 0:
-                raise ProtocolError(f"reserved header field is {reserved}, not 0")
-            if length > self._max_body:
-                raise ProtocolError(f"frame of {length} bytes is over the limit of {self._max_body}")
-            try:
-                known = Kind(kind)
-            except ValueError:
-                raise ProtocolError(f"frame kind {kind} is unknown") from None
-            end = HEADER_SIZE + length
-            if len(self._buffer) < end:
+        self._rest = memoryview(bytes(self._rest) + data if self._rest else data)
+        while self._rest or self._frame is not None:
+            if self._frame is None:
+                self._header += self._next(HEADER_SIZE - len(self._header))
+                if len(self._header) < HEADER_SIZE:
+                    return
+                self._frame, self._length = self._begin()
+                self._header.clear()
+            body = self._frame.body
+            assert isinstance(body, bytearray)
+            body += self._next(self._length - len(body))
+            if len(body) < self._length:
                 return
-            body = bytes(memoryview(self._buffer)[HEADER_SIZE:end])
-            del self._buffer[:end]
-            yield Frame(known, request_id, body, deadline)
+            frame, self._frame = self._frame, None
+            yield frame
+
+    def _next(self, most: int) -> memoryview:
+        taken, rest = self._rest[:most], self._rest[most:]
+        self._rest = rest if rest else _NOTHING  # which keeps no input alive
+        return taken
+
+    def _begin(self) -> tuple[Frame, int]:
+        length, version, kind, reserved, request_id, deadline = _HEADER.unpack(self._header)
+        if version != VERSION:
+            raise ProtocolError(f"protocol version {version} is not {VERSION}")
+        if reserved != 0:
+            raise ProtocolError(f"reserved header field is {reserved}, not 0")
+        if length > self._max_body:
+            raise ProtocolError(f"frame of {length} bytes is over the limit of {self._max_body}")
+        try:
+            known = Kind(kind)
+        except ValueError:
+            raise ProtocolError(f"frame kind {kind} is unknown") from None
+        return Frame(known, request_id, bytearray(), deadline), length
+
+
+def encode_header(frame: Frame) -> bytes:
+    """The bytes that go before the body of `frame`. Raises `ProtocolError` for a body over `MAX_BODY`."""
+    if len(frame.body) > MAX_BODY:
+        raise ProtocolError(f"frame of {len(frame.body)} bytes is over the limit of {MAX_BODY}")
+    return _HEADER.pack(len(frame.body), VERSION, frame.kind, 0, frame.request_id, frame.deadline)
 
 
 def encode(frame: Frame) -> bytes:
-    """The bytes of `frame`. Raises `ProtocolError` for a body over `MAX_BODY`."""
-    if len(frame.body) > MAX_BODY:
-        raise ProtocolError(f"frame of {len(frame.body)} bytes is over the limit of {MAX_BODY}")
-    header = _HEADER.pack(len(frame.body), VERSION, frame.kind, 0, frame.request_id, frame.deadline)
-    return header + frame.body
+    """The bytes of `frame`. Raises as `encode_header`."""
+    return encode_header(frame) + frame.body
 
 
 class Reader:
     """Reads the fields of a body from front to back; every read past its end raises `ProtocolError`."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: Body) -> None:
         self._view = memoryview(body)
         self._at = 0
 
@@ -179,20 +219,25 @@ class Reader:
         except UnicodeDecodeError as error:
             raise ProtocolError(f"a string is not UTF-8: {error.reason} at byte {error.start}") from None
 
-    def strings(self) -> list[str]:
-        """A count and that many strings."""
+    def count(self) -> int:
+        """The number of strings that follow."""
         count = self.u32()
         if count > len(self._view) // 4:  # each costs four bytes at least
             raise ProtocolError(f"{count} strings cannot be in {len(self._view)} bytes")
-        return [self.string() for _ in range(count)]
+        return count
+
+    def strings(self) -> list[str]:
+        """A count and that many strings."""
+        return [self.string() for _ in range(self.count())]
 
     def raw(self, size: int) -> bytes:
         """Exactly `size` bytes."""
         return bytes(self._take(size))
 
     def done(self) -> None:
-        """Refuses bytes that nothing asked for."""
+        """Ends the reading; refuses bytes that nothing asked for."""
         rest = len(self._view) - self._at
+        self._view.release()
         if rest:
             raise ProtocolError(f"body is {rest} bytes too long")
 
@@ -223,12 +268,28 @@ class Embed:
         return pack_string(self.uri) + pack_strings(self.texts)
 
     @classmethod
-    def unpack(cls, body: bytes) -> Embed:
+    def unpack(cls, body: Body) -> Embed:
         """The reverse of `pack`."""
-        reader = Reader(body)
-        request = cls(reader.string(), reader.strings())
+        uri, _, texts = read_embed(body)
+        return cls(uri, list(texts))
+
+
+def read_embed(body: Body) -> tuple[str, int, Iterator[str]]:
+    """The URI of `Kind.EMBED`, how many texts there are, and the texts, each read when it is asked for."""
+    reader = Reader(body)
+    uri, count = reader.string(), reader.count()
+
+    def texts() -> Iterator[str]:
+        for _ in range(count):
+            yield reader.string()
         reader.done()
-        return request
+
+    return uri, count, texts()
+
+
+def most_texts(dimensions: int) -> int:
+    """How many vectors one reply can carry."""
+    return (MAX_BODY - 2 * _U32.size) // (4 * dimensions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +306,7 @@ class Register:
         return pack_string(self.uri) + pack_string(self.path) + tail
 
     @classmethod
-    def unpack(cls, body: bytes) -> Register:
+    def unpack(cls, body: Body) -> Register:
         """The reverse of `pack`."""
         reader = Reader(body)
         uri, path = reader.string(), reader.string()
@@ -259,7 +320,7 @@ def pack_pairs(pairs: Sequence[tuple[str, str]]) -> bytes:
     return _U32.pack(len(pairs)) + b"".join(pack_string(k) + pack_string(v) for k, v in pairs)
 
 
-def unpack_pairs(body: bytes) -> list[tuple[str, str]]:
+def unpack_pairs(body: Body) -> list[tuple[str, str]]:
     """The reverse of `pack_pairs`."""
     reader = Reader(body)
     count = reader.u32()
@@ -270,7 +331,7 @@ def unpack_pairs(body: bytes) -> list[tuple[str, str]]:
     return pairs
 
 
-def unpack_string(body: bytes) -> str:
+def unpack_string(body: Body) -> str:
     """A body that is one string."""
     reader = Reader(body)
     text = reader.string()
@@ -278,7 +339,7 @@ def unpack_string(body: bytes) -> str:
     return text
 
 
-def unpack_strings(body: bytes) -> list[str]:
+def unpack_strings(body: Body) -> list[str]:
     """A body that is a count and strings."""
     reader = Reader(body)
     texts = reader.strings()
@@ -295,11 +356,13 @@ def _flag(value: int) -> bool:
     return value == 1
 
 
-def vectors(request_id: int, matrix: npt.NDArray[np.float32]) -> Frame:
-    """A VECTORS reply of a matrix of shape (count, dimensions)."""
-    count, dimensions = matrix.shape
-    raw = np.ascontiguousarray(matrix, dtype="<f4").tobytes()
-    return Frame(Kind.VECTORS, request_id, _U32.pack(count) + _U32.pack(dimensions) + raw)
+def vectors(request_id: int, count: int, dimensions: int) -> tuple[Frame, npt.NDArray[np.float32]]:
+    """A VECTORS reply, and the matrix (count, dimensions) inside it, which is still to be filled."""
+    shape = _U32.pack(count) + _U32.pack(dimensions)
+    body = np.empty(len(shape) + 4 * count * dimensions, dtype=np.uint8)
+    body[: len(shape)] = np.frombuffer(shape, dtype=np.uint8)
+    matrix = body[len(shape) :].view("<f4").reshape(count, dimensions)
+    return Frame(Kind.VECTORS, request_id, body.data), matrix
 
 
 def integer(request_id: int, value: int) -> Frame:

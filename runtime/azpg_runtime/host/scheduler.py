@@ -1,10 +1,16 @@
-"""Which texts run next: fair between requests, merged where that is free. No threads, no clock, no I/O.
+"""Which texts run next: short requests first, long ones in turn. No threads, no clock, no I/O.
 
 A job is one request's texts, already tokenised, packed into micro-batches by
-`azpg_runtime.embedding.batching`. Jobs take turns, one micro-batch each, so that a single text waits for
-a few micro-batches and never for another session's whole array. Where the micro-batch whose turn it is
-leaves room, the next micro-batches of other jobs join it, as long as the padding that costs is less than
-the run it saves.
+`azpg_runtime.embedding.batching`. Of `CYCLE` runs all but one go to the job with the fewest micro-batches
+left, among equals to the one that has waited longest for a run; the last one goes to the job that has waited
+longest, whatever it has left. So for every job, whatever the others are:
+
+- A job whose texts fit one run, with k such jobs before it, waits for at most k + ceil((k + 1) / 3) other
+  runs: for one, if the others are long. In practice it is far fewer, because short jobs share runs.
+- A job among n has a run of its own within the next `CYCLE` * n.
+
+Where the micro-batch whose turn it is leaves room, the next micro-batches of other jobs join it, in the same
+order, as long as the padding that costs is less than the run it saves.
 """
 
 from __future__ import annotations
@@ -17,16 +23,12 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from azpg_runtime.embedding.batching import RUN_OVERHEAD, TOKEN_BUDGET, pack
-from azpg_runtime.errors import HostBusy
+from azpg_runtime.embedding.batching import RUN_OVERHEAD, TOKEN_BUDGET
 
 Model = TypeVar("Model")
-Ids = npt.NDArray[np.int64]
-Outcome = npt.NDArray[np.float32] | Exception
-"""What a job ends with: its vectors, or why there are none."""
-
-MAX_JOBS = 1024
-"""Requests that may wait at the same moment; one more is refused."""
+Ids = npt.NDArray[np.int32]
+CYCLE = 4
+"""Runs of which one goes to the job that has waited longest."""
 
 
 @dataclass(eq=False, slots=True)
@@ -36,20 +38,23 @@ class Job(Generic[Model]):
     Attributes:
         model: what embeds them; only jobs of one model share a run.
         ids: the token ids of each text.
-        finish: called once with the matrix of shape (len(ids), dimensions), or with the error that ended it.
+        batches: what runs at once: places in `ids`, each of them once.
+        matrix: where their vectors go, of shape (len(ids), dimensions).
+        finish: called once, when the matrix is full, or with the error that ended the job.
+        remaining: texts without a vector.
+        over: whether nobody waits for it.
     """
 
     model: Model
     ids: Sequence[Ids]
-    finish: Callable[[Outcome], None]
-    matrix: npt.NDArray[np.float32] | None = None
+    batches: deque[list[int]]
+    matrix: npt.NDArray[np.float32]
+    finish: Callable[[Exception | None], None]
     remaining: int = field(init=False)
-    batches: deque[list[int]] = field(init=False)
     over: bool = False
 
     def __post_init__(self) -> None:
         self.remaining = len(self.ids)
-        self.batches = deque(pack([len(text) for text in self.ids]))
 
 
 @dataclass(slots=True)
@@ -69,12 +74,17 @@ class Batch(Generic[Model]):
         """Whether nobody waits for any of these texts."""
         return all(job.over for job, _ in self.items)
 
+    def parts(self) -> list[Batch[Model]]:
+        """A batch of its own for each job that shares this one."""
+        shares: dict[int, list[tuple[Job[Model], int]]] = {}
+        for job, index in self.items:
+            shares.setdefault(id(job), []).append((job, index))
+        return [Batch(self.model, items) for items in shares.values()]
+
     def deliver(self, rows: npt.NDArray[np.float32]) -> list[Job[Model]]:
         """Hands each row of shape (dimensions,) to its job, and returns the jobs that are complete now."""
         complete = []
         for (job, index), row in zip(self.items, rows, strict=True):
-            if job.matrix is None:
-                job.matrix = np.empty((len(job.ids), rows.shape[1]), dtype=np.float32)
             job.matrix[index] = row
             job.remaining -= 1
             if job.remaining == 0 and not job.over:
@@ -83,54 +93,66 @@ class Batch(Generic[Model]):
 
 
 class Scheduler(Generic[Model]):
-    """The jobs that wait, in turn."""
+    """The jobs that wait for a run."""
 
-    def __init__(self, *, max_jobs: int = MAX_JOBS) -> None:
-        self._turns: deque[Job[Model]] = deque()
-        self._max_jobs = max_jobs
+    def __init__(self) -> None:
+        self._waiting: deque[Job[Model]] = deque()  # who waits longest first
+        self._runs = 0
 
     def __len__(self) -> int:
         """Jobs with texts that have not been handed out yet."""
-        return len(self._turns)
+        return len(self._waiting)
 
     def add(self, job: Job[Model]) -> None:
-        """Lets `job` wait for its turn. Raises `HostBusy` when too many do."""
-        if len(self._turns) >= self._max_jobs:
-            raise HostBusy(
-                f"the model host already has {self._max_jobs} requests waiting",
-                hint="Repeat the call later, or use fewer sessions with larger arrays.",
-            )
-        self._turns.append(job)
+        """Lets a job of at least one text wait for its runs."""
+        self._waiting.append(job)
 
     def drop(self, job: Job[Model]) -> None:
         """Forgets a job: nobody waits for it. What already runs is not affected."""
         job.over = True
-        if job in self._turns:
-            self._turns.remove(job)
+        if job in self._waiting:
+            self._waiting.remove(job)
 
     def next(self) -> Batch[Model] | None:
         """The texts to run next, or None when nothing waits."""
-        if not self._turns:
+        if not self._waiting:
             return None
-        first = self._turns.popleft()
-        indices = first.batches.popleft()
-        batch = Batch(first.model, [(first, index) for index in indices])
-        longest = max(len(first.ids[index]) for index in indices)
-        self._merge(batch, longest)
-        if first.batches:
-            self._turns.append(first)
+        self._runs += 1
+        shortest_first = sorted(self._waiting, key=_left)  # keeps the order of equals
+        first = self._waiting[0] if self._runs % CYCLE == 0 else shortest_first[0]
+        batch = Batch(first.model, [])
+        longest = self._take(first, batch)
+        for job in shortest_first:
+            if (len(batch.items) + 1) * longest > TOKEN_BUDGET:
+                break
+            if job is not first and job.model is first.model:
+                longest = self._join(job, batch, longest)
         return batch
 
-    def _merge(self, batch: Batch[Model], longest: int) -> None:
-        for job in list(self._turns):
-            if job.model is not batch.model:
-                continue
-            indices = job.batches[0]
-            length = max(len(job.ids[index]) for index in indices)
-            width, count = max(longest, length), len(batch.items)
-            padding = count * (width - longest) + len(indices) * (width - length)
-            if padding < RUN_OVERHEAD and (count + len(indices)) * width <= TOKEN_BUDGET:
-                batch.items += [(job, index) for index in job.batches.popleft()]
-                longest = width
-                if not job.batches:
-                    self._turns.remove(job)
+    def _join(self, job: Job[Model], batch: Batch[Model], longest: int) -> int:
+        """Adds a job's next micro-batch to a run if it fits; returns the run's longest text in tokens."""
+        count, more = len(batch.items), len(job.batches[0])
+        length = _longest(job)
+        width = max(longest, length)
+        padding = count * (width - longest) + more * (width - length)
+        if padding >= RUN_OVERHEAD or (count + more) * width > TOKEN_BUDGET:
+            return longest
+        self._take(job, batch)
+        return width
+
+    def _take(self, job: Job[Model], batch: Batch[Model]) -> int:
+        """Moves a job's next micro-batch into a run; returns its longest text in tokens."""
+        longest = _longest(job)
+        batch.items += [(job, index) for index in job.batches.popleft()]
+        self._waiting.remove(job)
+        if job.batches:
+            self._waiting.append(job)
+        return longest
+
+
+def _left(job: Job[Model]) -> int:
+    return len(job.batches)
+
+
+def _longest(job: Job[Model]) -> int:
+    return max(len(job.ids[index]) for index in job.batches[0])

@@ -10,7 +10,9 @@ import struct
 
 from azpg_runtime.errors import ProtocolError, RuntimeTwinError
 from azpg_runtime.host import protocol
+from azpg_runtime.host.exchange import Exchange
 from azpg_runtime.host.protocol import Frame, FrameDecoder
+from azpg_runtime.host.room import Place
 from azpg_runtime.host.service import Service, answer_in_time
 
 log = logging.getLogger(__name__)
@@ -20,6 +22,15 @@ _BACKLOG = 1024
 
 _MAX_UNDER_WAY = 64
 """Requests of one connection that are worked on at once; what it sends beyond waits in the socket."""
+
+_SMALL = 64 * 1024
+"""Bytes of a request that need no room of their own; of a larger one the rest waits for it in the socket."""
+
+_PIECE = 256 * 1024
+"""Bytes of a reply that are handed to the socket at once."""
+
+_PATIENCE = 60.0
+"""Seconds for a client to send the rest of a large request, or to take the next piece of its reply."""
 
 
 class Connection(asyncio.Protocol):
@@ -34,7 +45,11 @@ class Connection(asyncio.Protocol):
         self._decoder = FrameDecoder()
         self._tasks: set[asyncio.Task[None]] = set()
         self._transport: asyncio.Transport | None = None
-        self._unread = False
+        self._place: Place | None = None  # for the request that is coming in
+        self._impatience: asyncio.TimerHandle | None = None
+        self._sending = asyncio.Lock()
+        self._writable = asyncio.Event()
+        self._writable.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuses a peer that is neither us nor the server's user."""
@@ -51,22 +66,38 @@ class Connection(asyncio.Protocol):
         """Starts answering each request that is complete."""
         try:
             for frame in self._decoder.feed(data):
-                task = asyncio.get_running_loop().create_task(self._answer(frame))
+                exchange, self._place = Exchange(frame, self._place), None
+                task = asyncio.get_running_loop().create_task(self._answer(exchange))
                 self._tasks.add(task)
                 task.add_done_callback(self._done)
         except ProtocolError as error:
-            log.warning("ended a connection: %s", error)
-            self.abort()
+            self._end(str(error))
+        self._expect()
+        self._regulate()
+
+    def _expect(self) -> None:
+        """Sees to the room for a large request that has begun to come in, and that the rest of it comes."""
+        if self._impatience is not None:
+            self._impatience.cancel()
+            self._impatience = None
+        if self._decoder.announced <= _SMALL or self._transport is None:
+            return
+        if self._place is None:
+            self._place = self._service.requests_room.ask(self._decoder.announced)
+            self._place.granted.add_done_callback(lambda _: self._expect())
+        if self._place.granted.done():
+            loop = asyncio.get_running_loop()
+            self._impatience = loop.call_later(_PATIENCE, self._end, "a request did not arrive whole")
         self._regulate()
 
     def pause_writing(self) -> None:
         """The client does not read its replies: nothing more is read from it."""
-        self._unread = True
+        self._writable.clear()
         self._regulate()
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        self._unread = False
+        self._writable.set()
         self._regulate()
 
     def _done(self, task: asyncio.Task[None]) -> None:
@@ -77,7 +108,8 @@ class Connection(asyncio.Protocol):
         """Bounds what one client can make the host keep: replies it does not read, requests in advance."""
         if self._transport is None or self._transport.is_closing():
             return
-        enough = self._unread or len(self._tasks) >= _MAX_UNDER_WAY
+        no_room = self._place is not None and not self._place.granted.done()
+        enough = no_room or not self._writable.is_set() or len(self._tasks) >= _MAX_UNDER_WAY
         if enough == self._transport.is_reading():
             if enough:
                 self._transport.pause_reading()
@@ -88,6 +120,10 @@ class Connection(asyncio.Protocol):
         """Gives up what is under way."""
         self._transport = None
         self._open.discard(self)
+        if self._impatience is not None:
+            self._impatience.cancel()
+        if self._place is not None:
+            self._place.leave()
         for task in list(self._tasks):
             task.cancel()
 
@@ -96,19 +132,39 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def _answer(self, frame: Frame) -> None:
-        try:
-            data = protocol.encode(await self._reply(frame))
-        except ProtocolError as error:
-            log.warning("ended a connection: %s", error)
-            self.abort()
-            return
-        if self._transport is not None:
-            self._transport.write(data)
+    def _end(self, reason: str) -> None:
+        log.warning("ended a connection: %s", reason)
+        self.abort()
 
-    async def _reply(self, frame: Frame) -> Frame:
+    async def _answer(self, exchange: Exchange) -> None:
         try:
-            return await answer_in_time(self._service, frame)
+            await self._send(await self._reply(exchange))
+        except ProtocolError as error:
+            self._end(str(error))
+        except TimeoutError:
+            self._end("a reply was not taken")
+        finally:
+            exchange.close()
+
+    async def _send(self, reply: Frame) -> None:
+        """Writes a reply as the client takes it. Raises `TimeoutError` if it does not."""
+        header, body = protocol.encode_header(reply), memoryview(reply.body)
+        first = header + body[:_PIECE]
+        async with self._sending:
+            self._write(first)
+            for at in range(_PIECE, len(body), _PIECE):
+                async with asyncio.timeout(_PATIENCE):
+                    await self._writable.wait()
+                self._write(body[at : at + _PIECE])
+
+    def _write(self, piece: bytes | memoryview) -> None:
+        if self._transport is not None:
+            self._transport.write(piece)
+
+    async def _reply(self, exchange: Exchange) -> Frame:
+        frame = exchange.frame
+        try:
+            return await answer_in_time(self._service, exchange)
         except ProtocolError:
             raise
         except RuntimeTwinError as error:

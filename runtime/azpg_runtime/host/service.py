@@ -4,27 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from azpg_runtime.embedding.embedder import Embedder
-from azpg_runtime.errors import DeadlineExceeded, ModelUnreadable, ProtocolError
+from azpg_runtime.errors import DeadlineExceeded, HostBusy, ModelUnreadable, ProtocolError, TooManyTexts
 from azpg_runtime.host import protocol
+from azpg_runtime.host.deployments import Deployments
 from azpg_runtime.host.engine import Engine
+from azpg_runtime.host.exchange import Exchange
+from azpg_runtime.host.loaded import LoadedModels
+from azpg_runtime.host.memory import default_limit
+from azpg_runtime.host.preparation import at_once, prepare
 from azpg_runtime.host.protocol import Frame, Kind
-from azpg_runtime.host.scheduler import Job, Outcome
+from azpg_runtime.host.room import Room
 from azpg_runtime.host.settings import HostSettings
-from azpg_runtime.models import ModelStore, Registry, StoredModel
-from azpg_runtime.models.registry import Registration
+from azpg_runtime.host.turns import Turns
+from azpg_runtime.models import ModelStore, Registration, Registry, StoredModel
 
-_INLINE_CHARACTERS = 8192
-"""Texts up to this size together are tokenised at once; longer ones on the tokenizer's thread."""
+log = logging.getLogger(__name__)
+
+MAX_REQUESTS = 1024
+"""Requests to embed that may be under way at the same moment; one more is refused."""
+
+REQUESTS_SIZE = 64 * 1024 * 1024
+"""Bytes of requests that the host has received and not yet read."""
+
+REPLIES_SIZE = 96 * 1024 * 1024
+"""Bytes of requests between reading and reply: their token ids and vectors."""
+
+_BOOKKEEPING = 256
+"""Bytes that a text takes besides its tokens and its vector: an array's head, places in lists."""
+
+_INLINE_BYTES, _INLINE_TEXTS = 8192, 256
+"""A request of no more than this is tokenised at once; a larger one takes turns on a thread of its own."""
 
 Result = TypeVar("Result")
 
@@ -32,51 +49,64 @@ Result = TypeVar("Result")
 class Service:
     """Answers requests. Lives on the event loop's thread; heavy work goes to threads of its own."""
 
-    def __init__(self, *, store: ModelStore, folder: Path, models_folder: Path) -> None:
+    def __init__(
+        self, *, store: ModelStore, folder: Path, models_folder: Path, memory_limit: int | None = None
+    ) -> None:
+        """Opens an instance's files.
+
+        Args:
+            store: the models of all instances.
+            folder: where this instance's registrations and settings are kept; made if it is missing.
+            models_folder: below it lie the files that a registration may name by path.
+            memory_limit: bytes that loaded models may take; by default `default_limit`.
+        """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._store = store
         self._models_folder = models_folder
         self._registry = Registry(folder / "registry.json")
         self._settings_file = folder / "settings.json"
         self._settings = HostSettings.load(self._settings_file)
-        self._loaded: dict[str, asyncio.Task[Embedder]] = {}
+        limit = default_limit() if memory_limit is None else memory_limit
+        self._models = LoadedModels(store, self._settings, limit=limit, name=self._name)
+        self.requests_room = Room(REQUESTS_SIZE)
+        self._room = Room(REPLIES_SIZE)
+        self._under_way = 0
         self._engine = Engine()
-        self._tokenizing = ThreadPoolExecutor(1, "tokenize")
-        self._loading = ThreadPoolExecutor(1, "load")
+        self._preparing = Turns("prepare")
+        self._importing = ThreadPoolExecutor(1, "import")
         self._registering = asyncio.Lock()
+        self._deployments = Deployments(
+            folder / "deployments.json",
+            self._registry,
+            store,
+            lambda uri, name: self._register(protocol.Register(uri, name)),
+        )
+        self._setting = asyncio.Lock()
 
     def preload(self) -> None:
-        """Starts loading every registered model, so that nobody's first call waits for it."""
-        for registration in self._registry.list():
-            self._load(registration.digest)
+        """Starts loading registered models and deployments, so that nobody's first call waits for them."""
+        self._deployments.resume()
+        for digest in self._models.preload(one.digest for one in self._registry.list()):
+            log.info("no room to load %s in advance", self._name(digest))
 
     def close(self) -> None:
         """Ends the threads; what runs is terminated."""
         self._engine.stop()
-        self._tokenizing.shutdown(wait=False, cancel_futures=True)
-        self._loading.shutdown(wait=False, cancel_futures=True)
+        self._preparing.stop()
+        self._importing.shutdown(wait=False, cancel_futures=True)
+        self._models.close()
 
-    async def answer(self, frame: Frame) -> Frame:
+    async def answer(self, exchange: Exchange) -> Frame:
         """The reply to one request. Raises `RuntimeTwinError` for what is to be answered with an error."""
-        request, body = frame.request_id, frame.body
-        match frame.kind:
+        request, body = exchange.frame.request_id, exchange.frame.body
+        match exchange.frame.kind:
             case Kind.EMBED:
-                reply = protocol.vectors(request, await self._embed(protocol.Embed.unpack(body)))
+                reply = await self._embed(exchange)
             case Kind.REGISTER:
                 reply = protocol.integer(request, await self._register(protocol.Register.unpack(body)))
-            case Kind.UNREGISTER:
-                gone = self._registry.unregister(protocol.unpack_string(body))
-                if all(one.digest != gone.digest for one in self._registry.list()):
-                    self._forget(gone)
-                reply = protocol.done(request)
-            case Kind.UNLOAD:
-                self._forget(self._registry.get(protocol.unpack_string(body)))
-                reply = protocol.done(request)
-            case Kind.LOADED:
-                registration = self._registry.get(protocol.unpack_string(body))
-                reply = protocol.boolean(request, self._is_loaded(registration.digest))
-            case Kind.METADATA:
-                reply = protocol.text(request, json.dumps(self._metadata(protocol.unpack_string(body))))
+            case Kind.UNREGISTER | Kind.UNLOAD | Kind.LOADED | Kind.METADATA:
+                registration = await self._registered(protocol.unpack_string(body))
+                reply = self._of_model(exchange.frame, registration)
             case Kind.GET_SETTINGS:
                 reply = protocol.text(
                     request, json.dumps(self._settings.select(protocol.unpack_strings(body)))
@@ -84,52 +114,88 @@ class Service:
             case Kind.SET_SETTINGS:
                 await self._set(protocol.unpack_pairs(body))
                 reply = protocol.done(request)
+            case Kind.DEPLOY:
+                for uri, name in protocol.unpack_pairs(body):
+                    self._deployments.wish(uri, name)
+                reply = protocol.done(request)
             case Kind.STATUS:
                 reply = protocol.text(request, json.dumps(self._status()))
             case _:
-                raise ProtocolError(f"{frame.kind.name} is no request")
+                raise ProtocolError(f"{exchange.frame.kind.name} is no request")
         return reply
 
-    async def _embed(self, request: protocol.Embed) -> npt.NDArray[np.float32]:
-        embedder = await self._embedder(request.uri)
-        embedder.check(request.texts)
-        if not request.texts:
-            return np.empty((0, embedder.dimensions), dtype=np.float32)
-        if sum(map(len, request.texts)) <= _INLINE_CHARACTERS:
-            ids = embedder.tokenizer.encode(request.texts)
-        else:
-            ids = await self._tokenize(embedder, request.texts)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[npt.NDArray[np.float32]] = loop.create_future()
+    def _of_model(self, frame: Frame, registration: Registration) -> Frame:
+        """The reply to a request that concerns a registered model and needs no waiting."""
+        match frame.kind:
+            case Kind.UNREGISTER:
+                self._registry.unregister(registration.uri)
+                if not self._uris(registration.digest):
+                    self._models.unload(registration.digest)
+            case Kind.UNLOAD:
+                self._models.unload(registration.digest)
+            case Kind.LOADED:
+                return protocol.boolean(frame.request_id, self._models.is_loaded(registration.digest))
+            case _:
+                return protocol.text(frame.request_id, json.dumps(self._metadata(registration)))
+        return protocol.done(frame.request_id)
 
-        def finish(outcome: Outcome) -> None:
-            loop.call_soon_threadsafe(_settle, future, outcome)
-
-        job = Job(embedder, ids, finish)
-        self._engine.submit(job)
+    async def _embed(self, exchange: Exchange) -> Frame:
+        if self._under_way >= MAX_REQUESTS:
+            raise HostBusy(
+                f"the model host already has {MAX_REQUESTS} requests waiting",
+                hint="Repeat the call later, or use fewer sessions with larger arrays.",
+            )
+        self._under_way += 1
         try:
-            return await future
+            uri, count, texts = protocol.read_embed(exchange.frame.body)
+            async with self._models.use((await self._registered(uri)).digest) as embedder:
+                return await self._compute(embedder, exchange, count, texts)
         finally:
-            self._engine.drop(job)
+            self._under_way -= 1
 
-    async def _tokenize(self, embedder: Embedder, texts: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+    async def _compute(
+        self, embedder: Embedder, exchange: Exchange, count: int, texts: Iterator[str]
+    ) -> Frame:
+        most = protocol.most_texts(embedder.dimensions)
+        if count > most:
+            raise TooManyTexts(
+                f"{count} texts are more than one request may have",
+                detail=f"A reply has room for {most} vectors of {embedder.dimensions} dimensions.",
+                hint="Send them in several requests.",
+            )
+        size = len(exchange.frame.body)
+        small = count <= _INLINE_TEXTS and size <= _INLINE_BYTES
+        if not small:
+            await exchange.reserve(self._room, footprint(embedder, count, size))
+        reply, matrix = protocol.vectors(exchange.frame.request_id, count, embedder.dimensions)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def finish(failure: Exception | None) -> None:
+            loop.call_soon_threadsafe(_settle, done, failure)
+
         given_up = False
-
-        def encode() -> list[npt.NDArray[np.int64]]:
-            return embedder.tokenizer.encode(texts, cancelled=lambda: given_up)
-
+        steps = prepare(embedder, texts, matrix, finish, cancelled=lambda: given_up)
         try:
-            return await self._in_thread(self._tokenizing, encode)
+            job = at_once(steps) if small else await asyncio.wrap_future(self._preparing.submit(steps))
         except asyncio.CancelledError:
             given_up = True
             raise
+        exchange.read()
+        if count:
+            self._engine.submit(job)
+            try:
+                await done
+            finally:
+                self._engine.drop(job)
+        return reply
 
     async def _register(self, request: protocol.Register) -> int:
         async with self._registering:
-            model = await self._in_thread(self._loading, lambda: self._find(request))
+            model = await self._in_thread(self._importing, lambda: self._find(request))
             self._registry.check(request.uri, model.digest)
-            await asyncio.shield(self._load(model.digest))
-            return self._registry.register(request.uri, model.digest).id
+            async with self._models.use(model.digest):
+                return self._registry.register(request.uri, model.digest).id
 
     def _find(self, request: protocol.Register) -> StoredModel:
         """The model that a registration names: in the store, or by a path below the models folder."""
@@ -165,8 +231,7 @@ class Service:
             return None
         return path if path.is_relative_to(folder) and path != folder else None
 
-    def _metadata(self, uri: str) -> dict[str, Any]:
-        registration = self._registry.get(uri)
+    def _metadata(self, registration: Registration) -> dict[str, Any]:
         description = self._store.by_digest(registration.digest).description
         return {
             "uri": registration.uri,
@@ -182,7 +247,8 @@ class Service:
             "files": {
                 name: {"size": file.size, "sha256": file.sha256} for name, file in description.files.items()
             },
-            "loaded": self._is_loaded(registration.digest),
+            "loaded": self._models.is_loaded(registration.digest),
+            "memory": self._models.memory(registration.digest),
         }
 
     def _status(self) -> dict[str, Any]:
@@ -190,76 +256,77 @@ class Service:
         return {
             "pid": os.getpid(),
             "models": [
-                {"uri": one.uri, "digest": one.digest, "loaded": self._is_loaded(one.digest)}
+                {"uri": one.uri, "digest": one.digest, "loaded": self._models.is_loaded(one.digest)}
                 for one in self._registry.list()
             ],
-            "waiting": self._engine.waiting,
+            "deployments": self._deployments.status(),
+            "memory": {"limit": self._models.limit, "in_use": self._models.in_use},
+            "waiting": self._under_way,
             "counters": {name: getattr(counters, name) for name in counters.__slots__},
             "settings": self._settings.in_force(),
         }
 
     async def _set(self, pairs: Sequence[tuple[str, str]]) -> None:
-        changed = self._settings.changed(pairs)
-        changed.save(self._settings_file)
-        self._settings = changed
-        # Loaded models are made anew; a call that runs keeps the session it started with.
-        loaded = [digest for digest in self._loaded if self._is_loaded(digest)]
-        self._loaded.clear()
-        await asyncio.gather(*(asyncio.shield(self._load(digest)) for digest in loaded))
+        """Changes the settings, all or none."""
+        async with self._setting:
+            changed = self._settings.changed(pairs)
+            if changed == self._settings:
+                return
+            async with self._models.changing(changed):
+                # From here on nothing is waited for: no deadline comes between.
+                changed.save(self._settings_file)
+                self._settings = changed
 
-    async def _embedder(self, uri: str) -> Embedder:
-        task = self._load(self._registry.get(uri).digest)
-        return task.result() if task.done() else await asyncio.shield(task)
+    def _uris(self, digest: str) -> list[str]:
+        return [one.uri for one in self._registry.list() if one.digest == digest]
 
-    def _load(self, digest: str) -> asyncio.Task[Embedder]:
-        """The task that loads a model, or has loaded it; a failed one is tried again."""
-        task = self._loaded.get(digest)
-        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-            task = asyncio.get_running_loop().create_task(self._load_now(digest))
-            self._loaded[digest] = task
-        return task
+    async def _registered(self, uri: str) -> Registration:
+        """The registration of a URI, once its deployment is over if it has one. Raises `ModelNotFound`."""
+        await self._deployments.settle(uri)
+        return self._registry.get(uri)
 
-    async def _load_now(self, digest: str) -> Embedder:
-        settings = self._settings
-        return await self._in_thread(
-            self._loading,
-            lambda: Embedder(
-                self._store.by_digest(digest),
-                intra_op_threads=settings.intra_op_threads,
-                inter_op_threads=settings.inter_op_parallelism,
-                spin=settings.spin_control,
-            ),
-        )
-
-    def _is_loaded(self, digest: str) -> bool:
-        task = self._loaded.get(digest)
-        return task is not None and task.done() and not task.cancelled() and task.exception() is None
-
-    def _forget(self, registration: Registration) -> None:
-        self._loaded.pop(registration.digest, None)
+    def _name(self, digest: str) -> str:
+        """What people call a model, which may not be registered yet."""
+        return ", ".join(self._uris(digest)) or self._store.by_digest(digest).description.name
 
     @staticmethod
     async def _in_thread(executor: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(executor, work)
 
 
-def _settle(future: asyncio.Future[npt.NDArray[np.float32]], outcome: Outcome) -> None:
-    if future.done():
+def footprint(embedder: Embedder, count: int, size: int) -> int:
+    """Bytes that a request takes between its texts and its reply, at most: token ids, and vectors.
+
+    Args:
+        embedder: the model.
+        count: texts.
+        size: their bytes; a token, but for the special ones, stands for one at least.
+    """
+    tokens = min(count * embedder.max_tokens, size + 2 * count)
+    return 4 * tokens + count * (4 * embedder.dimensions + _BOOKKEEPING)
+
+
+def _settle(done: asyncio.Future[None], failure: Exception | None) -> None:
+    if done.done():
         return
-    if isinstance(outcome, Exception):
-        future.set_exception(outcome)
+    if failure is None:
+        done.set_result(None)
     else:
-        future.set_result(outcome)
+        done.set_exception(failure)
 
 
-async def answer_in_time(service: Service, frame: Frame) -> Frame:
-    """`Service.answer`, bounded by the frame's deadline. Raises `DeadlineExceeded`."""
-    if not frame.deadline:
-        return await service.answer(frame)
+async def answer_in_time(service: Service, exchange: Exchange) -> Frame:
+    """`Service.answer`, bounded by the request's deadline. Raises `DeadlineExceeded`."""
+    if not exchange.frame.deadline:
+        return await service.answer(exchange)
+    loop = asyncio.get_running_loop()
+    # The event loop's clock is CLOCK_MONOTONIC, as the deadline's is.
+    deadline = exchange.frame.deadline / 1e9
     try:
-        # The event loop's clock is CLOCK_MONOTONIC, as the deadline's is.
-        async with asyncio.timeout_at(frame.deadline / 1e9):
-            return await service.answer(frame)
+        if deadline <= loop.time():  # a timeout would let it begin, up to its first wait
+            raise TimeoutError
+        async with asyncio.timeout_at(deadline):
+            return await service.answer(exchange)
     except TimeoutError:
         raise DeadlineExceeded(
             "timed out before the model host had finished",

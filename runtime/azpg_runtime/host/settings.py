@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
 from azpg_runtime.errors import InvalidSetting
-from azpg_runtime.files import write_atomically
+from azpg_runtime.files import unwritable, write_atomically
 
 _MAX_THREADS = 1024
 _BOOLEANS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
@@ -18,6 +19,14 @@ _BOOLEANS = {"true": True, "on": True, "1": True, "false": False, "off": False, 
 def usable_cpus() -> int:
     """The processors this process may run on."""
     return len(os.sched_getaffinity(0))
+
+
+class Threads(TypedDict):
+    """How a model runs."""
+
+    intra_op_threads: int
+    inter_op_threads: int
+    spin: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,15 @@ class HostSettings:
     def intra_op_threads(self) -> int:
         """The number of threads really used inside one operator."""
         return self.intra_op_parallelism or usable_cpus()
+
+    @property
+    def threads(self) -> Threads:
+        """These settings as `azpg_runtime.embedding.Embedder` takes them."""
+        return Threads(
+            intra_op_threads=self.intra_op_threads,
+            inter_op_threads=self.inter_op_parallelism,
+            spin=self.spin_control,
+        )
 
     def in_force(self) -> dict[str, str]:
         """Each setting's effective value as text."""
@@ -69,10 +87,16 @@ class HostSettings:
         return settings
 
     def save(self, path: Path) -> None:
-        """Writes what differs from the defaults, so that a crash leaves either the old or the new file."""
+        """Writes what differs from the defaults, so that a crash leaves either the old or the new file.
+
+        Raises `Unwritable`.
+        """
         defaults = HostSettings()
         kept = {key: value for key, value in asdict(self).items() if value != getattr(defaults, key)}
-        write_atomically(path, json.dumps(kept))
+        try:
+            write_atomically(path, json.dumps(kept))
+        except OSError as error:
+            raise unwritable(str(path), error) from None
 
     @classmethod
     def load(cls, path: Path) -> HostSettings:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from types import MappingProxyType
 
 from azpg_runtime.errors import ModelNotFound
@@ -101,13 +102,21 @@ CATALOG: Mapping[str, CatalogEntry] = MappingProxyType({entry.name: entry for en
 """Every model that `azpg models pull` takes, by name."""
 
 
-def catalog_entry(name: str) -> CatalogEntry:
+def catalog_entry(name: str, catalog: Mapping[str, CatalogEntry] = CATALOG) -> CatalogEntry:
     """The entry of that name. Raises `ModelNotFound` with those there are."""
-    try:
-        return CATALOG[name]
-    except KeyError:
-        raise ModelNotFound(
-            f"azpg does not know where to fetch a model {name!r}",
-            detail=f"It knows {', '.join(sorted(CATALOG))}.",
-            hint="Add any other model from a folder: `azpg models add NAME PATH`.",
-        ) from None
+    if name in catalog:
+        return catalog[name]
+    near = nearest(name, catalog)
+    raise ModelNotFound(
+        f"azpg does not know where to fetch a model {name!r}",
+        detail=f"Did you mean {near!r}?" if near else f"It knows {', '.join(sorted(catalog))}.",
+        hint="Add any other model from a folder: `azpg models add NAME PATH`.",
+    )
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The one of `names` that `name` was probably meant to be: misspelt, a part, or as others write it."""
+    bare = name.lower().rsplit("/", 1)[-1].split(":", 1)[0]
+    known = list(names)
+    parts = [one for one in known if len(bare) > 2 and bare in one]
+    return next(iter(get_close_matches(bare, known, n=1) or parts), None)

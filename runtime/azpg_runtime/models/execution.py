@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from azpg_runtime.errors import ModelInvalid, ModelUnreadable
+from azpg_runtime.errors import ModelInvalid, ModelUnreadable, OutOfMemory, OutOfThreads
 
-Ids = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.int64] | npt.NDArray[np.int32]
 
 _FATAL = 4
 _NOISE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?")
+_NO_MEMORY = re.compile("bad_alloc|bad allocation|[Ff]ailed to allocate memory")
 _DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 KNOWN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -38,10 +40,13 @@ def open_session(
         inter_op_threads: threads for operators side by side; more than 1 makes the session run them so.
         spin: whether idle threads wait busily, which is a little quicker and takes whole cores.
 
-    Raises `ModelUnreadable` for a missing file and `ModelInvalid` for one that ONNX Runtime refuses.
+    Raises `ModelUnreadable` for a missing file, `ModelInvalid` for one that ONNX Runtime refuses,
+    `OutOfMemory` and `OutOfThreads`.
     """
+    intra_op_threads = intra_op_threads or usable_cpus()
+    _check_threads(intra_op_threads + inter_op_threads)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = intra_op_threads or usable_cpus()
+    options.intra_op_num_threads = intra_op_threads
     options.inter_op_num_threads = inter_op_threads
     if inter_op_threads > 1:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
@@ -55,7 +60,34 @@ def open_session(
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:
+        if out_of_memory(error):
+            raise OutOfMemory(f"the memory does not suffice to load {path.name}") from None
         raise ModelInvalid(f"ONNX Runtime cannot load {path.name}: {first_line(error)}") from None
+
+
+def _check_threads(count: int) -> None:
+    """Raises `OutOfThreads`; ONNX Runtime waits for ever for threads that cannot be started."""
+    over = threading.Event()
+    started = []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=over.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError:
+        raise OutOfThreads(
+            f"the system allows only {len(started)} of {count} threads",
+            hint="Lower intra_op_parallelism and inter_op_parallelism, or raise the limit of processes.",
+        ) from None
+    finally:
+        over.set()
+        for thread in started:
+            thread.join()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of ONNX Runtime or NumPy says that memory could not be had."""
+    return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(str(error)))
 
 
 def first_line(error: BaseException) -> str:
@@ -64,7 +96,7 @@ def first_line(error: BaseException) -> str:
     return _NOISE.sub("", text)[:300].rstrip(".")
 
 
-def pad(ids: Sequence[Ids], padding: int) -> tuple[Ids, Ids]:
+def pad(ids: Sequence[Ids], padding: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Token ids and mask, both int64 [n, longest], of texts given as one array of ids each."""
     longest = max(map(len, ids))
     tokens = np.full((len(ids), longest), padding, np.int64)

@@ -103,7 +103,9 @@ def _quiet() -> Iterator[None]:
 @contextmanager
 def _alone(lock: Path) -> Iterator[None]:
     """Waits until no other pull appends to the same files; the lock is never removed, the kernel frees it."""
-    lock.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    place = lock.parent
+    place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    place.mkdir(mode=0o700, exist_ok=True)  # what is not whole yet is nobody else's business
     with lock.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

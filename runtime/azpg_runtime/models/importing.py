@@ -148,7 +148,10 @@ def open_source(path: Path, origin: Origin) -> Source:
     if path.is_file():
         return GraphSource(path, _tokenizer_of(path), origin)
     if not path.is_dir():
-        raise ModelUnreadable(f"could not read {path}: there is no such file or folder")
+        raise ModelUnreadable(
+            f"could not read {path}: there is no such file or folder",
+            hint="Name a folder with the model's files, as the Hugging Face hub has them, or an .onnx file.",
+        )
     graph = next((path / place for place in _ONNX_PLACES if (path / place).is_file()), None)
     config = path / _CONFIG
     if (path / _SAFETENSORS).is_file() and config.is_file():

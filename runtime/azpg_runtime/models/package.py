@@ -64,12 +64,19 @@ def _download(
     # pip writes below TMPDIR first: its size there is the only progress a pipe lets us see.
     environment = {**os.environ, "TMPDIR": str(scratch)}
     progress(source.package, 0, size)
+    most = 0
+
+    def tick() -> None:
+        nonlocal most  # at the end pip moves what it has
+        most = max(most, min(_size(scratch), size))
+        progress(source.package, most, size)
+
     with tempfile.TemporaryFile() as errors:
         try:
             with subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=environment
             ) as process:
-                code = _wait(process, lambda: progress(source.package, min(_size(scratch), size), size))
+                code = _wait(process, tick)
         except OSError as error:
             raise ModelPullFailed(f"could not fetch {name}: {error}") from None
         errors.seek(0)

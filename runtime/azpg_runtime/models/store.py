@@ -22,8 +22,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from azpg_runtime.errors import ModelConflict, ModelError, ModelInvalid, ModelNotFound
-from azpg_runtime.files import sync_folder, write_atomically
+from azpg_runtime.errors import ModelConflict, ModelInvalid, ModelNotFound
+from azpg_runtime.files import sync_folder, unwritable, write_atomically
+from azpg_runtime.models.catalog import CATALOG, nearest
 from azpg_runtime.models.description import TOKENIZER, ModelDescription
 from azpg_runtime.models.sources import digest_file, unreadable
 from azpg_runtime.models.stored import DESCRIPTION, StoredModel
@@ -85,10 +86,16 @@ class ModelStore:
 
     def _not_found(self, name: str) -> ModelNotFound:
         names = self.names()
+        if name in CATALOG:
+            hint = f"Fetch it with `azpg models pull {name}`."
+        elif near := nearest(name, names):
+            hint = f"Did you mean {near!r}?"
+        else:
+            hint = "See what can be fetched with `azpg models list`; `azpg models add` takes any other."
         return ModelNotFound(
             f"the store has no model {name!r}",
             detail=f"It has {', '.join(names)}." if names else "It is empty.",
-            hint=f"Fetch it with `azpg models pull {name}`, or see `azpg models list`.",
+            hint=hint,
         )
 
     def by_digest(self, digest: str) -> StoredModel:
@@ -140,7 +147,7 @@ class ModelStore:
             source: where it came from, for people.
             expected: SHA-256 of source files that must have exactly that content.
 
-        Raises `ModelConflict`, `ModelInvalid`, `ModelUnreadable`, and `ModelError` for a store that cannot be
+        Raises `ModelConflict`, `ModelInvalid`, `ModelUnreadable`, and `Unwritable` for a store that cannot be
         written.
         """
         from azpg_runtime.models.importing import Origin, open_source  # noqa: PLC0415 - imports onnx
@@ -148,7 +155,7 @@ class ModelStore:
         check_name(name)
         model = self._keep(open_source(path, Origin(name, licence, source, expected or {})))
         with self._writing():
-            self._names.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._make(self._names)
             self._bind(name, model.digest, replace=replace)
         return StoredModel(name, model.folder, model.description)
 
@@ -175,19 +182,24 @@ class ModelStore:
             return self._again(source.known.digest)
         with self._writing():
             unfinished = self._content / f"{_UNFINISHED}{uuid.uuid4().hex}"
-            self._content.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._make(self._content)
             unfinished.mkdir(mode=0o755)
             try:
                 return self._finish(unfinished, source.tokenizer, source.build(unfinished))
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
 
+    def _make(self, folder: Path) -> None:
+        """Makes a folder of the store; nobody but its owner may write it, whatever the umask."""
+        self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o755, exist_ok=True)
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise ModelError(f"could not write to the model store {self.root}: {error.strerror}") from None
+            raise unwritable(f"to the model store {self.root}", error) from None
 
     def _again(self, digest: str) -> StoredModel:
         with suppress(PermissionError):  # in a store of somebody else's, that one prunes it as well
@@ -228,7 +240,7 @@ class ModelStore:
                 if self._digest_of(name) != digest:
                     raise ModelConflict(
                         f"the name {name!r} already stands for another model",
-                        hint="Choose another name, or replace the model expressly.",
+                        hint="Choose another name, or replace it: `azpg models add --replace`.",
                     ) from None
         sync_folder(self._names)
 

@@ -11,6 +11,9 @@ from azpg_runtime.models.sources import unreadable
 
 DESCRIPTION = "description.json"
 
+_TOKENIZER_GROWTH = 20
+"""A vocabulary in memory against its JSON: 10 measured for BPE, 17 for WordPiece and Unigram."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
@@ -38,6 +41,22 @@ class StoredModel:
     def digest(self) -> str:
         """What the content is known by, everywhere."""
         return self.description.digest
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the model takes when it is loaded, estimated from its files.
+
+        Graph and weights count as they lie on disk: ONNX Runtime maps or copies them. The tokenizer counts
+        as `_TOKENIZER_GROWTH` times its file. Measured: 98 MB against 101 of all-MiniLM-L6-v2.
+
+        Raises `ModelUnreadable`.
+        """
+        try:
+            sizes = {entry.name: entry.stat().st_size for entry in self.folder.iterdir()}
+        except OSError as error:
+            raise unreadable(self.folder, error) from None
+        tokenizer = sizes.pop(TOKENIZER, 0)
+        return sum(sizes.values()) + _TOKENIZER_GROWTH * tokenizer
 
     @property
     def onnx(self) -> Path:

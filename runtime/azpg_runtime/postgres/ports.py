@@ -15,15 +15,22 @@ _random = random.SystemRandom()
 """Seeded by nobody: processes with one seed, as pytest-randomly gives its workers, would choose alike."""
 
 
-def is_free(port: int) -> bool:
-    """Whether a server could listen on the port now."""
+def complaint(port: int) -> str:
+    """Why no server of this user could listen on the port now; '' if one could."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            return "is for root alone"
         except OSError:
-            return False
-    return True
+            return "is taken by another program"
+    return ""
+
+
+def is_free(port: int) -> bool:
+    """Whether a server of this user could listen on the port now."""
+    return not complaint(port)
 
 
 def choose(taken: Collection[int]) -> int:

@@ -11,20 +11,25 @@ class Status:
     """How an instance is.
 
     Attributes:
-        state: `running`, `stopped`, or `degraded` when only one of server and model host runs.
+        state: `running`, `stopped`, or `degraded` when some of server, model host and TLS front do not run.
+        host_state: `running`, `silent` for a model host that does not answer, or `stopped`.
+        tls_port: where clients may speak TLS; None until the first `up` by an azpg that has it.
         not_loaded: preload libraries that this PostgreSQL lacks, and why.
         pending_restart: server parameters that wait for a restart.
         models: the registered models, each with its URI, its content digest and whether it is loaded.
+        deployments: the models that allow-listing an extension deploys, each with URI, state and reason.
     """
 
     name: str
     state: str
     host: str
     port: int
+    tls_port: int | None
     socket_dir: str
     postgres_version: str
     postgres_pid: int | None
     host_pid: int | None
+    host_state: str
     admin: str
     location: str
     sku: str
@@ -33,6 +38,7 @@ class Status:
     not_loaded: dict[str, str]
     pending_restart: list[str]
     models: list[dict[str, Any]]
+    deployments: list[dict[str, str]]
 
     def as_json(self) -> dict[str, Any]:
         """The machine-readable form."""

@@ -50,6 +50,7 @@ _INPUT, _REFUSED = "azpg_home", "azpg_refused"
 """What the controller of pytest-xdist tells its workers, and they it."""
 _TEXTS = {
     "postgres": "PostgreSQL's major version, 16 or 18 [default: 18]",
+    "pg_config": "the pg_config of a PostgreSQL 15 to 18 to use instead of a bundled one",
     "profile": "preview-2024 or azure-2026 [default: preview-2024]",
     "location": "the Azure region to behave as [default: eastus]",
     "sku": "the compute size to behave as [default: Standard_E4ds_v5]",
@@ -68,6 +69,7 @@ class TwinFactory(Protocol):
         name: str = "default",
         *,
         postgres: int | None = None,
+        pg_config: str | None = None,
         extensions: list[str] | None = None,
         models: list[str] | None = None,
         profile: str | None = None,
@@ -87,7 +89,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Each option is also a setting, with an underscore: ``--azpg-models`` and ``azpg_models``."""
     group = parser.getgroup("azpg", "a local Azure Database for PostgreSQL (azpg)")
     for name, text in _TEXTS.items():
-        group.addoption(f"--azpg-{name}", metavar="MAJOR" if name == "postgres" else name.upper(), help=text)
+        metavar = {"postgres": "MAJOR", "pg_config": "PATH"}.get(name, name.upper())
+        group.addoption(f"--azpg-{name.replace('_', '-')}", metavar=metavar, help=text)
         parser.addini(f"azpg_{name}", text)
     for name, text in _LISTS.items():
         group.addoption(f"--azpg-{name}", metavar="NAME,...", help=text)

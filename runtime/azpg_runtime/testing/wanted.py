@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from azpg.errors import UsageError
@@ -12,9 +13,10 @@ from azpg.profiles import LOCAL_AI
 from azpg_runtime.errors import InstanceError
 from azpg_runtime.models import ModelStore
 from azpg_runtime.models.registry import normalise_uri
+from azpg_runtime.postgres.bundled import DEFAULT_MAJOR
 from azpg_runtime.postgres.description import Description, Wishes
-from azpg_runtime.postgres.installation import DEFAULT_MAJOR
 from azpg_runtime.postgres.parameters import check_extensions
+from azpg_runtime.postgres.pgconfig import PgConfig
 
 _USUAL = ("vector", LOCAL_AI)
 
@@ -25,6 +27,7 @@ class Wanted:
 
     Attributes:
         postgres: PostgreSQL's major version.
+        pg_config: path of the pg_config of a PostgreSQL to use instead of a bundled one.
         extensions: what is allow-listed and created; None stands for vector and azure_local_ai, as far as
             the twin offers them.
         models: URIs to register, each for the model of the store that has its name.
@@ -32,6 +35,7 @@ class Wanted:
     """
 
     postgres: int | None = None
+    pg_config: str | None = None
     extensions: tuple[str, ...] | None = None
     models: tuple[str, ...] = ()
     profile: str | None = None
@@ -42,6 +46,7 @@ class Wanted:
         self,
         *,
         postgres: int | str | None = None,
+        pg_config: str | None = None,
         extensions: Iterable[str] | None = None,
         models: Iterable[str] | None = None,
         profile: str | None = None,
@@ -52,7 +57,12 @@ class Wanted:
 
         `extensions` and `models` may have commas in them; a model is NAME, for NAME:v1, or NAME:VERSION.
         """
-        changes: dict[str, Any] = {"profile": profile, "location": location, "sku": sku}
+        changes: dict[str, Any] = {
+            "pg_config": pg_config,
+            "profile": profile,
+            "location": location,
+            "sku": sku,
+        }
         if postgres is not None:
             changes["postgres"] = _major(postgres)
         if extensions is not None:
@@ -65,7 +75,12 @@ class Wanted:
     def wishes(self) -> Wishes:
         """What `Instance.up` is asked for."""
         return Wishes(
-            major=self.postgres, profile=self.profile, location=self.location, sku=self.sku, durable=False
+            major=self.postgres,
+            pg_config=self.pg_config,
+            profile=self.profile,
+            location=self.location,
+            sku=self.sku,
+            durable=False,
         )
 
     def created(self, description: Description) -> tuple[str, ...]:
@@ -77,6 +92,8 @@ class Wanted:
     def check(self, store: ModelStore) -> None:
         """Raises `AzpgError` for what no server can be, and for models that `store` lacks."""
         major = self.postgres or DEFAULT_MAJOR
+        if self.pg_config and self.postgres is None:
+            major = PgConfig.ask(Path(self.pg_config)).major
         description = Description("default", os_user="", major=major).changed(self.wishes())
         description.check()
         extensions = self.created(description)

@@ -1,0 +1,5 @@
+"""``python -m azpg``."""
+
+from azpg.cli import main
+
+main()

@@ -1,0 +1,46 @@
+"""How a command ends that does not end well: one line on standard error, and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+from azpg.errors import AzpgError
+from azpg.output import complain
+from azpg.process import discard
+
+FAILED = 1
+INTERRUPTED = 130
+READER_LEFT = 141
+"""What a shell makes of SIGINT and SIGPIPE: 128 and the signal's number."""
+
+
+def report(error: BaseException) -> int | None:
+    """Says what went wrong and returns the exit code, or None for a bug, which is left to its traceback."""
+    match error:
+        case KeyboardInterrupt():
+            complain("interrupted.")
+            return INTERRUPTED
+        case BrokenPipeError():
+            discard(sys.stdout)
+            return READER_LEFT
+    reason = explain(error)
+    if reason is None:
+        return None
+    if isinstance(error, OSError):
+        discard(sys.stdout)  # it may be what could not be written
+    complain(reason)
+    return error.exit_code if isinstance(error, AzpgError) else FAILED
+
+
+def explain(error: BaseException) -> str | None:
+    """What to tell a person of an error that is no bug, else None."""
+    if isinstance(error, AzpgError):
+        return str(error)
+    if isinstance(error, OSError):
+        what = error.strerror or str(error)
+        return f"{what}: {error.filename}." if error.filename else f"{what}."
+    # psycopg is loaded only by commands that need it.
+    driver = sys.modules.get("psycopg")
+    if driver is not None and isinstance(error, driver.Error):
+        return f"the server refused: {error}"
+    return None

@@ -1,0 +1,102 @@
+"""The commands of `azpg`: found by entry point, each imported when it is used.
+
+A package adds a command by the entry-point group ``azpg.commands``: the name is the command's, the object
+a `typer.Typer` or a function that Typer turns into a command. Such modules import heavy libraries inside
+their functions, so that ``azpg --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from azpg import __version__
+from azpg.failures import READER_LEFT, report
+
+_GROUP = "azpg.commands"
+
+
+class _Commands(TyperGroup):
+    """Sub-commands from entry points; what they cannot do becomes one line and an exit code."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of all commands, sorted."""
+        return sorted(point.name for point in entry_points(group=_GROUP))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Imports one command, or returns None where there is none of that name."""
+        for point in entry_points(group=_GROUP, name=cmd_name):
+            found = point.load()
+            command = get_command(found if isinstance(found, typer.Typer) else _single(found))
+            command.name = cmd_name
+            return command
+        return None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As in any group; a name that there is not is answered with those like it."""
+        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            near = get_close_matches(args[0], self.list_commands(ctx))
+            meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}.{meant}")
+        return super().resolve_command(ctx, args)
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Reads the command line; ``--help`` and ``--version`` print while it does so."""
+        with _reported():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command."""
+        with _reported():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    try:
+        yield
+    except SystemExit:  # how Rich answers a broken pipe
+        raise typer.Exit(READER_LEFT) from None
+    except (Exception, KeyboardInterrupt) as error:
+        code = report(error)
+        if code is None:  # Typer's own exceptions, and bugs
+            raise
+        raise typer.Exit(code) from None
+
+
+def _single(function: Callable[..., Any]) -> typer.Typer:
+    app = typer.Typer(add_completion=False)
+    app.command()(function)
+    return app
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def azpg(
+    *,
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and leave.", is_eager=True, callback=_print_version
+    ),
+) -> None:
+    """Azure Database for PostgreSQL with in-database AI: on Azure, or as an offline twin."""

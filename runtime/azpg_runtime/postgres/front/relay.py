@@ -1,0 +1,318 @@
+"""Moves the bytes between clients and PostgreSQL.
+
+Each connection of a client has one of our own to PostgreSQL's port, opened when the client has said what
+it wants. Neither side is read faster than the other takes it, so that a connection never holds more than a
+few hundred kilobytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import ssl
+from dataclasses import dataclass, field
+
+from azpg_runtime.postgres.front.greeting import (
+    Answer,
+    Encrypt,
+    Forward,
+    Greeting,
+    Refuse,
+    error_response,
+)
+from azpg_runtime.postgres.front.tls import TlsChannel
+
+log = logging.getLogger(__name__)
+
+GREETING_TIMEOUT = 60.0
+"""Seconds until a client must have said what it wants, as PostgreSQL's authentication_timeout."""
+_CONNECT_TIMEOUT = 10.0
+_LINGER = 30.0
+"""Seconds that a client has for reading the last words when PostgreSQL has left."""
+_BUFFER = 256 * 1024
+"""Bytes that may wait to be written before the other side is no longer read."""
+_CHUNK = 64 * 1024
+
+
+@dataclass(eq=False)
+class Front:
+    """What all connections share.
+
+    Attributes:
+        instance: the name, for messages.
+        port: PostgreSQL's own, on 127.0.0.1.
+        context: how to speak TLS.
+        clients: those who are connected now.
+    """
+
+    instance: str
+    port: int
+    context: ssl.SSLContext
+    greeting_timeout: float = GREETING_TIMEOUT
+    clients: set[Client] = field(default_factory=set)
+
+
+class Client(asyncio.Protocol):
+    """A client's connection: greeted, perhaps encrypted, then joined to PostgreSQL."""
+
+    __slots__ = (
+        *("_ended", "_finished", "_front", "_greeting", "_joining"),
+        *("_server", "_timer", "_tls", "_transport"),
+    )
+    _transport: asyncio.Transport
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._greeting = Greeting()
+        self._tls: TlsChannel | None = None
+        self._joining: asyncio.Task[None] | None = None
+        self._server: Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended = False  # the client will send no more
+        self._finished = False  # the client will be sent no more
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Waits for the client's first bytes."""
+        assert isinstance(transport, asyncio.Transport)
+        transport.set_write_buffer_limits(_BUFFER)
+        self._transport = transport
+        self._front.clients.add(self)
+        self._abort_after(self._front.greeting_timeout)
+
+    def data_received(self, data: bytes) -> None:
+        """Decrypts, if the client encrypts, and passes on."""
+        if self._finished:
+            return
+        tls = self._tls
+        if tls is not None:
+            try:
+                data = tls.receive(data)
+            except ssl.SSLError as error:
+                log.info("ended a connection: TLS failed: %s", error.reason or error)
+                self.finish()
+                return
+            self._send_outgoing(tls)
+        if self._server is not None:
+            self._server.send(data)
+        elif data:
+            self._greet(data)
+        if tls is not None and tls.ended and not self.eof_received():
+            self._transport.close()
+
+    def eof_received(self) -> bool:
+        """Tells PostgreSQL that the client will send no more; it may still have much to say itself."""
+        self._ended = True
+        if self._server is not None:
+            self._server.end()
+        return self._server is not None or self._joining is not None
+
+    def pause_writing(self) -> None:
+        """The client does not read: PostgreSQL has to wait."""
+        if self._server is not None:
+            self._server.pause()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        if self._server is not None:
+            self._server.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leaves PostgreSQL, too."""
+        self._front.clients.discard(self)
+        self._stop_timer()
+        self._leave()
+
+    # What PostgreSQL's side calls
+
+    def send(self, data: bytes) -> None:
+        """Sends `data` to the client."""
+        tls = self._tls
+        if tls is None:
+            self._transport.write(data)
+        else:
+            tls.send(data)
+            self._transport.write(tls.outgoing())
+
+    def pause(self) -> None:
+        """Reads no more from the client for the moment."""
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Reads again."""
+        self._transport.resume_reading()
+
+    def joined(self, server: Server) -> None:
+        """Passes on to PostgreSQL from here on."""
+        self._server = server
+        self.resume()
+
+    def finish(self) -> None:
+        """Sends what is left and closes, but not before the client has had time to read it.
+
+        A socket that is closed with bytes of the client's unread would take back what was sent last.
+        """
+        if self._finished or self._transport.is_closing():
+            return
+        self._finished = True
+        self._leave()
+        if self._tls is not None:
+            self._tls.close()
+            self._send_outgoing(self._tls)
+        if self._ended:
+            self._transport.close()
+            return
+        with contextlib.suppress(OSError):
+            self._transport.write_eof()
+        self._transport.resume_reading()
+        self._abort_after(_LINGER)
+
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        self._transport.abort()
+
+    # The greeting
+
+    def _greet(self, data: bytes) -> None:
+        match self._greeting.feed(data):
+            case Answer(reply):
+                self.send(reply)
+            case Encrypt(reply, received):
+                self.send(reply)
+                self._tls = TlsChannel(self._front.context, alpn_required=bool(received))
+                if received:
+                    self.data_received(received)
+            case Refuse(reply):
+                self.send(reply)
+                self.finish()
+            case Forward(received):
+                self._stop_timer()
+                self.pause()
+                self._joining = asyncio.get_running_loop().create_task(self._join(received))
+
+    async def _join(self, received: bytes) -> None:
+        """Connects to PostgreSQL, or tells the client why not."""
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT):
+                await asyncio.get_running_loop().create_connection(
+                    lambda: Server(self, received), "127.0.0.1", self._front.port
+                )
+            self._joining = None
+        except OSError as error:
+            self._joining = None
+            self._apologise(error)
+
+    def _apologise(self, error: OSError) -> None:
+        log.info("PostgreSQL does not answer on port %d: %s", self._front.port, str(error) or "too slow")
+        instance = self._front.instance
+        self.send(
+            error_response(
+                "57P03",
+                f"the PostgreSQL server {instance!r} does not accept connections",
+                detail=f"{os.strerror(error.errno) if error.errno else 'It does not answer'}.",
+                hint=f"`azpg up {instance}` starts it." if isinstance(error, ConnectionRefusedError) else "",
+            )
+        )
+        self.finish()
+
+    # Odds and ends
+
+    def _leave(self) -> None:
+        """Drops PostgreSQL's side, if there is one yet or still."""
+        if self._joining is not None:
+            self._joining.cancel()
+        if self._server is not None:
+            self._server.abort()
+            self._server = None
+
+    def _send_outgoing(self, tls: TlsChannel) -> None:
+        """Sends what TLS says on its own account, which a client that never reads must not pile up."""
+        data = tls.outgoing()
+        if data:
+            self._transport.write(data)
+            if self._transport.get_write_buffer_size() > 4 * _BUFFER:
+                self._transport.abort()
+
+    def _abort_after(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Server(asyncio.Protocol):
+    """Our connection to PostgreSQL for one client."""
+
+    __slots__ = ("_client", "_first", "_transport")
+    _transport: asyncio.Transport
+
+    def __init__(self, client: Client, first: bytes) -> None:
+        self._client = client
+        self._first = first
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Sends the client's first packet."""
+        assert isinstance(transport, asyncio.Transport)
+        transport.set_write_buffer_limits(_BUFFER)
+        self._transport = transport
+        transport.write(self._first)
+        self._client.joined(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Passes on."""
+        self._client.send(data)
+
+    def pause_writing(self) -> None:
+        """PostgreSQL does not read: the client has to wait."""
+        self._client.pause()
+
+    def resume_writing(self) -> None:
+        """PostgreSQL reads again."""
+        self._client.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Passes on PostgreSQL's last words, if a failed write came before they were read."""
+        if exc is not None:
+            unread = self._unread()
+            if unread:
+                self._client.send(unread)
+        self._client.finish()
+
+    # What the client's side calls
+
+    def send(self, data: bytes) -> None:
+        """Sends `data` to PostgreSQL."""
+        self._transport.write(data)
+
+    def pause(self) -> None:
+        """Reads no more from PostgreSQL for the moment."""
+        self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Reads again."""
+        self._transport.resume_reading()
+
+    def end(self) -> None:
+        """Says that the client will send no more."""
+        with contextlib.suppress(OSError):
+            self._transport.write_eof()
+
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        self._transport.abort()
+
+    def _unread(self) -> bytes:
+        descriptor = self._transport.get_extra_info("socket").fileno()
+        pieces = []
+        with contextlib.suppress(OSError):
+            while piece := os.read(descriptor, _CHUNK):
+                pieces.append(piece)
+        return b"".join(pieces)
