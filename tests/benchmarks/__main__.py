@@ -17,6 +17,7 @@ from azpg_runtime.embedding import Embedder
 from azpg_runtime.models import ModelStore
 from azpg_runtime.models.pull import pull
 from azpg_runtime.postgres.instance import Instance
+from tests.benchmarks import front
 from tests.conftest import CACHE, MODEL, URI, new_home, remove_home
 
 TEXTS = 2000
@@ -96,6 +97,7 @@ def main() -> None:
             scalar_call(connection, embedder)
             first_call(instance)
             array_call(connection, embedder)
+        front.run(instance)
     finally:
         remove_home(home)
 

@@ -472,6 +472,11 @@ def test_the_front_is_not_root(shared: Instance) -> None:
     assert "CapEff:\t0000000000000000\n" in status
 
 
+def test_the_front_may_have_as_many_connections_as_the_system_allows(shared: Instance) -> None:
+    soft, hard = front(shared).rlimit(psutil.RLIMIT_NOFILE)
+    assert soft == hard
+
+
 def test_the_key_is_for_its_owner(shared: Instance) -> None:
     key = shared.home.tls / "server.pem"
     assert (key.stat().st_uid, key.stat().st_mode & 0o777) == (os.geteuid(), 0o600)
