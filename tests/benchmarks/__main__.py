@@ -25,6 +25,7 @@ from azpg_runtime.host.client import host_status
 from azpg_runtime.models import ModelStore
 from azpg_runtime.models.pull import pull
 from azpg_runtime.postgres.instance import Instance
+from tests.benchmarks import front
 from tests.conftest import CACHE, MODEL, URI, new_home, remove_home
 
 TEXTS = 2000
@@ -182,6 +183,7 @@ def main() -> None:
             first_call(instance)
             array_call(connection, embedder)
         beside_a_huge_call(instance)
+        front.run(instance)
     finally:
         remove_home(home)
 
