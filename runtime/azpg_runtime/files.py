@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
 from typing import IO
+
+from azpg_runtime.errors import DiskFull, NotWritten
 
 
 def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
@@ -22,6 +25,12 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def not_written(what: str, error: OSError) -> NotWritten:
+    """The error for a file, named in words, that could not be written."""
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    return (DiskFull if full else NotWritten)(f"could not write {what}: {error.strerror or error}")
 
 
 def open_log(path: Path) -> IO[bytes]:

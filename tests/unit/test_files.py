@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import threading
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from azpg_runtime import files
-from azpg_runtime.files import sync_folder, write_atomically
+from azpg_runtime.errors import NotWritten
+from azpg_runtime.files import not_written, sync_folder, write_atomically
 
 
 @settings(deadline=None)
@@ -131,3 +133,13 @@ def test_syncing_a_folder_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         sync_folder(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("number", "state"),
+    [(errno.ENOSPC, "53100"), (errno.EDQUOT, "53100"), (errno.EFBIG, "53100"), (errno.EACCES, "58030")],
+)
+def test_what_could_not_be_written_and_why(number: int, state: str) -> None:
+    error = not_written("the file x", OSError(number, os.strerror(number)))
+    assert (error.sqlstate, error.message) == (state, f"could not write the file x: {os.strerror(number)}")
+    assert isinstance(error, NotWritten)
