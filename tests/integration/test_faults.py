@@ -328,6 +328,8 @@ def test_the_disk_is_full_when_a_model_is_taken_in(instance_18: Instance, size: 
         session.execute("SELECT azure_local_ai.model_unregister(%s)", [uri])
 
 
+WORDS = {"registry.json": "the model registry", "settings.json": "the settings file"}
+
 CHANGES = {
     "register": ("model_register", "'new:v1', 'all-minilm-l6-v2'", "registry.json"),
     "unregister": ("model_unregister", "'second:v1'", "registry.json"),
@@ -347,7 +349,8 @@ def test_the_disk_is_full_when_the_hosts_own_files_are_written(instance_18: Inst
             said = refused(session, f"SELECT azure_local_ai.{function}({arguments})")
         assert said.sqlstate == "53100"
         assert said.message_primary == (
-            f"azure_local_ai.{function}: could not write {instance_18.home.host / file}: File too large"
+            f"azure_local_ai.{function}: could not write {WORDS[file]} {instance_18.home.host / file}: "
+            "File too large"
         )
         assert "Free some space" in (said.message_hint or "")
         after = session.execute(state).fetchone(), registry(instance_18), folder_of(instance_18.home.host)

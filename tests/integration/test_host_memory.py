@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -14,76 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
-import pytest
 
 from azpg_runtime.embedding import Embedder
 from azpg_runtime.home import Home
 from azpg_runtime.host import protocol
-from azpg_runtime.host.client import HostClient
-from azpg_runtime.host.control import HostControl
 from azpg_runtime.host.protocol import Embed, Kind, Register, RemoteError
 from azpg_runtime.models import StoredModel
 from azpg_runtime.wait import wait_for
 from tests.conftest import MODEL, URI
+from tests.integration.hosts import PATIENCE, Host
 from tests.unit import tiny
 
-PATIENCE = 60.0
 WORDS = ["the quick brown fox", "jumps over", "the lazy dog and runs away from it"]
-
-
-class Host:
-    """A host without a server: a process of its own."""
-
-    def __init__(self, home: Home, *, memory_limit: int | None = None) -> None:
-        self.home = home.instance("memory")
-        self.home.models.mkdir(parents=True, exist_ok=True)
-        self.home.create_runtime()
-        self._control = HostControl(self.home, server_uid=os.geteuid(), memory_limit=memory_limit)
-        self._control.launch()
-        self._control.wait_until_ready()
-        self.process = psutil.Process(self.status()["pid"])
-
-    def client(self) -> HostClient:
-        return HostClient(self.home.host_socket, timeout=PATIENCE)
-
-    def request(self, kind: Kind, body: bytes) -> Any:
-        with self.client() as client:
-            return client.request(kind, body)
-
-    def status(self) -> dict[str, Any]:
-        with self.client() as client:
-            return client.status()
-
-    def metadata(self, uri: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.request(Kind.METADATA, protocol.pack_string(uri)))
-        return found
-
-    def refused(self, kind: Kind, body: bytes) -> RemoteError:
-        with pytest.raises(RemoteError) as caught:
-            self.request(kind, body)
-        return caught.value
-
-    @property
-    def resident(self) -> int:
-        return int(self.process.memory_info().rss)
-
-    def stop(self) -> None:
-        self._control.stop()
-        shutil.rmtree(self.home.runtime)
-
-
-@pytest.fixture
-def start(home: Home) -> Iterator[Callable[..., Host]]:
-    hosts: list[Host] = []
-
-    def start(**options: Any) -> Host:
-        hosts.append(Host(home, **options))
-        return hosts[-1]
-
-    yield start
-    for host in hosts:
-        host.stop()
 
 
 @contextmanager
@@ -187,8 +126,7 @@ def test_after_a_restart_models_are_loaded_in_advance_as_far_as_there_is_room(
     tiny.write(host.home.models / "tiny")
     host.request(Kind.REGISTER, Register(URI, MODEL).pack())
     host.request(Kind.REGISTER, Register("tiny", "tiny/").pack())
-    host.process.kill()
-    assert wait_for(lambda: host.status()["pid"] != host.process.pid, timeout=PATIENCE)
+    host.restart()
     assert wait_for(lambda: host.status()["models"][0]["loaded"], timeout=PATIENCE)
     assert not host.status()["models"][1]["loaded"]
     assert "no room to load tiny:v1 in advance" in Path(host.home.host_log).read_text()
