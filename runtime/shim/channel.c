@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "access/xact.h"
-#include "libpq/libpq.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
@@ -27,6 +26,9 @@
 #include "channel.h"
 
 #define NS_PER_MS INT64CONST(1000000)
+
+/* Its header, libpq/libpq.h, asks for OpenSSL's where the server was built with it. */
+extern bool pq_check_connection(void);
 
 /* The host is given this long past the deadline to say so itself. */
 #define GRACE_NS (250 * NS_PER_MS)

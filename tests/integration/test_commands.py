@@ -85,6 +85,7 @@ def test_status_for_machines(azpg: Run) -> None:
     socket = Path(found["socket_dir"]) / f".s.PGSQL.{found['port']}"
     assert socket.is_socket()
     assert Path(f"/proc/{found['host_pid']}").exists()
+    assert found["tls_port"] not in {None, found["port"]}
 
 
 def test_status_for_people(azpg: Run) -> None:
@@ -100,6 +101,21 @@ def test_dsn_prints_what_libpq_takes_and_nothing_else(azpg: Run) -> None:
         assert connection.execute("SELECT current_user").fetchone() == ("pgadmin",)
     with psycopg.connect(azpg("dsn", "--with-password", "-d", "template1").stdout.strip()) as connection:
         assert connection.execute("SELECT current_database()").fetchone() == ("template1",)
+
+
+def test_dsn_for_tls_and_the_ca_to_trust(azpg: Run, shared_home: Home) -> None:
+    dsn = azpg("dsn", "--tls").stdout.rstrip("\n")
+    path = azpg("ca").stdout.rstrip("\n")
+    assert Path(path) == shared_home.ca / "ca.crt"
+    assert azpg("ca", "--pem").stdout == Path(path).read_text()
+    options = psycopg.conninfo.conninfo_to_dict(dsn)
+    assert (options["sslmode"], options["sslrootcert"]) == ("verify-full", path)
+    for one in (dsn, azpg("dsn", "--tls", "--with-password").stdout.rstrip("\n")):
+        with psycopg.connect(one) as connection:
+            assert connection.pgconn.ssl_in_use
+    port = machine(azpg("status", "--json"), "status")["tls_port"]
+    assert options["port"] == str(port)
+    assert f"127.0.0.1:{port}" in azpg("status").stdout
 
 
 def test_psql(azpg: Run) -> None:
