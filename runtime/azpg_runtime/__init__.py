@@ -14,10 +14,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from azpg_runtime.postgres.instance import Instance as Twin
+
+# From 1.29 on, onnxruntime reports its use to Microsoft unless this is set before it is loaded.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __all__ = ["Twin"]
 
