@@ -4,6 +4,8 @@
 
     azpg.errors.AzpgError
      +-- RuntimeTwinError
+          +-- NotWritten               58030  a file could not be written
+          |    +-- DiskFull            53100
           +-- InstanceError            a local server could not be started, stopped or found
           |    +-- InstanceNotFound
           |    +-- InstanceNotRunning
@@ -53,6 +55,18 @@ class RuntimeTwinError(AzpgError):
         # A message that SQL shows, too, has no full stop of its own.
         parts[:-1] = [part if part.endswith((".", "!", "?", ":")) else f"{part}." for part in parts[:-1]]
         return " ".join(parts)
+
+
+class NotWritten(RuntimeTwinError):
+    """Something could not be written; what was there before is there still."""
+
+    sqlstate = "58030"
+
+
+class DiskFull(NotWritten):
+    """The disk, or what one may have of it, is full."""
+
+    sqlstate = "53100"
 
 
 class InstanceError(RuntimeTwinError):

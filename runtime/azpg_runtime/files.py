@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
 from typing import IO
+
+from azpg_runtime.errors import DiskFull, NotWritten
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
@@ -22,6 +27,14 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def not_written(what: str, error: OSError) -> NotWritten:
+    """The error for something, named in words, that could not be written."""
+    said = f"could not write {what}: {error.strerror or error}"
+    if error.errno in _FULL:
+        return DiskFull(said, hint="Free some space on that disk, then repeat the call.")
+    return NotWritten(said)
 
 
 def make_folder(path: Path, mode: int) -> None:

@@ -179,10 +179,8 @@ def test_time_in_the_queue_counts(twin: Instance, database: str, connection: Con
         "SELECT count(*) FROM azure_local_ai.create_embeddings(%s,"
         " array_fill(repeat('much to say ', 200), ARRAY[2]), timeout_ms => 5)"
     )
-    with crowd(twin, 30):
-        with pytest.raises(
-            errors.QueryCanceled, match="timed out before the model host had finished"
-        ) as caught:
+    with crowd(twin, 60):
+        with pytest.raises(errors.QueryCanceled, match="timed out") as caught:
             connection.execute(scalar if texts == 1 else array, [URI])
         assert "timeout_ms" in (caught.value.diag.message_hint or "")
         # Most of those that came earlier still wait.
@@ -193,7 +191,7 @@ def test_time_in_the_queue_counts(twin: Instance, database: str, connection: Con
 def test_a_call_that_waits_for_its_turn_can_be_cancelled(
     twin: Instance, database: str, connection: Connection
 ) -> None:
-    with crowd(twin, 30), running(twin, EMBED, (URI, "much to say " * 200), database=database) as call:
+    with crowd(twin, 60), running(twin, EMBED, (URI, "much to say " * 200), database=database) as call:
         assert wait_for(lambda: host_status(twin)["waiting"] > 0, timeout=PATIENCE)
         pg_cancel_backend(connection, call)
         if call.outcome.exception(timeout=PATIENCE) is not None:

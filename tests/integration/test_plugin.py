@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from azpg_runtime.errors import InstanceError
@@ -289,26 +290,54 @@ def test_the_configuration_file_and_the_command_line(unstartable: Project) -> No
     assert "ERROR: azpg: nothing cannot be allow-listed on this server." in said
 
 
-def test_an_extension_that_this_server_lacks(twin: Instance, tmp_path: Path) -> None:
-    databases = Databases(twin, lock=tmp_path / "lock")
-    try:
-        with pytest.raises(
-            InstanceError, match='the extension age cannot be created: extension "age" is not'
-        ):
-            databases.prepare(Wanted(extensions=("age",)))
-    finally:
-        databases.drop(f"{databases.base}_new")
-        twin.set_parameter("azure.extensions", "vector,azure_local_ai")
+def test_what_the_logs_say_can_be_kept(unstartable: Project) -> None:
+    unstartable.write(
+        "sitecustomize.py",
+        "import sys\nif any('supervisor' in word for word in sys.orig_argv): raise SystemExit(3)\n",
+    )
+    status, said = unstartable.run("--azpg-models=", PYTHONPATH=str(unstartable.root))
+    assert (status, outcome(said)) == (1, "1 passed, 9 errors"), said
+    assert re.search(r"^azpg: .* See /.*\.log\. --azpg-keep keeps that file\.$", said, re.MULTILINE), said
 
 
-def test_a_model_that_the_host_refuses(twin: Instance, tmp_path: Path) -> None:
-    databases = Databases(twin, lock=tmp_path / "lock")
-    try:
-        with pytest.raises(InstanceError, match=r"the model x:v1 cannot be registered: .*model_register"):
-            databases.prepare(Wanted(extensions=("azure_local_ai",), models=("x:v1",)))
-    finally:
-        databases.drop(f"{databases.base}_new")
-        twin.set_parameter("azure.extensions", "vector,azure_local_ai")
+@pytest.fixture
+def databases(twin: Instance, tmp_path: Path) -> Iterator[Databases]:
+    """The databases on our own twin, with a base template of another name."""
+    found = Databases(twin, lock=tmp_path / "lock")
+    found.base = f"template_{os.getpid()}"
+    yield found
+    twin.set_parameter("azure.extensions", "vector,azure_local_ai")
+    for name in (found.base, f"{found.base}_new"):
+        found.drop(name)
+
+
+def test_an_extension_that_this_server_lacks(databases: Databases) -> None:
+    with pytest.raises(InstanceError, match='the extension age cannot be created: extension "age" is not'):
+        databases.prepare(Wanted(extensions=("age",)))
+
+
+def test_a_model_that_the_host_refuses(databases: Databases) -> None:
+    with pytest.raises(InstanceError, match=r"the model x:v1 cannot be registered: .*model_register"):
+        databases.prepare(Wanted(extensions=("azure_local_ai",), models=("x:v1",)))
+
+
+def test_preparing_goes_on_where_a_killed_process_ended(databases: Databases, twin: Instance) -> None:
+    with twin.connect(autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {databases.base}_new")
+    for _ in range(2):
+        databases.prepare(Wanted(extensions=()))
+    with pytest.raises(psycopg.OperationalError, match="not currently accepting connections"):
+        twin.connect(databases.base)
+
+
+def test_any_name_of_a_test_will_do(databases: Databases, twin: Instance) -> None:
+    for label in ("test_[Größe/1-2]" * 9, "\N{SNOWMAN}", ""):
+        name = databases.create(label, template="template1")
+        try:
+            assert re.fullmatch(r"[a-z0-9_]{9,63}", name)
+            twin.connect(name).close()
+        finally:
+            databases.drop(name)
 
 
 # Ends that nobody planned
@@ -375,7 +404,7 @@ def test_the_next_run_removes_what_a_killed_one_left_and_keeps_its_own_if_asked(
     azpg = "azpg() { " + f'{sys.executable} -c "from azpg.cli import main; main()" "$@"; }}; '
     listing = subprocess.check_output(["bash", "-c", azpg + "; ".join(lines[:2])], text=True)
     (database,) = re.findall(r"test_looked_at_\w+", listing)
-    pasted = azpg + "; ".join([lines[0], lines[2].replace("NAME", database) + r" -- -c '\d'"])
+    pasted = azpg + "; ".join([lines[0], lines[2].replace("DATABASE", database) + r" -- -c '\d'"])
     assert "proof" in subprocess.check_output(["bash", "-c", pasted], text=True)
     subprocess.check_call(["bash", "-c", azpg + "; ".join([lines[0], lines[3]])])
     assert project.homes() == []

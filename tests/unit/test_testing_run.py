@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from azpg.errors import UsageError
 from azpg_runtime.errors import InstanceError
-from azpg_runtime.testing.run import PREFIX, Run
+from azpg_runtime.home import Home
+from azpg_runtime.postgres.instance import Instance
+from azpg_runtime.testing import PREFIX
+from azpg_runtime.testing.run import Run
 
 JOIN = "import sys, pathlib; from azpg_runtime.testing.run import Run"
 HOLD = f"{JOIN}; Run(pathlib.Path(sys.argv[1])).join(); print('joined', flush=True); sys.stdin.read()"
@@ -138,3 +142,9 @@ def test_a_place_that_is_taken(tmp_path: Path) -> None:
 
 def test_what_is_gone_already_need_not_be_removed(tmp_path: Path) -> None:
     Run(tmp_path / f"{PREFIX}1").remove()
+
+
+def test_a_twin_from_elsewhere_has_no_templates(tmp_path: Path) -> None:
+    run = Run(tmp_path / f"{PREFIX}1")
+    with pytest.raises(UsageError, match="azpg_twin must be a twin that azpg_twin_factory made"):
+        run.databases(Instance("mine", home=Home(tmp_path)))

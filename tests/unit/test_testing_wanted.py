@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from azpg.errors import AzpgError
+from azpg_runtime import testing
 from azpg_runtime.models import ModelStore, StoredModel
-from azpg_runtime.postgres.description import Description
+from azpg_runtime.postgres.description import DEFAULT_LOCATION, DEFAULT_PROFILE, DEFAULT_SKU, Description
+from azpg_runtime.postgres.installation import DEFAULT_MAJOR, MAJORS
 from azpg_runtime.testing.wanted import Wanted
 
 
@@ -84,3 +86,12 @@ def test_what_can_be(model_store: ModelStore, minilm: StoredModel) -> None:
     Wanted().check(model_store)
     Wanted(16, models=(f"{minilm.name}:v3",)).check(model_store)
     Wanted(profile="azure-2026").check(model_store)
+
+
+def test_the_help_names_the_defaults() -> None:
+    texts = {**testing._TEXTS, **testing._LISTS}
+    assert f"{' or '.join(map(str, MAJORS))} [default: {DEFAULT_MAJOR}]" in texts["postgres"]
+    assert f"[default: {DEFAULT_PROFILE}]" in texts["profile"]
+    assert f"[default: {DEFAULT_LOCATION}]" in texts["location"]
+    assert f"[default: {DEFAULT_SKU}]" in texts["sku"]
+    assert f"[default: {','.join(created(Wanted()))}]" in texts["extensions"]

@@ -246,7 +246,8 @@ def _print_status(status: Status, what: str) -> None:
     if status.tls_port:
         table.add_row("TLS", f"{status.host}:{status.tls_port}")
     table.add_row("Azure", escape(f"{status.location}, {status.sku}, {status.profile}"))
-    host = f"process {status.host_pid}" if status.host_pid else "not running"
+    silent = "does not answer; `azpg up` starts another"
+    host = {"running": f"process {status.host_pid}", "silent": silent}.get(status.host_state, "not running")
     table.add_row("model host", host)
     for model in status.models:
         loaded = "loaded" if model["loaded"] else "not loaded"

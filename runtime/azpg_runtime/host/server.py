@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
         if self._place is None:
             self._place = self._service.requests_room.ask(self._decoder.announced)
             self._place.granted.add_done_callback(lambda _: self._expect())
-        if self._place.granted.done():
+        if self._place.inside:
             loop = asyncio.get_running_loop()
             self._impatience = loop.call_later(_PATIENCE, self._end, "a request did not arrive whole")
         self._regulate()
@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
         """Bounds what one client can make the host keep: replies it does not read, requests in advance."""
         if self._transport is None or self._transport.is_closing():
             return
-        no_room = self._place is not None and not self._place.granted.done()
+        no_room = self._place is not None and not self._place.inside
         enough = no_room or not self._writable.is_set() or len(self._tasks) >= _MAX_UNDER_WAY
         if enough == self._transport.is_reading():
             if enough:

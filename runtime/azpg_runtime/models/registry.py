@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from azpg_runtime.errors import ModelConflict, ModelInvalid, ModelNotFound
-from azpg_runtime.files import write_atomically
+from azpg_runtime.files import not_written, write_atomically
 from azpg_runtime.models.sources import unreadable
 
 _VERSION = 1
@@ -144,7 +144,7 @@ class Registry:
     def register(self, uri: str, digest: str) -> Registration:
         """Binds a URI to content; the same again changes nothing, and an unregistered one comes back.
 
-        Raises `ModelConflict` if the URI ever stood for other content, or `ModelInvalid`.
+        Raises `ModelConflict` if the URI ever stood for other content, `ModelInvalid`, or `NotWritten`.
         """
         full = normalise_uri(uri)
         with self._lock:
@@ -162,7 +162,7 @@ class Registry:
             return found
 
     def unregister(self, uri: str) -> Registration:
-        """Ends a registration and returns what it was; the URI stays bound. Raises as `get`."""
+        """Ends a registration; returns what it was. The URI stays bound. Raises as `get`, or `NotWritten`."""
         found = self.get(uri)
         with self._lock:
             self._write({**self._bindings, found.uri: replace(found, registered=False)})
@@ -172,7 +172,10 @@ class Registry:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         ordered = sorted(bindings.values(), key=lambda binding: binding.id)
         document = {"version": _VERSION, "registrations": [asdict(binding) for binding in ordered]}
-        write_atomically(self.path, json.dumps(document, indent=2) + "\n")
+        try:
+            write_atomically(self.path, json.dumps(document, indent=2) + "\n")
+        except OSError as error:
+            raise not_written(f"the model registry {self.path}", error) from None
         self._bindings = bindings
 
 

@@ -81,7 +81,8 @@ class Instance:
             account = server_account(description.os_user, create=True)
             cluster = self._prepared(description, account, say=say)
             host, front = self._host(cluster), self._front(cluster)
-            running = cluster.postmaster() is not None and host.running() and front.running()
+            had_host = host.running()
+            running = cluster.postmaster() is not None and had_host and front.running()
             self._make_folders(cluster)
             try:
                 self.home.create_runtime()
@@ -95,7 +96,16 @@ class Instance:
                     parameters = self._parameters(description, cluster)
                     if not parameters.known:
                         parameters.note_start()
-                host.wait_until_ready()
+                try:
+                    host.wait_until_ready()
+                except HostError:
+                    if not had_host:
+                        raise
+                    # It hangs, or its socket was removed; it has been stopped.
+                    say("The model host does not answer; starting another")
+                    running = False
+                    host.launch()
+                    host.wait_until_ready()
                 front.wait_until_ready(self.description.tls_port)
                 self._deploy(self._parameters(self.description, cluster))
             except BaseException:
@@ -149,7 +159,9 @@ class Instance:
         description = self.description
         cluster = self._cluster(description)
         pid = cluster.postmaster()
-        host = self._host(cluster).status()
+        control = self._host(cluster)
+        host = control.status()
+        host_state = "running" if host else "silent" if control.running() else "stopped"
         version, parameters = str(description.major), self._parameters(description, cluster)
         if pid is not None:
             with contextlib.suppress(psycopg.Error), self._connections(description).superuser() as connection:
@@ -166,6 +178,7 @@ class Instance:
             postgres_version=version,
             postgres_pid=pid,
             host_pid=host["pid"] if host else None,
+            host_state=host_state,
             admin=description.admin,
             location=description.location,
             sku=description.sku,

@@ -12,6 +12,7 @@ class Status:
 
     Attributes:
         state: `running`, `stopped`, or `degraded` when some of server, model host and TLS front do not run.
+        host_state: `running`, `silent` for a model host that does not answer, or `stopped`.
         tls_port: where clients may speak TLS; None until the first `up` by an azpg that has it.
         not_loaded: preload libraries that this PostgreSQL lacks, and why.
         pending_restart: server parameters that wait for a restart.
@@ -28,6 +29,7 @@ class Status:
     postgres_version: str
     postgres_pid: int | None
     host_pid: int | None
+    host_state: str
     admin: str
     location: str
     sku: str

@@ -102,5 +102,6 @@ class Supervised:
         if pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
+                os.kill(pid, signal.SIGCONT)  # one that was stopped would not listen
         if not wait_for(lambda: not self.running(), timeout=_STOP_TIMEOUT):
             raise InstanceError(f"the {self._name}'s supervisor, process {pid}, does not end.")

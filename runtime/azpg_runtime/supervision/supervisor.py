@@ -105,6 +105,7 @@ class Supervisor:
         signal.setitimer(signal.ITIMER_REAL, _STOP_TIMEOUT)
         if self._service is not None:
             self._service.terminate()
+            self._service.send_signal(signal.SIGCONT)  # one that was stopped would not listen
 
     def _kill(self, _signal: int, _frame: FrameType | None) -> None:
         if self._service is not None:

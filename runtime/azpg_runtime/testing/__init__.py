@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TwinFactory"]
 
+PREFIX = "azpg-pytest-"
+"""How the folders of runs begin, among the files for temporary use."""
 _HOME = pytest.StashKey[Path]()
 _RUN = pytest.StashKey["Run"]()
 _INPUT, _REFUSED = "azpg_home", "azpg_refused"
@@ -141,14 +143,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     home = config.stash.get(_HOME, None)
     if home is None or not config.option.azpg_keep or not home.exists():
         return
+    from azpg_runtime.home import Home  # noqa: PLC0415
+
+    names = Home(home).instance_names()
     terminalreporter.section("azpg: the twin is kept")
-    for line in (
-        f"export AZPG_HOME={home}",
-        "azpg psql -- --list                       # the databases are named after the tests",
-        "azpg psql default --database NAME",
-        f"azpg down --delete && rm -r {home}",
-    ):
-        terminalreporter.write_line(line)
+    terminalreporter.write_line(f"export AZPG_HOME={home}")
+    for name in names:
+        terminalreporter.write_line(f"azpg psql {name} -- --list  # the databases are named after the tests")
+        terminalreporter.write_line(f"azpg psql {name} --database DATABASE")
+    down = "".join(f"azpg down {name} --delete && " for name in names)
+    terminalreporter.write_line(f"{down}rm -r {home}")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -172,7 +176,7 @@ def azpg_twin_factory(request: pytest.FixtureRequest) -> TwinFactory:
     config = request.config
 
     def make(name: str = "default", **changes: Any) -> Twin:
-        with _failing_in_one_line():
+        with _failing_in_one_line(config):
             return _run(config).twin(name, _wanted(config).changed(**changes))
 
     return make
@@ -188,13 +192,13 @@ def azpg_twin(azpg_twin_factory: TwinFactory) -> Twin:
 def azpg_database(request: pytest.FixtureRequest, azpg_twin: Twin) -> Iterator[str]:
     """The name of a new database of the test's own, a copy of the template."""
     config, item = request.config, request.node
-    with _failing_in_one_line():
+    with _failing_in_one_line(config):
         databases = _run(config).databases(azpg_twin)
         template = _template(databases, item)
         name = databases.create(item.name, template=template)
     yield name
     if not config.option.azpg_keep:
-        with _failing_in_one_line():
+        with _failing_in_one_line(config):
             databases.drop(name)
 
 
@@ -225,7 +229,7 @@ def _home(config: pytest.Config) -> Path:
             home = Path(config.workerinput[_INPUT])  # type: ignore[attr-defined]
         else:
             # Not below pytest's own: as root, PostgreSQL runs as a user who must be able to go there.
-            home = Path(tempfile.gettempdir(), f"azpg-pytest-{secrets.token_hex(6)}").absolute()
+            home = Path(tempfile.gettempdir(), f"{PREFIX}{secrets.token_hex(6)}").absolute()
         config.stash[_HOME] = home
     return config.stash[_HOME]
 
@@ -269,8 +273,11 @@ def _template(databases: Databases, item: pytest.Item) -> str:
 
 
 @contextlib.contextmanager
-def _failing_in_one_line() -> Iterator[None]:
+def _failing_in_one_line(config: pytest.Config) -> Iterator[None]:
     try:
         yield
     except AzpgError as error:
-        raise pytest.fail.Exception(f"azpg: {error}", pytrace=False) from None
+        text = f"azpg: {error}"
+        if str(_home(config)) in text and not config.option.azpg_keep:
+            text += " --azpg-keep keeps that file."
+        raise pytest.fail.Exception(text, pytrace=False) from None

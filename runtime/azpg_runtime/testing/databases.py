@@ -20,6 +20,7 @@ from azpg_runtime.postgres.lock import locked
 from azpg_runtime.testing.wanted import Wanted, model_name
 
 Connection = psycopg.Connection[Any]
+_LABEL_LENGTH = 48
 
 
 class Fill(Protocol):
@@ -27,9 +28,6 @@ class Fill(Protocol):
 
     def __call__(self, *, connection: Connection, dsn: str) -> object:
         """Is called with a connection in autocommit, and a libpq URI of the same database."""
-
-
-_LABEL_LENGTH = 48
 
 
 class Databases:
@@ -78,12 +76,11 @@ class Databases:
             )
         if name not in self._ready:
             with locked(self._lock):
-                if not self._exists(name):
-                    try:
-                        self._make(name, source, fill)
-                    except Exception as error:
-                        self._failed[name] = f"{type(error).__name__}: {error}".split("\n", 1)[0]
-                        raise
+                try:
+                    self._make(name, source, fill)
+                except Exception as error:
+                    self._failed[name] = f"{type(error).__name__}: {error}".split("\n", 1)[0]
+                    raise
             self._ready.add(name)
         return name
 
@@ -113,7 +110,9 @@ class Databases:
             connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
 
     def _make(self, name: str, source: str, fill: Fill) -> None:
-        """Makes a template, which takes its name when it is complete and takes no connections after that."""
+        """Makes a template unless it exists: it gets its name last, and takes no connections after that."""
+        if self._exists(name):
+            return
         unfinished = f"{name}_new"
         self.drop(unfinished)  # left by a process that was killed
         self._copy(source, unfinished)

@@ -23,10 +23,10 @@ from azpg_runtime.host.control import HostControl
 from azpg_runtime.models import ModelStore
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.postgres.lock import locked
+from azpg_runtime.testing import PREFIX
 from azpg_runtime.testing.databases import Databases
 from azpg_runtime.testing.wanted import Wanted
 
-PREFIX = "azpg-pytest-"
 _LOCK = "run.lock"
 
 
