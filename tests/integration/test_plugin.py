@@ -15,6 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from azpg_runtime import testing
 from azpg_runtime.errors import InstanceError
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.testing.databases import Databases
@@ -24,6 +25,7 @@ from azpg_runtime.wait import wait_for
 from tests.conftest import MODEL, ROOT
 
 EXAMPLE = ROOT / "examples" / "pytest"
+GUIDE = ROOT / "docs" / "testing.md"
 DEADLINE = 120
 """Seconds that a run may take on a busy machine."""
 
@@ -109,6 +111,23 @@ def outcome(said: str) -> str:
 def test_the_example_project_works_as_it_stands(project: Project, options: list[str]) -> None:
     status, said = project.run(str(EXAMPLE.relative_to(ROOT)), *options, folder=ROOT)
     assert (status, outcome(said)) == (0, "7 passed"), said
+
+
+@pytest.mark.parametrize("language", ["toml", "python"])
+def test_the_guide_shows_the_example_project(language: str) -> None:
+    blocks = re.findall(rf"```{language}\n# (\S+)\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    assert blocks
+    for name, text in blocks:
+        lines = (EXAMPLE / name).read_text().splitlines()
+        assert set(text.splitlines()) <= {*lines, ""}, name
+
+
+def test_the_guide_names_every_option_and_fixture() -> None:
+    guide = GUIDE.read_text()
+    names = [*testing._TEXTS, *testing._LISTS, "keep"]
+    options = [f"--azpg-{name.replace('_', '-')}" for name in names]
+    fixtures = [name for name in vars(testing) if name.startswith("azpg_")]
+    assert [name for name in (*options, *fixtures) if f"`{name}" not in guide] == []
 
 
 # A run of tests

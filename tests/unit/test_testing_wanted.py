@@ -54,6 +54,7 @@ def test_without_a_wish_there_is_what_the_server_offers() -> None:
     [
         ({"postgres": "x"}, "'x' is no major version of PostgreSQL. Use 16 or 18."),
         ({"postgres": 17}, "PostgreSQL 17 is not bundled. Use 16 or 18"),
+        ({"pg_config": "/nowhere"}, "/nowhere is no pg_config:"),
         ({"profile": "x"}, "profile 'x' is unknown: use preview-2024 or azure-2026"),
         ({"sku": "x"}, "'x' is no Flexible Server SKU: use a name such as"),
         ({"extensions": ["x"]}, "x cannot be allow-listed on this server. The allowed values are"),
