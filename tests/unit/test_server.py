@@ -34,6 +34,7 @@ from azpg_runtime.host.service import Service
 from azpg_runtime.models import ModelStore, StoredModel
 from azpg_runtime.wait import wait_for
 from tests.conftest import MODEL, URI
+from tests.unit import tiny
 
 PATIENCE = 30.0
 OURS = frozenset({os.geteuid()})
@@ -297,6 +298,33 @@ def test_unregistering_and_registering_again(client: HostClient, host: Host) -> 
     assert refused(client, Kind.EMBED, Embed("twice:v3", ["a"]).pack()).sqlstate == "42704"
     assert client.request(Kind.REGISTER, Register("twice:v3", MODEL).pack()) == number
     client.request(Kind.UNREGISTER, uri)
+
+
+def test_a_model_that_is_unregistered_while_a_call_uses_it(
+    host: Host, client: HostClient, raw: socket.socket
+) -> None:
+    uri = "leaving:v1"
+    client.request(Kind.REGISTER, Register(uri, MODEL).pack())
+    before = host.counters
+    texts = [f"{number} of many words " * 8 for number in range(400)]
+    raw.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(uri, texts).pack())))
+    assert wait_for(lambda: host.counters["runs"] > before["runs"], timeout=PATIENCE)
+    client.request(Kind.UNREGISTER, protocol.pack_string(uri))
+    assert refused(client, Kind.EMBED, Embed(uri, ["a"]).pack()).sqlstate == "42704"
+    assert refused(client, Kind.METADATA, protocol.pack_string(uri)).sqlstate == "42704"
+    (reply,) = replies(raw, 1)
+    assert np.asarray(protocol.unpack_reply(reply)).shape == (400, 384)
+
+
+def test_other_content_under_a_uri_is_refused_and_the_old_stays(host: Host, client: HostClient) -> None:
+    before = client.request(Kind.EMBED, Embed(URI, ["a"]).pack())
+    tiny.write(host.models / "tiny")
+    error = refused(client, Kind.REGISTER, Register(URI, "tiny/").pack())
+    assert (error.sqlstate, error.message) == ("42710", f'model "{URI}" is already bound to other content')
+    assert np.array_equal(
+        np.asarray(client.request(Kind.EMBED, Embed(URI, ["a"]).pack())), np.asarray(before)
+    )
+    assert client.request(Kind.LOADED, protocol.pack_string(URI)) is True
 
 
 def test_unloading_and_the_next_call(client: HostClient) -> None:

@@ -10,8 +10,8 @@ import pytest
 from azpg.errors import AzpgError
 from azpg_runtime import testing
 from azpg_runtime.models import ModelStore, StoredModel
+from azpg_runtime.postgres.bundled import DEFAULT_MAJOR, MAJORS
 from azpg_runtime.postgres.description import DEFAULT_LOCATION, DEFAULT_PROFILE, DEFAULT_SKU, Description
-from azpg_runtime.postgres.installation import DEFAULT_MAJOR, MAJORS
 from azpg_runtime.testing.wanted import Wanted
 
 
@@ -21,7 +21,7 @@ def created(wanted: Wanted) -> tuple[str, ...]:
 
 def test_what_is_not_given_changes_nothing() -> None:
     wanted = Wanted().changed(postgres="16", extensions=["vector"], models=["a"], sku="Standard_E8ds_v5")
-    assert wanted == Wanted(16, ("vector",), ("a:v1",), sku="Standard_E8ds_v5")
+    assert wanted == Wanted(16, extensions=("vector",), models=("a:v1",), sku="Standard_E8ds_v5")
     assert wanted.changed() == wanted
     assert wanted.changed(postgres=18).postgres == 18
 
@@ -53,7 +53,8 @@ def test_without_a_wish_there_is_what_the_server_offers() -> None:
     ("options", "said"),
     [
         ({"postgres": "x"}, "'x' is no major version of PostgreSQL. Use 16 or 18."),
-        ({"postgres": 17}, "PostgreSQL 17 is not bundled. Use 16 or 18."),
+        ({"postgres": 17}, "PostgreSQL 17 is not bundled. Use 16 or 18"),
+        ({"pg_config": "/nowhere"}, "/nowhere is no pg_config:"),
         ({"profile": "x"}, "profile 'x' is unknown: use preview-2024 or azure-2026"),
         ({"sku": "x"}, "'x' is no Flexible Server SKU: use a name such as"),
         ({"extensions": ["x"]}, "x cannot be allow-listed on this server. The allowed values are"),
@@ -64,7 +65,7 @@ def test_without_a_wish_there_is_what_the_server_offers() -> None:
         ({"models": ["a b"]}, '"a b" is not a model URI.'),
         (
             {"models": ["x"]},
-            "Fetch it with `azpg models pull x`, or see `azpg models list`.",
+            "the store has no model 'x'.",
         ),
         (
             {"models": ["all-minilm-l6-v2"], "profile": "azure-2026"},

@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import struct
+from functools import partial
 
 from azpg_runtime.errors import ProtocolError, RuntimeTwinError
 from azpg_runtime.host import protocol
@@ -69,7 +70,7 @@ class Connection(asyncio.Protocol):
                 exchange, self._place = Exchange(frame, self._place), None
                 task = asyncio.get_running_loop().create_task(self._answer(exchange))
                 self._tasks.add(task)
-                task.add_done_callback(self._done)
+                task.add_done_callback(partial(self._done, exchange))
         except ProtocolError as error:
             self._end(str(error))
         self._expect()
@@ -100,7 +101,8 @@ class Connection(asyncio.Protocol):
         self._writable.set()
         self._regulate()
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        exchange.close()
         self._tasks.discard(task)
         self._regulate()
 
@@ -143,8 +145,6 @@ class Connection(asyncio.Protocol):
             self._end(str(error))
         except TimeoutError:
             self._end("a reply was not taken")
-        finally:
-            exchange.close()
 
     async def _send(self, reply: Frame) -> None:
         """Writes a reply as the client takes it. Raises `TimeoutError` if it does not."""
