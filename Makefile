@@ -4,16 +4,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The variable, unlike the option, also pins what builds the shim.
 PIP := PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Configured and built without a word unless something is wrong.
+CONFIGURE = $(BIN)/cmake -S runtime/shim -DPython3_EXECUTABLE=$(CURDIR)/$(BIN)/python -DCMAKE_RULE_MESSAGES=OFF -DCMAKE_TARGET_MESSAGES=OFF >/dev/null
+BUILD = MAKEFLAGS= MAKELEVEL=0 $(BIN)/cmake --build
+QUIET = -- --silent
 SOURCES := pyproject.toml constraints.txt $(shell find runtime/shim -type f)
 
-.PHONY: demo test bench lint clean
+# Further servers to compile against, if their headers are here: PostgreSQL 15 on Debian 12.
+SERVER_HEADERS = $(shell headers=$$(pg_config --includedir-server 2>/dev/null) && test -e "$$headers/postgres.h" && echo "$$headers")
+SANITIZED_TESTS = embeddings generated_columns models_and_settings extensions extension_schemas reserved_roles
+FUZZ_SECONDS ?= 30
+
+.PHONY: demo test sanitize fuzz bench lint clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    semantic search over real text on a local Azure PostgreSQL"
-	@echo "make test    all tests      (PYTEST_ARGS='-k cancel' for some)"
-	@echo "make bench   what it costs, as ratios"
-	@echo "make lint    ruff, mypy, import-linter, and the shim with warnings as errors"
+	@echo "make demo      semantic search over real text on a local Azure PostgreSQL"
+	@echo "make test      all tests      (PYTEST_ARGS='-k cancel' for some)"
+	@echo "make sanitize  tests of the shim with AddressSanitizer and UndefinedBehaviorSanitizer in it"
+	@echo "make fuzz      both sides of the wire protocol, FUZZ_SECONDS each (30)"
+	@echo "make bench     what it costs, as ratios"
+	@echo "make lint      ruff, mypy, import-linter, and the shim with warnings as errors"
 
 # demo runs what a user installs; test and lint use the source tree in place.
 $(VENV)/installed: $(SOURCES)
@@ -40,8 +51,22 @@ lint: $(VENV)/developed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/cmake -S runtime/shim -B build/lint -DAZPG_WERROR=ON -DPython3_EXECUTABLE=$(CURDIR)/$(BIN)/python --log-level=WARNING
-	$(BIN)/cmake --build build/lint --clean-first -- --silent
+	set -e; for compiler in gcc clang; do \
+	  if ! command -v $$compiler >/dev/null; then echo "no $$compiler here: the shim is not compiled by it"; continue; fi; \
+	  $(CONFIGURE) -B build/lint-$$compiler -DCMAKE_C_COMPILER=$$compiler -DAZPG_WERROR=ON -DAZPG_CHECK_HEADERS="$(SERVER_HEADERS)"; \
+	  $(BUILD) build/lint-$$compiler --clean-first $(QUIET); \
+	done
+
+sanitize: $(VENV)/developed
+	$(CONFIGURE) -B build/sanitize -DCMAKE_C_COMPILER=gcc -DAZPG_SANITIZE=ON
+	$(BUILD) build/sanitize $(QUIET)
+	SANITIZED_SHIM=$(CURDIR)/build/sanitize $(BIN)/python -m pytest $(SANITIZED_TESTS:%=tests/integration/test_%.py) $(PYTEST_ARGS)
+
+fuzz: $(VENV)/developed
+	$(CONFIGURE) -B build/fuzz -DCMAKE_C_COMPILER=$$(command -v clang || echo gcc) -DAZPG_FUZZ=ON
+	$(BUILD) build/fuzz --target frame_fuzz $(QUIET)
+	build/fuzz/frame_fuzz -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/ -print_final_stats=1 -verbosity=0
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 clean:
 	rm -rf $(VENV) build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

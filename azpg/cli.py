@@ -21,6 +21,7 @@ def _run(arguments: list[str]) -> int:
     # What root makes must be in reach of the user that PostgreSQL runs as, and nobody else may write it.
     process.set_umask(0o022)
     try:
+        process.end_in_order()
         if not sys.platform.startswith("linux"):
             raise NotAvailable(f"azpg runs on Linux, not on {sys.platform}.")
         _check_text(arguments)

@@ -6,17 +6,21 @@ import sys
 
 from azpg.errors import AzpgError
 from azpg.output import complain
-from azpg.process import discard
+from azpg.process import Terminated, discard
 
 FAILED = 1
 INTERRUPTED = 130
 READER_LEFT = 141
-"""What a shell makes of SIGINT and SIGPIPE: 128 and the signal's number."""
+TERMINATED = 143
+"""What a shell makes of SIGINT, SIGPIPE and SIGTERM: 128 and the signal's number."""
 
 
 def report(error: BaseException) -> int | None:
     """Says what went wrong and returns the exit code, or None for a bug, which is left to its traceback."""
     match error:
+        case Terminated():
+            complain("terminated.")
+            return TERMINATED
         case KeyboardInterrupt():
             complain("interrupted.")
             return INTERRUPTED

@@ -11,9 +11,24 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn, TextIO
 
 _callers_umask: int | None = None
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end: whatever cleans up after Ctrl-C does so now."""
+
+
+def end_in_order() -> None:
+    """Lets SIGTERM raise `Terminated`: no hidden cursor, temporary file or child is left behind."""
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def open_closed_streams() -> None:

@@ -4,12 +4,13 @@
 
     azpg.errors.AzpgError
      +-- RuntimeTwinError
+          +-- NotWritten               58030  a file could not be written
+          |    +-- DiskFull            53100
           +-- InstanceError            a local server could not be started, stopped or found
           |    +-- InstanceNotFound
           |    +-- InstanceNotRunning
           |    +-- ParameterRefused    a server parameter's name or value is not allowed
           +-- CertificateError         the local certificate authority cannot be used
-          +-- Unwritable               53100 for a full disk, otherwise 58030
           +-- ModelError               carries an SQLSTATE: the same error reaches a person through SQL
           |    +-- ModelNotFound       42704
           |    +-- ModelInvalid        22023  files that are no model, or do not fit together
@@ -56,6 +57,18 @@ class RuntimeTwinError(AzpgError):
         return " ".join(parts)
 
 
+class NotWritten(RuntimeTwinError):
+    """Something could not be written; what was there before is there still."""
+
+    sqlstate = "58030"
+
+
+class DiskFull(NotWritten):
+    """The disk, or what one may have of it, is full."""
+
+    sqlstate = "53100"
+
+
 class InstanceError(RuntimeTwinError):
     """A local server could not be started, stopped or reached."""
 
@@ -74,12 +87,6 @@ class ParameterRefused(InstanceError):
 
 class CertificateError(RuntimeTwinError):
     """The local certificate authority cannot be used."""
-
-
-class Unwritable(RuntimeTwinError):
-    """A file could not be written; what was there before is there still."""
-
-    sqlstate = "58030"
 
 
 class ModelError(RuntimeTwinError):

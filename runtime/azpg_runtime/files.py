@@ -8,10 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from azpg_runtime.errors import Unwritable
+from azpg_runtime.errors import DiskFull, NotWritten
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DISK_FULL = "53100"
 
 
 def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
@@ -30,16 +29,12 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
     sync_folder(path.parent)
 
 
-def unwritable(what: str, error: OSError) -> Unwritable:
-    """The error for what could not be written, such as `the file x`."""
-    full = error.errno in _FULL
-    failure = Unwritable(
-        f"could not write {what}: {error.strerror or error}",
-        hint="Free some space on that disk, then repeat the call." if full else "",
-    )
-    if full:
-        failure.sqlstate = _DISK_FULL
-    return failure
+def not_written(what: str, error: OSError) -> NotWritten:
+    """The error for something, named in words, that could not be written."""
+    said = f"could not write {what}: {error.strerror or error}"
+    if error.errno in _FULL:
+        return DiskFull(said, hint="Free some space on that disk, then repeat the call.")
+    return NotWritten(said)
 
 
 def make_folder(path: Path, mode: int) -> None:

@@ -70,7 +70,7 @@ refuse_grant(const char *name)
 	static const char *const beyond_sql[] = {"pg_execute_server_program", "pg_read_all_settings",
 	"pg_monitor", "pg_read_server_files", "pg_write_server_files"};
 
-	for (int i = 0; i < lengthof(beyond_sql); i++)
+	for (size_t i = 0; i < lengthof(beyond_sql); i++)
 		if (strcmp(name, beyond_sql[i]) == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -85,6 +85,7 @@ def test_status_for_machines(azpg: Run) -> None:
     socket = Path(found["socket_dir"]) / f".s.PGSQL.{found['port']}"
     assert socket.is_socket()
     assert Path(f"/proc/{found['host_pid']}").exists()
+    assert found["tls_port"] not in {None, found["port"]}
 
 
 def test_status_for_people(azpg: Run) -> None:
@@ -100,6 +101,21 @@ def test_dsn_prints_what_libpq_takes_and_nothing_else(azpg: Run) -> None:
         assert connection.execute("SELECT current_user").fetchone() == ("pgadmin",)
     with psycopg.connect(azpg("dsn", "--with-password", "-d", "template1").stdout.strip()) as connection:
         assert connection.execute("SELECT current_database()").fetchone() == ("template1",)
+
+
+def test_dsn_for_tls_and_the_ca_to_trust(azpg: Run, shared_home: Home) -> None:
+    dsn = azpg("dsn", "--tls").stdout.rstrip("\n")
+    path = azpg("ca").stdout.rstrip("\n")
+    assert Path(path) == shared_home.ca / "ca.crt"
+    assert azpg("ca", "--pem").stdout == Path(path).read_text()
+    options = psycopg.conninfo.conninfo_to_dict(dsn)
+    assert (options["sslmode"], options["sslrootcert"]) == ("verify-full", path)
+    for one in (dsn, azpg("dsn", "--tls", "--with-password").stdout.rstrip("\n")):
+        with psycopg.connect(one) as connection:
+            assert connection.pgconn.ssl_in_use
+    port = machine(azpg("status", "--json"), "status")["tls_port"]
+    assert options["port"] == str(port)
+    assert f"127.0.0.1:{port}" in azpg("status").stdout
 
 
 def test_psql(azpg: Run) -> None:
@@ -165,6 +181,9 @@ def test_server_parameters(azpg: Run, shared_home: Home) -> None:
     ]
     folder = shared_home.instance("default").data
     assert row == ["data_directory", str(folder), "never", "default"], "whole in a pipe"
+    assert (
+        "…" not in azpg("server", "parameter", "list", COLUMNS="60", TTY_COMPATIBLE="1", TERM="dumb").stdout
+    )
     changed = machine(azpg("server", "parameter", "set", "work_mem", "8MB", "--json"), "server-parameter")
     assert (changed["value"], changed["unit"]) == ("8192", "kB")
     buffers = azpg("server", "parameter", "show", "shared_buffers").stdout
@@ -408,20 +427,30 @@ def test_whatever_the_umask_the_server_runs_and_nobody_else_may_write(home: Home
         in_home(fresh, "down", "--delete")
 
 
-def test_in_a_terminal_up_shows_that_it_works(home: Home) -> None:
+def in_terminal(home: Home, *arguments: str) -> str:
+    """What a command shows in a terminal of 60 columns."""
     ours, theirs = pty.openpty()
-    try:
-        done = subprocess.run(
-            [*AZPG, "up", "--json"],
-            env={**os.environ, "AZPG_HOME": str(home.root), "TERM": "xterm-256color"},
-            check=True,
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-        )
-        said = os.read(ours, 1 << 20).decode()
-    finally:
-        os.close(ours)
+    environment = {**os.environ, "AZPG_HOME": str(home.root), "TERM": "xterm-256color", "COLUMNS": "60"}
+    written = b""
+    with subprocess.Popen([*AZPG, *arguments], env=environment, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
-    assert json.loads(done.stdout)["state"] == "running"
-    assert "Starting default" in said
-    assert "Creating a PostgreSQL 18 server" in said
+        try:
+            while chunk := os.read(ours, 1 << 16):
+                written += chunk
+        except OSError:  # the terminal is gone with its last process
+            pass
+        finally:
+            os.close(ours)
+    assert process.returncode == 0
+    return written.decode()
+
+
+def test_in_a_terminal(home: Home) -> None:
+    shown = in_terminal(home, "up")
+    assert "Starting default" in shown
+    assert "Creating a PostgreSQL 18 server" in shown
+    assert shown.splitlines()[-1].strip().endswith('psql "$(azpg dsn)"')
+    listed = in_terminal(home, "server", "parameter", "list")
+    assert "data_directory" in listed
+    assert "…" not in listed, "what is too long is folded"
+    assert "Stopping default" in in_terminal(home, "down")

@@ -113,7 +113,8 @@ def test_a_killed_host_is_replaced_and_the_next_call_works(instance: Instance) -
 def test_ten_sessions_embed_when_the_host_is_killed(instance: Instance) -> None:
     with contextlib.ExitStack() as stack:
         calls = [stack.enter_context(running(instance)) for _ in range(10)]
-        assert wait_for(lambda: host_status(instance)["waiting"] >= 10, timeout=PATIENCE)
+        # Two rounds of each are with the host then; a session that comes later would find the next host.
+        assert wait_for(lambda: host_status(instance)["waiting"] == 20, timeout=PATIENCE)
         host_process(instance).kill()
         for call in calls:
             said = call.error().diag
@@ -327,6 +328,8 @@ def test_the_disk_is_full_when_a_model_is_taken_in(instance_18: Instance, size: 
         session.execute("SELECT azure_local_ai.model_unregister(%s)", [uri])
 
 
+WORDS = {"registry.json": "the model registry", "settings.json": "the settings file"}
+
 CHANGES = {
     "register": ("model_register", "'new:v1', 'all-minilm-l6-v2'", "registry.json"),
     "unregister": ("model_unregister", "'second:v1'", "registry.json"),
@@ -346,7 +349,8 @@ def test_the_disk_is_full_when_the_hosts_own_files_are_written(instance_18: Inst
             said = refused(session, f"SELECT azure_local_ai.{function}({arguments})")
         assert said.sqlstate == "53100"
         assert said.message_primary == (
-            f"azure_local_ai.{function}: could not write {instance_18.home.host / file}: File too large"
+            f"azure_local_ai.{function}: could not write {WORDS[file]} {instance_18.home.host / file}: "
+            "File too large"
         )
         assert "Free some space" in (said.message_hint or "")
         after = session.execute(state).fetchone(), registry(instance_18), folder_of(instance_18.home.host)
@@ -368,7 +372,7 @@ def test_no_memory_is_left_for_a_load(instance_18: Instance) -> None:
             for _ in range(3):
                 said = refused(session, EMBED, URI, "a text")
                 assert said.sqlstate == "53200", said.message_primary
-                assert "memory" in (said.message_primary or "")
+                assert "which the system does not give" in (said.message_primary or "")
                 row = session.execute(EMBED, ["small:v1", "a text"]).fetchone()
                 assert row is not None
                 assert len(row[0]) == tiny.HIDDEN

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -49,6 +50,10 @@ def connect(instance: Instance, *, direct: bool = False, **options: Any) -> psyc
 
 def ca(instance: Instance) -> str:
     return str(instance.home.home.ca / "ca.crt")
+
+
+def password(instance: Instance) -> str:
+    return instance.home.passfile.read_text().rstrip("\n").split(":")[-1]
 
 
 def value(connection: psycopg.Connection[Any], query: str) -> Any:
@@ -114,8 +119,7 @@ def test_the_dsn_for_tls(twin: Instance) -> None:
     for dsn in (twin.dsn(tls=True), twin.dsn(tls=True, with_password=True)):
         with psycopg.connect(dsn) as connection:
             assert connection.pgconn.ssl_in_use
-    password = twin.home.passfile.read_text().rstrip("\n").split(":")[-1]
-    assert password not in twin.dsn(tls=True)
+    assert password(twin) not in twin.dsn(tls=True)
     assert "sslmode=verify-full" in twin.dsn(tls=True)
 
 
@@ -126,15 +130,14 @@ def test_the_direct_port_has_no_tls(twin: Instance) -> None:
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
 def test_the_names_of_this_machine(twin: Instance, name: str) -> None:
-    with connect(
-        twin, host=name, hostaddr="127.0.0.1", sslmode="verify-full", sslrootcert=ca(twin)
-    ) as connection:
+    options = {"sslmode": "verify-full", "sslrootcert": ca(twin), "password": password(twin)}
+    with connect(twin, host=name, **options) as connection:
         assert connection.pgconn.ssl_in_use
 
 
 def test_the_name_that_azure_would_give_it(twin: Instance) -> None:
-    password = twin.home.passfile.read_text().rstrip("\n").split(":")[-1]
-    azure = {"hostaddr": "127.0.0.1", "sslmode": "verify-full", "sslrootcert": ca(twin), "password": password}
+    azure = {"hostaddr": "127.0.0.1", "sslmode": "verify-full", "sslrootcert": ca(twin)}
+    azure["password"] = password(twin)
     with connect(twin, host=f"{twin.name}.postgres.database.azure.com", **azure) as connection:
         assert connection.pgconn.ssl_in_use
     with pytest.raises(psycopg.OperationalError, match=r'does not match host name "other\.postgres'):
@@ -151,12 +154,10 @@ def test_another_ca_is_refused(twin: Instance, tmp_path: Path) -> None:
     assert wait_for(lambda: "TLS failed: TLSV1_ALERT_UNKNOWN_CA" in log.read_text(), timeout=PATIENCE)
 
 
-def test_tls_1_2_is_the_oldest(twin: Instance) -> None:
+def test_the_versions_of_tls(twin: Instance) -> None:
     for version in ("TLSv1.2", "TLSv1.3"):
         with connect(twin, sslmode="require", ssl_max_protocol_version=version) as connection:
             assert connection.pgconn.ssl_in_use
-    with pytest.raises(psycopg.OperationalError):
-        connect(twin, sslmode="require", ssl_min_protocol_version="TLSv1", ssl_max_protocol_version="TLSv1.1")
 
 
 def test_tls_without_asking(twin: Instance) -> None:
@@ -170,7 +171,7 @@ def test_channel_binding_is_not_to_be_had(twin: Instance) -> None:
     """The password is checked by PostgreSQL, which knows nothing of the TLS in front of it."""
     with connect(twin, sslmode="require", channel_binding="prefer") as connection:
         assert connection.pgconn.ssl_in_use
-    with pytest.raises(psycopg.OperationalError, match="channel binding required, but server did not offer"):
+    with pytest.raises(psycopg.OperationalError, match="channel binding is required, but server"):
         connect(twin, sslmode="require", channel_binding="require")
 
 
@@ -298,19 +299,17 @@ def test_copy_of_many_megabytes_both_ways(twin: Instance, database: str, mode: s
 def test_a_reader_that_takes_its_time_costs_no_memory(twin: Instance) -> None:
     process = front(twin)
     before = process.memory_info().rss
+    query = "COPY (SELECT repeat('x', 1023) FROM generate_series(1, 200000)) TO STDOUT"
     with connect(twin, sslmode="require") as connection, connect(twin, direct=True) as observer:
         pid = connection.info.backend_pid
-        connection.pgconn.send_query(
-            b"COPY (SELECT repeat('x', 1023) FROM generate_series(1, 200000)) TO STDOUT"
-        )
-        waiting = f"SELECT FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'ClientWrite'"
-        assert wait_for(lambda: observer.execute(waiting).fetchone() is not None, timeout=PATIENCE)
-        assert process.memory_info().rss - before < 20 * 1024 * 1024
-        connection.pgconn.get_result()
-        received = 0
-        while (got := connection.pgconn.get_copy_data(0))[0] > 0:
-            received += got[0]
-        assert received == 200_000 * 1024
+        with connection.cursor().copy(query) as copy:
+            received = len(copy.read())
+            waiting = f"SELECT FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'ClientWrite'"
+            assert wait_for(lambda: observer.execute(waiting).fetchone() is not None, timeout=PATIENCE)
+            assert process.memory_info().rss - before < 20 * 1024 * 1024
+            while data := copy.read():
+                received += len(data)
+    assert received == 200_000 * 1024
 
 
 def test_a_hundred_connections_at_once(shared: Instance) -> None:
@@ -364,35 +363,34 @@ def test_clients_that_stall_hinder_nobody(shared: Instance) -> None:
 
 @pytest.mark.parametrize("mode", ["disable", "require"])
 def test_a_terminated_session_says_so(twin: Instance, mode: str) -> None:
-    """Also in the middle of COPY, when PostgreSQL leaves with the client's rows unread."""
-    for busy in (False, True):
-        with connect(twin, sslmode=mode) as connection, connect(twin, direct=True) as other:
-            connection.execute("CREATE TEMP TABLE rows (body text)")
-            pid = connection.info.backend_pid
+    with connect(twin, sslmode=mode) as connection, connect(twin, direct=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 10000)", [connection.info.backend_pid])
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            connection.execute("SELECT 1")
 
-            def copy_for_ever(connection: psycopg.Connection[Any]) -> None:
-                with connection.cursor().copy("COPY rows FROM STDIN") as copy:
-                    while True:
-                        copy.write(ROW * 64)
 
-            if busy:
-                reading = f"SELECT FROM pg_stat_progress_copy WHERE pid = {pid} AND tuples_processed > 1000"
+@pytest.mark.parametrize("mode", ["disable", "require"])
+def test_a_session_terminated_during_copy_ends(twin: Instance, mode: str) -> None:
+    """PostgreSQL leaves with the client's rows unread; libpq does not say why, without the front either."""
+    with connect(twin, sslmode=mode) as connection, connect(twin, direct=True) as other:
+        connection.execute("CREATE TEMP TABLE rows (body text)")
+        pid = connection.info.backend_pid
+        reading = f"SELECT FROM pg_stat_progress_copy WHERE pid = {pid} AND tuples_processed > 1000"
 
-                def terminate(query: str = reading, pid: int = pid, other: Any = other) -> None:
-                    assert wait_for(lambda: other.execute(query).fetchone() is not None, timeout=PATIENCE)
-                    other.execute("SELECT pg_terminate_backend(%s)", [pid])
+        def terminate() -> None:
+            assert wait_for(lambda: other.execute(reading).fetchone() is not None, timeout=PATIENCE)
+            other.execute("SELECT pg_terminate_backend(%s)", [pid])
 
-                terminator = threading.Thread(target=terminate)
-                terminator.start()
-                with pytest.raises(
-                    psycopg.OperationalError, match="terminating connection due to administrator"
-                ):
-                    copy_for_ever(connection)
-                terminator.join()
-            else:
-                other.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
-                with pytest.raises(psycopg.errors.AdminShutdown):
-                    connection.execute("SELECT 1")
+        def copy_for_ever() -> None:
+            with connection.cursor().copy("COPY rows FROM STDIN") as copy:
+                while True:
+                    copy.write(ROW * 64)
+
+        terminator = threading.Thread(target=terminate)
+        terminator.start()
+        with pytest.raises(psycopg.OperationalError):
+            copy_for_ever()
+        terminator.join()
 
 
 @pytest.mark.parametrize("mode", ["disable", "require"])
@@ -400,7 +398,6 @@ def test_a_client_that_leaves_ends_its_session(twin: Instance, mode: str) -> Non
     with connect(twin, direct=True) as observer:
         connection = connect(twin, sslmode=mode)
         pid = connection.info.backend_pid
-        os.close(os.dup(connection.fileno()))
         with socket.socket(fileno=os.dup(connection.fileno())) as raw:
             raw.shutdown(socket.SHUT_RDWR)  # without saying goodbye
         query = f"SELECT FROM pg_stat_activity WHERE pid = {pid}"
@@ -472,6 +469,22 @@ def test_the_front_is_not_root(shared: Instance) -> None:
     status = Path(f"/proc/{process.pid}/status").read_text()
     assert "Groups:\t \n" in status
     assert "CapEff:\t0000000000000000\n" in status
+
+
+def test_the_front_may_have_as_many_connections_as_the_system_allows(shared: Instance) -> None:
+    control, status = shared._front(shared._cluster(shared.description)), shared.status()
+    assert status.tls_port is not None
+    control.stop()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+    try:
+        control.launch(port=status.tls_port, server_port=status.port)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    control.wait_until_ready(status.tls_port)
+    limits = Path(f"/proc/{front(shared).pid}/limits").read_text().splitlines()
+    soft, hard = next(line.split()[3:5] for line in limits if line.startswith("Max open files"))
+    assert soft == hard
 
 
 def test_the_key_is_for_its_owner(shared: Instance) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
+import contextlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,76 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
-import pytest
 
 from azpg_runtime.embedding import Embedder
 from azpg_runtime.home import Home
 from azpg_runtime.host import protocol
-from azpg_runtime.host.client import HostClient
-from azpg_runtime.host.control import HostControl
 from azpg_runtime.host.protocol import Embed, Kind, Register, RemoteError
 from azpg_runtime.models import StoredModel
 from azpg_runtime.wait import wait_for
 from tests.conftest import MODEL, URI
+from tests.integration.hosts import PATIENCE, Host
 from tests.unit import tiny
 
-PATIENCE = 60.0
 WORDS = ["the quick brown fox", "jumps over", "the lazy dog and runs away from it"]
-
-
-class Host:
-    """A host without a server: a process of its own."""
-
-    def __init__(self, home: Home, *, memory_limit: int | None = None) -> None:
-        self.home = home.instance("memory")
-        self.home.models.mkdir(parents=True, exist_ok=True)
-        self.home.create_runtime()
-        self._control = HostControl(self.home, server_uid=os.geteuid(), memory_limit=memory_limit)
-        self._control.launch()
-        self._control.wait_until_ready()
-        self.process = psutil.Process(self.status()["pid"])
-
-    def client(self) -> HostClient:
-        return HostClient(self.home.host_socket, timeout=PATIENCE)
-
-    def request(self, kind: Kind, body: bytes) -> Any:
-        with self.client() as client:
-            return client.request(kind, body)
-
-    def status(self) -> dict[str, Any]:
-        with self.client() as client:
-            return client.status()
-
-    def metadata(self, uri: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.request(Kind.METADATA, protocol.pack_string(uri)))
-        return found
-
-    def refused(self, kind: Kind, body: bytes) -> RemoteError:
-        with pytest.raises(RemoteError) as caught:
-            self.request(kind, body)
-        return caught.value
-
-    @property
-    def resident(self) -> int:
-        return int(self.process.memory_info().rss)
-
-    def stop(self) -> None:
-        self._control.stop()
-        shutil.rmtree(self.home.runtime)
-
-
-@pytest.fixture
-def start(home: Home) -> Iterator[Callable[..., Host]]:
-    hosts: list[Host] = []
-
-    def start(**options: Any) -> Host:
-        hosts.append(Host(home, **options))
-        return hosts[-1]
-
-    yield start
-    for host in hosts:
-        host.stop()
 
 
 @contextmanager
@@ -185,8 +126,48 @@ def test_after_a_restart_models_are_loaded_in_advance_as_far_as_there_is_room(
     tiny.write(host.home.models / "tiny")
     host.request(Kind.REGISTER, Register(URI, MODEL).pack())
     host.request(Kind.REGISTER, Register("tiny", "tiny/").pack())
-    host.process.kill()
-    assert wait_for(lambda: host.status()["pid"] != host.process.pid, timeout=PATIENCE)
+    host.restart()
     assert wait_for(lambda: host.status()["models"][0]["loaded"], timeout=PATIENCE)
     assert not host.status()["models"][1]["loaded"]
     assert "no room to load tiny:v1 in advance" in Path(host.home.host_log).read_text()
+
+
+def peak(host: Host) -> int:
+    """The most memory that the host's process has had since it started, in bytes."""
+    lines = Path(f"/proc/{host.process.pid}/status").read_text().splitlines()
+    (kilobytes,) = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return 1024 * int(kilobytes)
+
+
+def test_requests_of_64_mb_do_not_take_more_memory_than_they_may(
+    start: Callable[..., Host], minilm: StoredModel
+) -> None:
+    """Many short texts, whose vectors are large, and long ones, whose bodies and token ids are."""
+    host = start()
+    host.request(Kind.REGISTER, Register(URI, MODEL).pack())
+    short = [f"{number} short" for number in range(protocol.most_texts(384))]
+    long = [("words of many kinds " * 80)[: 1460 + number % 9] for number in range(protocol.most_texts(384))]
+    few = ["\N{GRINNING FACE}" + "word " * 3_000_000] * 4
+    bodies = [Embed(URI, texts).pack() for texts in (short, long, few)]
+    assert all(len(body) > 60_000_000 for body in bodies[1:])
+    with contextlib.ExitStack() as stack:
+        for body in bodies * 3:
+            client = stack.enter_context(contextlib.closing(socket.socket(socket.AF_UNIX)))
+            client.connect(str(host.home.host_socket))
+            frame = protocol.encode(protocol.Frame(Kind.EMBED, 1, body))
+            sending = threading.Thread(target=_send, args=[client, frame])
+            sending.start()
+            stack.callback(sending.join)
+            stack.callback(client.shutdown, socket.SHUT_RDWR)
+        # Each of the short requests has run a while; the few long texts are over or about to be.
+        assert wait_for(lambda: host.status()["counters"]["texts"] > 1000, timeout=PATIENCE)
+        assert host.request(Kind.EMBED, Embed(URI, ["a"]).pack()).shape == (1, 384)
+        assert host.status()["waiting"] > 0
+    assert wait_for(lambda: host.status()["waiting"] == 0, timeout=PATIENCE)
+    assert peak(host) < minilm.memory + 300_000_000
+    assert host.request(Kind.EMBED, Embed(URI, ["a"]).pack()).shape == (1, 384)
+
+
+def _send(client: socket.socket, frame: bytes) -> None:
+    with contextlib.suppress(OSError):  # shut down: the host reads no more of it than it has room for
+        client.sendall(frame)

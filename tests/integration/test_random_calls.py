@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import psutil
 import psycopg
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -49,6 +50,9 @@ from tests.unit import tiny
 CALLS = int(os.environ.get("AZPG_CALLS") or 1500)
 STEPS = 50
 """Calls from one clean start to the next."""
+
+ENDS = ("cancel", "terminate", "leave", "timeout")
+"""How long calls end, in turn."""
 
 BETWEEN_KILLS = 500
 """Calls; a host that keeps dying is started ever later."""
@@ -91,6 +95,7 @@ class World:
     sessions: list[Connection] = field(default_factory=list)
     calls: int = 0
     kills: int = 0
+    ends: int = 0
     next_kill: int = BETWEEN_KILLS // 2
     samples: list[Sample] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
@@ -157,6 +162,24 @@ def world() -> Iterator[World]:
         assert family(twin.home.home) == []
 
 
+Step = Callable[..., None]
+
+
+def step(**arguments: Any) -> Callable[[Step], Step]:
+    """A rule that does nothing any more when there were calls enough: hypothesis bounds only examples."""
+
+    def decorate(function: Step) -> Step:
+        @functools.wraps(function)
+        def guarded(self: Calls, **values: Any) -> None:
+            if self.world.calls < CALLS:
+                function(self, **values)
+
+        decorated: Step = rule(**arguments)(guarded)
+        return decorated
+
+    return decorate
+
+
 class Calls(RuleBasedStateMachine):
     """Each rule is a call and what has to come of it."""
 
@@ -171,6 +194,8 @@ class Calls(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
+        if self.world.calls >= CALLS:
+            return
         for uri in BOUND:
             with contextlib.suppress(psycopg.errors.UndefinedObject):
                 self.world.sessions[1].execute("SELECT azure_local_ai.model_unregister(%s)", [uri])
@@ -180,7 +205,8 @@ class Calls(RuleBasedStateMachine):
         )
 
     def teardown(self) -> None:
-        self.world.sample()
+        if self.world.calls < CALLS:
+            self.world.sample()
 
     # Calling
 
@@ -216,7 +242,7 @@ class Calls(RuleBasedStateMachine):
 
     # Embeddings
 
-    @rule(session=sessions, uri=uris, text=texts)
+    @step(session=sessions, uri=uris, text=texts)
     def embed(self, session: int, uri: str, text: str | None) -> None:
         found = self.call(session, "SELECT azure_local_ai.create_embeddings(%s, %s::text)", uri, text)
         if text is None:
@@ -227,7 +253,7 @@ class Calls(RuleBasedStateMachine):
             assert self.same(uri, text, found[0][0])
             self.loaded[self.registered[self.full(uri)]] = True
 
-    @rule(
+    @step(
         session=sessions, uri=uris, many=st.lists(texts, max_size=6), batch_size=st.sampled_from([1, 2, 128])
     )
     def embed_array(self, session: int, uri: str, many: list[str | None], batch_size: int) -> None:
@@ -244,7 +270,7 @@ class Calls(RuleBasedStateMachine):
             assert all(self.same(uri, text, row[0]) for text, row in zip(many, found, strict=True))
             self.loaded[self.registered[self.full(uri)]] = True
 
-    @rule(
+    @step(
         session=sessions,
         uri=st.sampled_from([*BOUND]),
         many=st.lists(texts, max_size=4),
@@ -265,7 +291,7 @@ class Calls(RuleBasedStateMachine):
             assert all(self.same(uri, text, row[1]) for text, row in zip(many, found, strict=True))
             self.loaded[self.registered[self.full(uri)]] = True
 
-    @rule(
+    @step(
         session=sessions,
         uri=st.sampled_from([*BOUND]),
         argument=st.sampled_from(["batch_size", "timeout_ms"]),
@@ -274,7 +300,7 @@ class Calls(RuleBasedStateMachine):
         query = f"SELECT * FROM azure_local_ai.create_embeddings(%s, ARRAY['the'], {argument} => 0)"
         assert self.call(session, query, uri) == "22023"
 
-    @rule(session=sessions, uri=st.sampled_from([*BOUND]), text=st.sampled_from(TEXTS))
+    @step(session=sessions, uri=st.sampled_from([*BOUND]), text=st.sampled_from(TEXTS))
     def embed_in_a_millisecond(self, session: int, uri: str, text: str) -> None:
         query = "SELECT azure_local_ai.create_embeddings(%s, %s, timeout_ms => 1)"
         found = self.call(session, query, uri, text)
@@ -284,7 +310,7 @@ class Calls(RuleBasedStateMachine):
         if uri in self.registered:
             self.loaded.pop(self.registered[uri], None)
 
-    @rule(session=sessions, uri=uris, text=st.sampled_from(TEXTS))
+    @step(session=sessions, uri=uris, text=st.sampled_from(TEXTS))
     def embed_in_a_savepoint(self, session: int, uri: str, text: str) -> None:
         """An error undoes what is in the savepoint, and no more."""
         connection = self.world.sessions[session]
@@ -304,7 +330,7 @@ class Calls(RuleBasedStateMachine):
 
     # Models
 
-    @rule(
+    @step(
         session=sessions,
         uri=uris,
         path=st.sampled_from([*CONTENT, "one/", "missing", "../x", "one/tokenizer.json"]),
@@ -328,7 +354,7 @@ class Calls(RuleBasedStateMachine):
             self.registered[full] = name
             self.loaded[name] = True
 
-    @rule(session=sessions, uri=uris)
+    @step(session=sessions, uri=uris)
     def unregister(self, session: int, uri: str) -> None:
         found = self.call(session, "SELECT azure_local_ai.model_unregister(%s)", uri)
         if (state := self.known(uri)) is not None:
@@ -338,7 +364,7 @@ class Calls(RuleBasedStateMachine):
         if name not in self.registered.values():
             self.loaded[name] = False
 
-    @rule(session=sessions, uri=uris)
+    @step(session=sessions, uri=uris)
     def unload(self, session: int, uri: str) -> None:
         found = self.call(session, "SELECT azure_local_ai.model_unload(%s)", uri)
         if (state := self.known(uri)) is not None:
@@ -346,7 +372,7 @@ class Calls(RuleBasedStateMachine):
         else:
             self.loaded[self.registered[self.full(uri)]] = False
 
-    @rule(session=sessions, uri=uris)
+    @step(session=sessions, uri=uris)
     def ask_whether_loaded(self, session: int, uri: str) -> None:
         found = self.call(session, "SELECT azure_local_ai.model_loaded(%s)", uri)
         if (state := self.known(uri)) is not None:
@@ -355,7 +381,7 @@ class Calls(RuleBasedStateMachine):
             expected = self.loaded.get(self.registered[self.full(uri)])
             assert expected is None or found == [(expected,)]
 
-    @rule(session=sessions, uri=uris)
+    @step(session=sessions, uri=uris)
     def ask_for_metadata(self, session: int, uri: str) -> None:
         found = self.call(session, "SELECT azure_local_ai.model_metadata(%s)", uri)
         if (state := self.known(uri)) is not None:
@@ -365,12 +391,12 @@ class Calls(RuleBasedStateMachine):
 
     # Settings
 
-    @rule(session=sessions, key=keys)
+    @step(session=sessions, key=keys)
     def get_setting(self, session: int, key: str) -> None:
         found = self.call(session, "SELECT azure_local_ai.get_setting(%s)", key)
         assert found == ([(self.settings[key],)] if key in self.settings else "22023")
 
-    @rule(session=sessions, some=st.lists(keys, max_size=3))
+    @step(session=sessions, some=st.lists(keys, max_size=3))
     def get_settings(self, session: int, some: list[str]) -> None:
         found = self.call(session, "SELECT azure_local_ai.get_setting(%s::text[])", some)
         if "colour" in some:
@@ -392,14 +418,14 @@ class Calls(RuleBasedStateMachine):
                 return None
         return new
 
-    @rule(session=sessions, key=keys, value=values)
+    @step(session=sessions, key=keys, value=values)
     def set_setting(self, session: int, key: str, value: str) -> None:
         found = self.call(session, "SELECT azure_local_ai.set_setting(%s, %s)", key, value)
         new = self.changed([(key, value)])
         assert (found == "22023") == (new is None)
         self.settings |= new or {}
 
-    @rule(session=sessions, pairs=st.lists(st.tuples(keys, values), max_size=3), odd=st.booleans())
+    @step(session=sessions, pairs=st.lists(st.tuples(keys, values), max_size=3), odd=st.booleans())
     def set_settings(self, session: int, pairs: list[tuple[str, str]], odd: bool) -> None:
         names, given = [key for key, _ in pairs], [value for _, value in pairs]
         query = "SELECT azure_local_ai.set_setting(%s::text[], %s::text[])"
@@ -412,11 +438,13 @@ class Calls(RuleBasedStateMachine):
 
     # What hypothesis draws must not depend on what it does not know, so these have no precondition.
 
-    @rule(how=st.sampled_from(["cancel", "terminate", "leave", "timeout"]), now=st.integers(1, 6))
-    def end_a_long_call(self, how: str, now: int) -> None:
+    @step(now=st.integers(1, 3))
+    def end_a_long_call(self, now: int) -> None:
         world = self.world
         if now > 1:
             return
+        how = ENDS[world.ends % len(ENDS)]
+        world.ends += 1
         world.calls += 1
         world.seen.add(how)
         with running(world.twin, LONG, (LARGE, 100 if how == "timeout" else NO_TIMEOUT)) as call:
@@ -431,13 +459,15 @@ class Calls(RuleBasedStateMachine):
                 hang_up(call.connection)
             states = {"cancel": "57014", "timeout": "57014", "terminate": "57P01", "leave": None}
             assert call.error().sqlstate == states[how]
+        # Changes of settings load anew what is loaded.
+        world.sessions[0].execute("SELECT azure_local_ai.model_unload(%s)", [LARGE])
 
-    @rule(session=st.integers(1, 2))
+    @step(session=st.integers(1, 2))
     def begin_a_session(self, session: int) -> None:
         self.world.sessions[session].close()
         self.world.sessions[session] = self.world.connect()
 
-    @rule()
+    @step()
     def kill_the_host(self) -> None:
         world = self.world
         if world.calls < world.next_kill:
@@ -460,21 +490,24 @@ def test_random_calls_leave_nothing_behind(world: World) -> None:
         pass
 
     Machine.world = world
-    # Each start adds a step of its own.
     while world.calls < CALLS:
-        rounds = max(1, (CALLS - world.calls) // STEPS)
         run_state_machine_as_test(  # type: ignore[no-untyped-call]
             Machine,
             settings=settings(
-                max_examples=rounds,
+                max_examples=10 + CALLS // STEPS,
                 stateful_step_count=STEPS,
                 derandomize=True,
                 deadline=None,
                 database=None,
                 suppress_health_check=list(HealthCheck),
+                phases=[Phase.generate],  # to find the shortest failure would take very long
             ),
         )
     assert wait_for(lambda: computes_nothing(world.twin), timeout=PATIENCE)
+    first, last = world.samples[0], world.samples[-1]
+    print(
+        f"{world.calls} calls, {world.kills} kills, {world.ends} long calls, {len(world.samples)} samples\n{first}\n{last}"
+    )
     assert world.kills
     assert {"22023", "42704", "42710", "58P01", "cancel", "terminate", "leave", "timeout"} <= world.seen
     check(world.samples)

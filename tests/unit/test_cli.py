@@ -10,6 +10,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -89,16 +90,20 @@ Run = Callable[..., Said]
 
 
 @pytest.fixture
-def umask() -> Iterator[None]:
-    """The command line sets the umask of its process, which in most of these tests is ours."""
-    before = os.umask(0o022)
+def process_of_our_own() -> Iterator[None]:
+    """The command line sets the umask of its process, and how it ends: in most of these tests that is ours."""
+    mask, handler = os.umask(0o022), signal.getsignal(signal.SIGTERM)
     yield
-    os.umask(before)
+    os.umask(mask)
+    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture
 def azpg(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, umask: None
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    process_of_our_own: None,
 ) -> Run:
     """Runs the command line in this process: exit code, output, errors."""
     monkeypatch.setenv("AZPG_HOME", str(tmp_path / "home"))
@@ -328,7 +333,7 @@ def test_what_postgresql_refuses_is_one_line(azpg: Run, plugin: str) -> None:
     assert azpg("driver") == (1, "", "azpg: the server refused: syntax error LINE 1: SELEC ^\n")
 
 
-@pytest.mark.usefixtures("umask")
+@pytest.mark.usefixtures("process_of_our_own")
 def test_a_bug_keeps_its_traceback(plugin: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["azpg", "bug"])
     with pytest.raises(LookupError, match="a bug"):

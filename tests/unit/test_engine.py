@@ -115,6 +115,7 @@ def test_what_it_counts(engine: Engine) -> None:
     assert counters.tokens == 2 + 4 + TOKEN_BUDGET + 1
     assert counters.padded_tokens == 2 * 4 + TOKEN_BUDGET + 1
     assert (counters.terminated_runs, counters.dropped_texts) == (0, 0)
+    assert counters.seconds > 0
 
 
 def test_jobs_that_wait_share_the_next_run(engine: Engine) -> None:

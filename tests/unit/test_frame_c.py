@@ -256,4 +256,4 @@ def test_arbitrary_bytes_under_sanitizers(tmp_path: Path) -> None:
     if built.returncode != 0 and "cannot find" in built.stderr:
         pytest.skip("the compiler comes without sanitizers")
     assert built.returncode == 0, built.stderr
-    subprocess.run([driver, "100000", "7"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([driver, "-runs=100000", "-seed=7"], check=True, stdout=subprocess.DEVNULL)

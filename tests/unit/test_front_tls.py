@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import struct
 from pathlib import Path
 
 import pytest
@@ -144,11 +145,23 @@ def test_closing_before_the_handshake_is_harmless(folder: Path) -> None:
     pair.channel.close()
 
 
-@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")
-def test_older_versions_are_refused(folder: Path) -> None:
-    pair = Pair(folder, version=ssl.TLSVersion.TLSv1_1)
-    with pytest.raises(ssl.SSLError):
-        pair.shake_hands()
+def client_hello(version: int) -> bytes:
+    """What a client sends first that knows no newer TLS; today's libraries would refuse to be one."""
+    ciphers = struct.pack("!5H", 0xC02B, 0xC02F, 0xC009, 0xC013, 0x002F)
+    groups = struct.pack("!HHHHH", 10, 6, 4, 29, 23)
+    points = struct.pack("!HHBB", 11, 2, 1, 0)
+    body = struct.pack("!H32sB", version, bytes(32), 0) + struct.pack("!H", len(ciphers)) + ciphers
+    body += b"\x01\x00" + struct.pack("!H", len(groups + points)) + groups + points
+    handshake = b"\x01" + len(body).to_bytes(3, "big") + body
+    return struct.pack("!BHH", 22, 0x0301, len(handshake)) + handshake
+
+
+@pytest.mark.parametrize("version", [0x0301, 0x0302])
+def test_older_versions_are_refused(folder: Path, version: int) -> None:
+    channel = TlsChannel(server_context(folder / "server.pem"), alpn_required=False)
+    with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
+        channel.receive(client_hello(version))
+    assert channel.outgoing()[-2:] == bytes([2, 70]), "fatal, protocol_version"
 
 
 @pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100, b"\x16\x03\x01\x00\x05hello"])

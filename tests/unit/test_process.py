@@ -200,7 +200,11 @@ main()
 """
 
 
-def test_an_interrupted_pull(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [(signal.SIGINT, 130, "azpg: interrupted."), (signal.SIGTERM, 143, "azpg: terminated.")],
+)
+def test_an_interrupted_pull(tmp_path: Path, number: int, status: int, said: str) -> None:
     files = tiny.files()
     size = len(files["model.safetensors"])
     with imitation.serve(files) as hub:
@@ -220,10 +224,10 @@ def test_an_interrupted_pull(tmp_path: Path) -> None:
             lambda: any(part.stat().st_size > size / 3 for part in parts.glob("*/parts/model.safetensors/*")),
             timeout=60,
         )
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
-        assert (process.returncode, out) == (130, "")
-        assert err.splitlines()[1:] == ["azpg: interrupted."]
+        assert (process.returncode, out) == (status, "")
+        assert err.splitlines()[1:] == [said]
         assert err.startswith("Fetching tiny, 0 MB, from hf:tiny/encoder@")
         hub.go_on.set()
         done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)

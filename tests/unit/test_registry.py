@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from azpg_runtime.errors import ModelConflict, ModelInvalid, ModelNotFound, ModelUnreadable
+from azpg_runtime.errors import (
+    DiskFull,
+    ModelConflict,
+    ModelInvalid,
+    ModelNotFound,
+    ModelUnreadable,
+    NotWritten,
+)
 from azpg_runtime.models import Registry
 from azpg_runtime.models.registry import normalise_uri
 
@@ -155,9 +162,9 @@ def test_a_failed_write_changes_nothing(registry: Registry, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("azpg_runtime.models.registry.write_atomically", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DiskFull, match="No space"):
         registry.register("other", B)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DiskFull, match="No space"):
         registry.unregister("tiny")
     assert [one.uri for one in registry.list()] == ["tiny:v1"]
 
@@ -216,3 +223,21 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
+
+
+def test_a_registry_that_cannot_be_written_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "registry.json"
+    registry = Registry(path)
+    registry.register("a:v1", "a" * 64)
+    kept = path.rename(tmp_path / "kept")
+    path.mkdir()
+    for attempt in (lambda: registry.register("b:v1", "b" * 64), lambda: registry.unregister("a:v1")):
+        with pytest.raises(NotWritten) as caught:
+            attempt()
+        assert caught.value.sqlstate == "58030"
+        assert caught.value.message == f"could not write the model registry {path}: Is a directory"
+    assert [one.uri for one in registry.list()] == ["a:v1"]
+    path.rmdir()
+    kept.rename(path)
+    registry.register("b:v1", "b" * 64)
+    assert [one.uri for one in Registry(path).list()] == ["a:v1", "b:v1"]

@@ -28,12 +28,13 @@ from azpg_runtime.host import service as service_module
 from azpg_runtime.host.client import HostClient, host_status
 from azpg_runtime.host.memory import default_limit
 from azpg_runtime.host.protocol import Embed, Frame, FrameDecoder, Kind, Register, RemoteError
-from azpg_runtime.host.room import Room
+from azpg_runtime.host.room import Place, Room
 from azpg_runtime.host.server import Connection, peer_uid, serve
 from azpg_runtime.host.service import Service
 from azpg_runtime.models import ModelStore, StoredModel
 from azpg_runtime.wait import wait_for
 from tests.conftest import MODEL, URI
+from tests.unit import tiny
 
 PATIENCE = 30.0
 OURS = frozenset({os.geteuid()})
@@ -297,6 +298,33 @@ def test_unregistering_and_registering_again(client: HostClient, host: Host) -> 
     assert refused(client, Kind.EMBED, Embed("twice:v3", ["a"]).pack()).sqlstate == "42704"
     assert client.request(Kind.REGISTER, Register("twice:v3", MODEL).pack()) == number
     client.request(Kind.UNREGISTER, uri)
+
+
+def test_a_model_that_is_unregistered_while_a_call_uses_it(
+    host: Host, client: HostClient, raw: socket.socket
+) -> None:
+    uri = "leaving:v1"
+    client.request(Kind.REGISTER, Register(uri, MODEL).pack())
+    before = host.counters
+    texts = [f"{number} of many words " * 8 for number in range(400)]
+    raw.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(uri, texts).pack())))
+    assert wait_for(lambda: host.counters["runs"] > before["runs"], timeout=PATIENCE)
+    client.request(Kind.UNREGISTER, protocol.pack_string(uri))
+    assert refused(client, Kind.EMBED, Embed(uri, ["a"]).pack()).sqlstate == "42704"
+    assert refused(client, Kind.METADATA, protocol.pack_string(uri)).sqlstate == "42704"
+    (reply,) = replies(raw, 1)
+    assert np.asarray(protocol.unpack_reply(reply)).shape == (400, 384)
+
+
+def test_other_content_under_a_uri_is_refused_and_the_old_stays(host: Host, client: HostClient) -> None:
+    before = client.request(Kind.EMBED, Embed(URI, ["a"]).pack())
+    tiny.write(host.models / "tiny")
+    error = refused(client, Kind.REGISTER, Register(URI, "tiny/").pack())
+    assert (error.sqlstate, error.message) == ("42710", f'model "{URI}" is already bound to other content')
+    assert np.array_equal(
+        np.asarray(client.request(Kind.EMBED, Embed(URI, ["a"]).pack())), np.asarray(before)
+    )
+    assert client.request(Kind.LOADED, protocol.pack_string(URI)) is True
 
 
 def test_unloading_and_the_next_call(client: HostClient) -> None:
@@ -611,10 +639,37 @@ def test_a_reply_that_is_not_taken_is_given_up(
     assert wait_for(lambda: host.idle and host.service._room.taken == 0, timeout=PATIENCE)
 
 
-def test_replies_of_one_connection_are_not_mixed(raw: socket.socket) -> None:
+async def _ask(room: Room, size: int) -> Place:
+    return room.ask(size)
+
+
+def test_large_requests_are_tokenised_when_there_is_room_for_their_replies(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And those with small replies pass them."""
+    monkeypatch.setattr(host.service, "_room", Room(1_000_000))
+    room = host.service._room
+    waiting = host.do(_ask(room, 900_000))
+    with host.client() as large, host.client() as small:
+        frame = protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, ["many of these"] * 500).pack()))
+        large._socket.sendall(frame)
+        assert wait_for(lambda: len(room._waiting) == 1, timeout=PATIENCE)
+        assert np.asarray(small.request(Kind.EMBED, Embed(URI, ["a"] * 20).pack())).shape == (20, 384)
+        assert room.taken == 900_000
+        host.loop.call_soon_threadsafe(waiting.leave)
+        (reply,) = replies(large._socket, 1)
+    assert np.asarray(protocol.unpack_reply(reply)).shape == (500, 384)
+    assert wait_for(lambda: room.taken == 0, timeout=PATIENCE)
+
+
+def test_replies_of_one_connection_are_not_mixed(host: Host, raw: socket.socket) -> None:
     """Large ones are written in pieces, as the client takes them."""
+    before = host.counters
     for number in range(4):
         raw.sendall(protocol.encode(Frame(Kind.EMBED, number, Embed(URI, [str(number)] * 1000).pack())))
+    # All want to be written before any is read.
+    assert wait_for(lambda: host.counters["texts"] >= before["texts"] + 4000, timeout=PATIENCE)
+    assert wait_for(lambda: not host.service._under_way, timeout=PATIENCE)
     found = {reply.request_id: np.asarray(protocol.unpack_reply(reply)) for reply in replies(raw, 4)}
     assert all(np.abs(found[number] - found[number][0]).max() < 1e-6 for number in range(4))
     assert np.abs(found[0][0] - found[1][0]).max() > 1e-3

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from azpg_runtime.errors import InvalidSetting
+from azpg_runtime.errors import InvalidSetting, NotWritten
 from azpg_runtime.host.settings import HostSettings, usable_cpus
 
 KEYS = ["intra_op_parallelism", "inter_op_parallelism", "spin_control"]
@@ -159,3 +159,11 @@ def test_any_file_is_settings_or_an_error_of_ours(content: str) -> None:
         path.write_text(content, encoding="utf-8", errors="surrogatepass")
         with contextlib.suppress(InvalidSetting):
             HostSettings.load(path)
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.mkdir()
+    with pytest.raises(NotWritten) as caught:
+        HostSettings().save(path)
+    assert caught.value.message == f"could not write the settings file {path}: Is a directory"

@@ -34,9 +34,8 @@ def list_(*, local: OnInstance = DEFAULT_INSTANCE, json: Json = False) -> None:
     if json:
         print_json({"version": 1, "parameters": [asdict(one) for one in found]})
         return
-    table = Table(
-        "name", Column("value", overflow="fold"), "unit", "takes effect", "set by", box=None, pad_edge=False
-    )
+    folded = (Column(header, overflow="fold") for header in ("name", "value"))
+    table = Table(*folded, "unit", "takes effect", "set by", box=None, pad_edge=False)
     for one in found:
         table.add_row(one.name, escape(one.value), one.unit, _when(one), _source(one))
     print_table(table)

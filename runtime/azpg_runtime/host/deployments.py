@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from azpg_runtime.errors import ModelInvalid, ModelNotFound, RuntimeTwinError
-from azpg_runtime.files import unwritable, write_atomically
+from azpg_runtime.files import not_written, write_atomically
 from azpg_runtime.models import ModelStore, Registry
 from azpg_runtime.models.registry import normalise_uri
 
@@ -47,14 +47,14 @@ class Deployments:
         self._tasks: dict[str, asyncio.Task[int]] = {}
 
     def wish(self, uri: str, name: str) -> None:
-        """Deploys the store's model `name` under `uri`, now or when the store has it. Raises `Unwritable`."""
+        """Deploys the store's model `name` under `uri`, now or when the store has it. Raises `NotWritten`."""
         full = normalise_uri(uri)
         if self._wishes.get(full) != name:
             wishes = self._wishes | {full: name}
             try:
                 write_atomically(self._path, json.dumps({"version": _VERSION, "wishes": wishes}) + "\n")
             except OSError as error:
-                raise unwritable(str(self._path), error) from None
+                raise not_written(str(self._path), error) from None
             self._wishes = wishes
         self._begin(full)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 
@@ -19,7 +20,8 @@ EmbeddingJob = Job[Embedder]
 class Counters:
     """What the engine has done since the host started.
 
-    A text counts among `texts` when the model has run it, or else among `dropped_texts`, once.
+    A text counts among `texts` when the model has run it, or else among `dropped_texts`, once; `seconds` are
+    those that the runs took which are counted in `runs`.
     """
 
     texts: int = 0
@@ -28,6 +30,7 @@ class Counters:
     runs: int = 0
     terminated_runs: int = 0
     dropped_texts: int = 0
+    seconds: float = 0.0
 
 
 class Engine:
@@ -111,12 +114,14 @@ class Engine:
 
     def _run(self, batch: Batch[Embedder]) -> None:
         ids = batch.ids
-        complete = batch.deliver(batch.model.session.run(ids, terminate=self._options))
+        begun = time.perf_counter()
+        rows = batch.model.session.run(ids, terminate=self._options)
+        self.counters.seconds += time.perf_counter() - begun
         self.counters.runs += 1
         self.counters.texts += len(ids)
         self.counters.tokens += sum(map(len, ids))
         self.counters.padded_tokens += len(ids) * max(map(len, ids))
-        for job in complete:
+        for job in batch.deliver(rows):
             job.finish(None)
 
     def _repeated(self) -> Batch[Embedder] | None:

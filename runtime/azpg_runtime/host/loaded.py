@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -188,18 +189,25 @@ class LoadedModels:
         def work() -> Embedder:
             try:
                 check_available(memory)
-                return load()
+                embedder = load()
             except (OutOfMemory, MemoryError) as error:
                 raise OutOfMemory(
                     f"model {self._name(digest)} needs {megabytes(memory)}, which the system does not give",
                     detail=str(error),
                     hint="Unload other models with model_unload, or end other programs.",
                 ) from None
+            # When nobody has it any more, whichever thread that is on.
+            weakref.finalize(embedder, self._give_back).atexit = False
+            return embedder
 
         loop = asyncio.get_running_loop()
         entry = _Entry(digest, memory, loop.create_task(_result(loop.run_in_executor(self._thread, work))))
         entry.embedder.add_done_callback(lambda _: self._settle(entry))
         return entry
+
+    def _give_back(self) -> None:
+        with suppress(RuntimeError):  # closed
+            self._thread.submit(give_back)
 
     def _settle(self, entry: _Entry) -> None:
         """Lets go of a copy that failed to load, or that nobody finds nor uses any more."""
@@ -207,8 +215,6 @@ class LoadedModels:
             del self._entries[entry.digest]
         if entry in self._aside and entry.embedder.done() and not entry.users:
             self._aside.discard(entry)
-            # Not at once: who used it last is still about to return.
-            asyncio.get_running_loop().call_soon(self._thread.submit, give_back)
 
     def _make_room(self, digest: str, memory: int) -> None:
         idle = sorted((one for one in self._entries.values() if one.idle), key=lambda one: one.last_used)

@@ -10,12 +10,20 @@ PASSES = 64
 
 
 class Place:
-    """A request's bytes in a room, from asking for them until `leave`."""
+    """A request's bytes in a room, from asking for them until `leave`.
+
+    Attributes:
+        size: bytes.
+        inside: whether they are granted.
+        granted: done when they are, if nobody who waited for it has been cancelled.
+        passed_by: later requests that went in earlier.
+    """
 
     def __init__(self, room: Room, size: int) -> None:
         self.size = size
-        self.passed_by = 0
+        self.inside = False
         self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.passed_by = 0
         self._room: Room | None = room
 
     def leave(self) -> None:
@@ -46,7 +54,7 @@ class Room:
         return place
 
     def _leave(self, place: Place) -> None:
-        if place.granted.done():
+        if place.inside:
             self.taken -= place.size
         else:
             self._waiting.remove(place)
@@ -58,7 +66,9 @@ class Room:
             if self.taken == 0 or self.taken + place.size <= self.size:
                 self._waiting.remove(place)
                 self.taken += place.size
-                place.granted.set_result(None)
+                place.inside = True
+                if not place.granted.done():
+                    place.granted.set_result(None)
                 for passed in stay:
                     passed.passed_by += 1
             else:

@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import struct
+from functools import partial
 
 from azpg_runtime.errors import ProtocolError, RuntimeTwinError
 from azpg_runtime.host import protocol
@@ -69,7 +70,7 @@ class Connection(asyncio.Protocol):
                 exchange, self._place = Exchange(frame, self._place), None
                 task = asyncio.get_running_loop().create_task(self._answer(exchange))
                 self._tasks.add(task)
-                task.add_done_callback(self._done)
+                task.add_done_callback(partial(self._done, exchange))
         except ProtocolError as error:
             self._end(str(error))
         self._expect()
@@ -85,7 +86,7 @@ class Connection(asyncio.Protocol):
         if self._place is None:
             self._place = self._service.requests_room.ask(self._decoder.announced)
             self._place.granted.add_done_callback(lambda _: self._expect())
-        if self._place.granted.done():
+        if self._place.inside:
             loop = asyncio.get_running_loop()
             self._impatience = loop.call_later(_PATIENCE, self._end, "a request did not arrive whole")
         self._regulate()
@@ -100,7 +101,8 @@ class Connection(asyncio.Protocol):
         self._writable.set()
         self._regulate()
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        exchange.close()
         self._tasks.discard(task)
         self._regulate()
 
@@ -108,7 +110,7 @@ class Connection(asyncio.Protocol):
         """Bounds what one client can make the host keep: replies it does not read, requests in advance."""
         if self._transport is None or self._transport.is_closing():
             return
-        no_room = self._place is not None and not self._place.granted.done()
+        no_room = self._place is not None and not self._place.inside
         enough = no_room or not self._writable.is_set() or len(self._tasks) >= _MAX_UNDER_WAY
         if enough == self._transport.is_reading():
             if enough:
@@ -143,8 +145,6 @@ class Connection(asyncio.Protocol):
             self._end(str(error))
         except TimeoutError:
             self._end("a reply was not taken")
-        finally:
-            exchange.close()
 
     async def _send(self, reply: Frame) -> None:
         """Writes a reply as the client takes it. Raises `TimeoutError` if it does not."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from azpg_runtime.errors import InvalidSetting
-from azpg_runtime.files import unwritable, write_atomically
+from azpg_runtime.files import not_written, write_atomically
 
 _MAX_THREADS = 1024
 _BOOLEANS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
@@ -89,14 +89,14 @@ class HostSettings:
     def save(self, path: Path) -> None:
         """Writes what differs from the defaults, so that a crash leaves either the old or the new file.
 
-        Raises `Unwritable`.
+        Raises `NotWritten`.
         """
         defaults = HostSettings()
         kept = {key: value for key, value in asdict(self).items() if value != getattr(defaults, key)}
         try:
             write_atomically(path, json.dumps(kept))
         except OSError as error:
-            raise unwritable(str(path), error) from None
+            raise not_written(f"the settings file {path}", error) from None
 
     @classmethod
     def load(cls, path: Path) -> HostSettings:

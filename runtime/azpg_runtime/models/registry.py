@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from azpg_runtime.errors import ModelConflict, ModelInvalid, ModelNotFound
-from azpg_runtime.files import unwritable, write_atomically
+from azpg_runtime.files import not_written, write_atomically
 from azpg_runtime.models.sources import unreadable
 
 _VERSION = 1
@@ -144,7 +144,7 @@ class Registry:
     def register(self, uri: str, digest: str) -> Registration:
         """Binds a URI to content; the same again changes nothing, and an unregistered one comes back.
 
-        Raises `ModelConflict` if the URI ever stood for other content, `ModelInvalid`, or `Unwritable`.
+        Raises `ModelConflict` if the URI ever stood for other content, `ModelInvalid`, or `NotWritten`.
         """
         full = normalise_uri(uri)
         with self._lock:
@@ -162,7 +162,7 @@ class Registry:
             return found
 
     def unregister(self, uri: str) -> Registration:
-        """Ends a registration; returns what it was. The URI stays bound. Raises as `get`, or `Unwritable`."""
+        """Ends a registration; returns what it was. The URI stays bound. Raises as `get`, or `NotWritten`."""
         found = self.get(uri)
         with self._lock:
             self._write({**self._bindings, found.uri: replace(found, registered=False)})
@@ -175,7 +175,7 @@ class Registry:
         try:
             write_atomically(self.path, json.dumps(document, indent=2) + "\n")
         except OSError as error:
-            raise unwritable(str(self.path), error) from None
+            raise not_written(f"the model registry {self.path}", error) from None
         self._bindings = bindings
 
 

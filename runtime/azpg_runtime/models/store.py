@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from azpg_runtime.errors import ModelConflict, ModelInvalid, ModelNotFound
-from azpg_runtime.files import sync_folder, unwritable, write_atomically
+from azpg_runtime.files import not_written, sync_folder, write_atomically
 from azpg_runtime.models.catalog import CATALOG, nearest
 from azpg_runtime.models.description import TOKENIZER, ModelDescription
 from azpg_runtime.models.sources import digest_file, unreadable
@@ -147,7 +147,7 @@ class ModelStore:
             source: where it came from, for people.
             expected: SHA-256 of source files that must have exactly that content.
 
-        Raises `ModelConflict`, `ModelInvalid`, `ModelUnreadable`, and `Unwritable` for a store that cannot be
+        Raises `ModelConflict`, `ModelInvalid`, `ModelUnreadable`, and `NotWritten` for a store that cannot be
         written.
         """
         from azpg_runtime.models.importing import Origin, open_source  # noqa: PLC0415 - imports onnx
@@ -199,7 +199,7 @@ class ModelStore:
         try:
             yield
         except OSError as error:
-            raise unwritable(f"to the model store {self.root}", error) from None
+            raise not_written(f"to the model store {self.root}", error) from None
 
     def _again(self, digest: str) -> StoredModel:
         with suppress(PermissionError):  # in a store of somebody else's, that one prunes it as well

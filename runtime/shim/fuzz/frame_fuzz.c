@@ -1,13 +1,15 @@
 /*
  * frame_fuzz.c
  *		Feeds arbitrary bytes to the codec in frame.c.  Built with AZPG_FUZZ: by clang
- *		for libFuzzer, by gcc with a main() that makes up bytes by itself.
+ *		for libFuzzer, by gcc with a main() that makes up bytes by itself.  Both take
+ *		-runs=N, -seed=N and -max_total_time=SECONDS.
  */
 #include "frame.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -130,32 +132,54 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifdef FRAME_FUZZ_MAIN
-/* frame_fuzz [RUNS [SEED]] */
+/* The value of "-name=value" among the arguments, or another one. */
+static long
+option(int argc, char **argv, const char *name, long otherwise)
+{
+	size_t		length = strlen(name);
+
+	for (int i = 1; i < argc; i++)
+		if (argv[i][0] == '-' && strncmp(argv[i] + 1, name, length) == 0 && argv[i][length + 1] == '=')
+			return strtol(argv[i] + length + 2, NULL, 10);
+	return otherwise;
+}
+
+/* Bytes that often look like a reply. */
+static void
+make_up(uint8_t *data, size_t size)
+{
+	/* Mostly small numbers, so that lengths and counts often fit. */
+	for (size_t i = 0; i < size; i++)
+		data[i] = (uint8_t) (rand() % 3 ? rand() % 4 * (rand() % 8) : rand());
+	if (size > 0 && rand() % 4)
+		data[0] = (uint8_t) (REPLY_VECTORS + rand() % 6);
+	for (size_t i = 1; i < 6 && i < size && data[0] == REPLY_ERROR; i++)
+		data[i] = (uint8_t) ('A' + rand() % 26);
+}
+
 int
 main(int argc, char **argv)
 {
-	long		runs = argc > 1 ? strtol(argv[1], NULL, 10) : 1000000;
-	unsigned	seed = argc > 2 ? (unsigned) strtoul(argv[2], NULL, 10) : 1;
+	long		runs = option(argc, argv, "runs", -1);
+	long		seed = option(argc, argv, "seed", 1);
+	long		seconds = option(argc, argv, "max_total_time", 0);
+	time_t		started = time(NULL);
+	long		done = 0;
 
-	srand(seed);
-	for (long run = 0; run < runs; run++)
+	srand((unsigned) seed);
+	while (done != runs && (seconds == 0 || time(NULL) - started < seconds))
 	{
 		size_t		size = (size_t) rand() % 96;
 		uint8_t    *data = malloc(size ? size : 1);	/* exactly sized, for the sanitizer */
 
 		if (data == NULL)
 			return 1;
-		/* Mostly small numbers, so that lengths and counts often fit. */
-		for (size_t i = 0; i < size; i++)
-			data[i] = (uint8_t) (rand() % 3 ? rand() % 4 * (rand() % 8) : rand());
-		if (size > 0 && rand() % 4)
-			data[0] = (uint8_t) (REPLY_VECTORS + rand() % 6);
-		for (size_t i = 1; i < 6 && i < size && data[0] == REPLY_ERROR; i++)
-			data[i] = (uint8_t) ('A' + rand() % 26);
+		make_up(data, size);
 		LLVMFuzzerTestOneInput(data, size);
 		free(data);
+		done++;
 	}
-	printf("%ld runs, seed %u\n", runs, seed);
+	printf("%ld runs, seed %ld\n", done, seed);
 	return 0;
 }
 #endif

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from azpg_runtime.postgres.front.greeting import (
@@ -29,8 +30,8 @@ log = logging.getLogger(__name__)
 GREETING_TIMEOUT = 60.0
 """Seconds until a client must have said what it wants, as PostgreSQL's authentication_timeout."""
 _CONNECT_TIMEOUT = 10.0
-_LINGER = 30.0
-"""Seconds that a client has for reading the last words when PostgreSQL has left."""
+_LINGER = 1.0
+"""Seconds that a client which still talks has for reading the last words when PostgreSQL has left."""
 _BUFFER = 256 * 1024
 """Bytes that may wait to be written before the other side is no longer read."""
 _CHUNK = 64 * 1024
@@ -81,7 +82,7 @@ class Client(asyncio.Protocol):
         transport.set_write_buffer_limits(_BUFFER)
         self._transport = transport
         self._front.clients.add(self)
-        self._abort_after(self._front.greeting_timeout)
+        self._after(self._front.greeting_timeout, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Decrypts, if the client encrypts, and passes on."""
@@ -151,7 +152,7 @@ class Client(asyncio.Protocol):
         self.resume()
 
     def finish(self) -> None:
-        """Sends what is left and closes, but not before the client has had time to read it.
+        """Sends what is left and closes, but not while the client may still be talking.
 
         A socket that is closed with bytes of the client's unread would take back what was sent last.
         """
@@ -168,7 +169,7 @@ class Client(asyncio.Protocol):
         with contextlib.suppress(OSError):
             self._transport.write_eof()
         self._transport.resume_reading()
-        self._abort_after(_LINGER)
+        self._after(_LINGER, self._transport.close)
 
     def abort(self) -> None:
         """Ends the connection at once."""
@@ -236,9 +237,9 @@ class Client(asyncio.Protocol):
             if self._transport.get_write_buffer_size() > 4 * _BUFFER:
                 self._transport.abort()
 
-    def _abort_after(self, seconds: float) -> None:
+    def _after(self, seconds: float, action: Callable[[], None]) -> None:
         self._stop_timer()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
+        self._timer = asyncio.get_running_loop().call_later(seconds, action)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

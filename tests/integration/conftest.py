@@ -1,0 +1,79 @@
+"""Fixtures of the integration tests; and for ``make sanitize``, the twin on a shim that watches itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from azpg_runtime.home import Home
+from azpg_runtime.postgres.instance import Instance
+from tests.integration.hosts import Host
+
+# The CMake build folder of a shim with AZPG_SANITIZE.
+SANITIZED = os.environ.get("SANITIZED_SHIM")
+# PostgreSQL leaves its memory to the end of the process.
+WRAPPER = """\
+#!/bin/sh
+export LD_PRELOAD='{libasan}' ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+exec "${{0%/*}}/postgres.real" "$@"
+"""
+REPORTS = ("ERROR: AddressSanitizer", "runtime error:")
+
+
+@pytest.fixture(scope="session")
+def twin(twin: Instance) -> Iterator[Instance]:
+    """The twin of all tests; with SANITIZED_SHIM, started anew on that shim and read for reports at the end."""
+    if SANITIZED is None:
+        yield twin
+        return
+    twin.down()
+    sanitize(Path(twin.program("postgres")), Path(SANITIZED) / f"pg{twin.description.major}")
+    twin.up()
+    check_loaded(twin)
+    yield twin
+    reports = [line for line in twin.home.postgres_log.read_text().splitlines() if is_report(line)]
+    assert not reports, "\n".join(reports)
+
+
+def sanitize(postgres: Path, libraries: Path) -> None:
+    """Changes a twin's own copy of PostgreSQL. Its files may share their contents with the original."""
+    installed = postgres.parents[1] / "lib" / "postgresql"
+    for library in libraries.glob("*.so"):
+        assert b"__asan_" in library.read_bytes()
+        (installed / library.name).unlink()
+        shutil.copy(library, installed)
+    postgres.rename(postgres.with_name("postgres.real"))
+    libasan = (libraries.parent / "libasan.path").read_text()
+    postgres.write_text(WRAPPER.format(libasan=libasan))
+    postgres.chmod(0o755)
+
+
+def check_loaded(twin: Instance) -> None:
+    """That the server does run with the sanitizer."""
+    with twin.connect() as connection:
+        maps = Path(f"/proc/{connection.info.backend_pid}/maps").read_text()
+    assert "libasan" in maps
+    assert "azpg_server.so" in maps
+
+
+def is_report(line: str) -> bool:
+    """Whether a line of the server's log is the beginning of a sanitizer's report."""
+    return any(report in line for report in REPORTS)
+
+
+@pytest.fixture
+def start(home: Home) -> Iterator[Callable[..., Host]]:
+    hosts: list[Host] = []
+
+    def start(**options: Any) -> Host:
+        hosts.append(Host(home, **options))
+        return hosts[-1]
+
+    yield start
+    for host in hosts:
+        host.stop()
