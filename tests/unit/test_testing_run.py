@@ -111,14 +111,25 @@ def test_a_folder_is_in_use_while_one_of_its_processes_lives(tmp_path: Path) -> 
 
 
 def test_what_is_kept_stays(tmp_path: Path) -> None:
-    kept = Run(tmp_path / f"{PREFIX}1")
-    kept.join()
-    kept.keep()
+    kept = tmp_path / f"{PREFIX}1"
+    keep = f"{JOIN}; run = Run(pathlib.Path(sys.argv[1])); run.join(); run.keep()"
+    subprocess.run([sys.executable, "-c", keep, str(kept)], check=True, timeout=60)
     run = Run(tmp_path / f"{PREFIX}2")
     run.join()
-    assert kept.home.root.is_dir()
+    assert kept.is_dir()
     run.remove()
-    kept.remove()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root could remove what belongs to others")
+def test_what_belongs_to_others_is_left_alone(tmp_path: Path) -> None:
+    others = tmp_path / f"{PREFIX}1"
+    others.mkdir()
+    (others / "run.lock").write_text("")
+    os.chown(others, 12345, 12345)
+    run = Run(tmp_path / f"{PREFIX}2")
+    run.join()
+    run.remove()
+    assert (others / "run.lock").exists()
 
 
 def test_what_is_no_run_is_left_alone(tmp_path: Path) -> None:
