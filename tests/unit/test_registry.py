@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from azpg_runtime.errors import ModelConflict, ModelInvalid, ModelNotFound, ModelUnreadable
+from azpg_runtime.errors import ModelConflict, ModelInvalid, ModelNotFound, ModelUnreadable, Unwritable
 from azpg_runtime.models import Registry
 from azpg_runtime.models.registry import normalise_uri
 
@@ -155,9 +155,9 @@ def test_a_failed_write_changes_nothing(registry: Registry, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("azpg_runtime.models.registry.write_atomically", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(Unwritable, match="No space"):
         registry.register("other", B)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(Unwritable, match="No space"):
         registry.unregister("tiny")
     assert [one.uri for one in registry.list()] == ["tiny:v1"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from azpg_runtime.embedding import Embedder
-from azpg_runtime.errors import ModelConflict, ModelError, ModelInvalid, ModelNotFound, ModelUnreadable
+from azpg_runtime.errors import ModelConflict, ModelInvalid, ModelNotFound, ModelUnreadable, Unwritable
 from azpg_runtime.models import ModelStore
 from azpg_runtime.models.store import check_name
 
@@ -213,7 +213,7 @@ def test_a_failed_add_leaves_nothing(store: ModelStore, source: Path, tmp_path: 
 
 def test_a_store_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file where the store should be")
-    with pytest.raises(ModelError, match="could not write to the model store"):
+    with pytest.raises(Unwritable, match="could not write to the model store"):
         ModelStore(tmp_path / "models").add("tiny", source)
 
 
@@ -222,7 +222,7 @@ def test_a_full_disk(store: ModelStore, source: Path, monkeypatch: pytest.Monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("azpg_runtime.models.store.sync_folder", full)
-    with pytest.raises(ModelError, match="No space left on device"):
+    with pytest.raises(Unwritable, match="No space left on device"):
         store.add("tiny", source)
     assert list((store.root / "content").iterdir()) == []
     assert store.names() == []
