@@ -9,9 +9,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from azpg_runtime.errors import HostError
+from azpg_runtime.errors import HostError, InstanceError
 from azpg_runtime.home import Home
+from azpg_runtime.host.client import HostClient
 from azpg_runtime.models import ModelStore
+from azpg_runtime.postgres.description import Description
 from azpg_runtime.postgres.instance import Instance, Wishes
 from azpg_runtime.wait import wait_for
 from tests.conftest import new_home, remove_home
@@ -148,3 +150,15 @@ def test_a_damaged_file_of_wishes_is_named(own_store: Home, content: str) -> Non
     (instance.home.host / "deployments.json").write_text(content)
     with pytest.raises(HostError, match=r"deployments.json is damaged"):
         instance.up()
+
+
+def test_the_memory_for_models_is_an_option_of_up(own_store: Home, model: Path) -> None:
+    ModelStore(own_store.models).add("multilingual-e5-small", model)
+    instance = Instance("small", home=own_store)
+    instance.up(Wishes(durable=False))
+    instance.down()
+    instance.up(Wishes(durable=False, model_memory=1))
+    with HostClient(instance.home.host_socket) as client:
+        assert client.status()["memory"]["limit"] == 1_000_000
+    with pytest.raises(InstanceError, match="-1 MB of memory are not possible"):
+        Description("x", "x").changed(Wishes(model_memory=-1)).check()

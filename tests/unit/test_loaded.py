@@ -154,7 +154,10 @@ def test_when_none_is_idle_the_load_is_refused_with_the_numbers(
         assert error.message == f"model three needs {needed} of memory, which those in use do not leave"
         assert f"The limit for all models is {2 * size / 1e6:,.0f} MB; " in error.detail
         assert "In use: one (0 MB, 2 requests), two (0 MB, 1 request)." in error.detail
-        assert error.hint == "Repeat the call when fewer models are in use, or raise the limit."
+        assert error.hint == (
+            "Repeat the call when fewer models are in use, or raise the limit: "
+            "`azpg down`, then `azpg up --model-memory MB`."
+        )
         assert models.is_loaded(digests[0])
         await load(models, digests[2])
 
@@ -181,7 +184,7 @@ def test_a_model_larger_than_the_limit(store: ModelStore, digests: list[str], si
         with pytest.raises(OutOfMemory) as caught:
             await load(models, digests[0])
         assert caught.value.message == "model one needs 0 MB of memory; the limit for all models is 0 MB"
-        assert caught.value.hint == "Raise the limit: it is the host's argument --memory-limit."
+        assert caught.value.hint == "Raise the limit: `azpg down`, then `azpg up --model-memory MB`."
         assert models.in_use == 0
 
     run(store, size // 2, play)

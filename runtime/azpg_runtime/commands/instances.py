@@ -56,6 +56,10 @@ def up(
     os_user: Annotated[
         str | None, typer.Option(help="As root: the user that PostgreSQL runs as. \\[default: azpg]")
     ] = None,
+    model_memory: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="MB", help="For loaded models; 0 is three quarters of all memory."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Start a local Flexible Server; the first time, make it with these options."""
@@ -73,6 +77,7 @@ def up(
         created_newly=created_newly,
         profile=profile,
         os_user=os_user,
+        model_memory=model_memory,
     )
     with working(f"Starting {name}") as say:
         started = instance.up(wishes, say=say)

@@ -16,6 +16,8 @@ from azpg_runtime.host.memory import check_available, give_back, megabytes
 from azpg_runtime.host.settings import HostSettings
 from azpg_runtime.models import ModelStore
 
+_RAISE = "`azpg down`, then `azpg up --model-memory MB`"
+
 
 @dataclass(eq=False, slots=True)
 class _Entry:
@@ -230,16 +232,14 @@ class LoadedModels:
         needs = f"model {self._name(digest)} needs {megabytes(memory)} of memory"
         limit = f"the limit for all models is {megabytes(self.limit)}"
         if memory > self.limit:
-            return OutOfMemory(
-                f"{needs}; {limit}", hint="Raise the limit: it is the host's argument --memory-limit."
-            )
+            return OutOfMemory(f"{needs}; {limit}", hint=f"Raise the limit: {_RAISE}.")
         states = ", ".join(
             f"{self._name(one.digest)} ({megabytes(one.memory)}, {one.occupation})" for one in busy
         )
         return OutOfMemory(
             f"{needs}, which those in use do not leave",
             detail=f"{limit[0].upper()}{limit[1:]}; {megabytes(self.in_use)} are taken. In use: {states}.",
-            hint="Repeat the call when fewer models are in use, or raise the limit.",
+            hint=f"Repeat the call when fewer models are in use, or raise the limit: {_RAISE}.",
         )
 
 

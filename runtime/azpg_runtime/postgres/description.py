@@ -35,6 +35,7 @@ class Wishes:
         tls_port: another, where clients may speak TLS.
         created_newly: whether the server was made after azure_local_ai's preview began; older ones lack it.
         os_user: as root, the user that PostgreSQL runs as.
+        model_memory: megabytes for loaded models, from the host's next start on; 0 for its own choice.
         durable: False trades safety in a crash of the machine for speed, for tests.
     """
 
@@ -48,6 +49,7 @@ class Wishes:
     created_newly: bool | None = None
     profile: str | None = None
     os_user: str | None = None
+    model_memory: int | None = None
     durable: bool = True
 
 
@@ -62,7 +64,7 @@ class Description:
         tls_port, fixed_tls_port: the same for the TLS front's port.
         admin: the server admin's role.
         os_user: the operating system's user that PostgreSQL runs as.
-        durable: as it was last started, see `Wishes`.
+        model_memory, durable: see `Wishes`.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Description:
     sku: str = DEFAULT_SKU
     created_newly: bool = True
     profile: str = DEFAULT_PROFILE
+    model_memory: int = 0
     durable: bool = True
 
     @classmethod
@@ -110,7 +113,10 @@ class Description:
                 )
         given = {
             name: getattr(wishes, name)
-            for name in ("pg_config", "port", "tls_port", "location", "sku", "created_newly", "profile")
+            for name in (
+                *("pg_config", "port", "tls_port", "location", "sku", "created_newly", "profile"),
+                "model_memory",
+            )
             if getattr(wishes, name) is not None
         }
         wanted = replace(self, **given)
@@ -154,6 +160,8 @@ class Description:
                 f"PostgreSQL {self.major} is not bundled.",
                 hint=f"Use {' or '.join(map(str, MAJORS))}, or bring one with --pg-config.",
             )
+        if self.model_memory < 0:
+            raise InstanceError(f"{self.model_memory} MB of memory are not possible.", hint="Use 0 or more.")
         for port in (self.port, self.tls_port):
             if not 0 <= port <= 65535:
                 raise InstanceError(f"{port} is no TCP port.", hint="Use one from 1 to 65535.")

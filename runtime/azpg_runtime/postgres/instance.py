@@ -50,6 +50,9 @@ DEPLOYED_URI, DEPLOYED_MODEL = "multilingual-e5-small:v1", "multilingual-e5-smal
 """What Azure deploys to a server on which azure_local_ai is allow-listed."""
 
 
+_MEGABYTE = 1_000_000
+
+
 def _silent(_: str) -> None:
     pass
 
@@ -80,7 +83,7 @@ class Instance:
             description = self._describe(wishes)
             account = server_account(description.os_user, create=True)
             cluster = self._prepared(description, account, say=say)
-            host, front = self._host(cluster), self._front(cluster)
+            host, front = self._host(cluster, description), self._front(cluster)
             had_host = host.running()
             running = cluster.postmaster() is not None and had_host and front.running()
             self._make_folders(cluster)
@@ -289,8 +292,9 @@ class Instance:
         account = server_account(description.os_user)
         return Cluster(self.home.data, Installation.open(self.home.server.resolve()), account)
 
-    def _host(self, cluster: Cluster) -> HostControl:
-        return HostControl(self.home, server_uid=cluster.account.uid)
+    def _host(self, cluster: Cluster, description: Description | None = None) -> HostControl:
+        limit = description.model_memory * _MEGABYTE if description is not None else 0
+        return HostControl(self.home, server_uid=cluster.account.uid, memory_limit=limit or None)
 
     def _front(self, cluster: Cluster) -> FrontControl:
         return FrontControl(self.home, cluster.account)
