@@ -41,6 +41,7 @@ def check(connection: Connection, embedder: Embedder, table: str = "t", column: 
     return len(filled)
 
 
+@pytest.mark.vector
 def test_a_column_is_added_to_a_table_with_rows(connection: Connection, embedder: Embedder) -> None:
     connection.execute("CREATE TABLE t (id int, body text)")
     connection.execute("INSERT INTO t VALUES (1, 'first'), (2, NULL), (3, ''), (4, 'fourth')")
@@ -54,6 +55,7 @@ def test_a_column_is_added_to_a_table_with_rows(connection: Connection, embedder
         connection.execute("UPDATE t SET e = NULL")
 
 
+@pytest.mark.vector
 def test_a_column_inside_a_case(connection: Connection, embedder: Embedder) -> None:
     connection.execute("CREATE TABLE t (body text)")
     connection.execute("INSERT INTO t VALUES ('one'), (NULL), ('two')")
@@ -66,6 +68,7 @@ def test_a_column_inside_a_case(connection: Connection, embedder: Embedder) -> N
     assert check(connection, embedder) == check(connection, embedder, column="r") == 3
 
 
+@pytest.mark.vector
 def test_columns_of_partitioned_tables(connection: Connection, embedder: Embedder) -> None:
     connection.execute("CREATE TABLE t (id int, body text) PARTITION BY RANGE (id)")
     for name, low, high in (("low", 0, 10), ("high", 10, 20)):
@@ -79,6 +82,7 @@ def test_columns_of_partitioned_tables(connection: Connection, embedder: Embedde
     assert check(connection, embedder, "later") == 2
 
 
+@pytest.mark.vector
 def test_a_failed_row_leaves_nothing(connection: Connection, embedder: Embedder) -> None:
     connection.execute(f"CREATE TABLE t (body text, {GENERATED})")
     with pytest.raises(errors.ProgramLimitExceeded, match="16777217 bytes"):
@@ -88,6 +92,7 @@ def test_a_failed_row_leaves_nothing(connection: Connection, embedder: Embedder)
     assert check(connection, embedder) == 1
 
 
+@pytest.mark.vector
 def test_copy_of_many_rows(twin: Instance, connection: Connection, tmp_path: Path) -> None:
     # A model that costs nothing: what counts here are the 5,000 calls.
     model = ModelStore(tmp_path / "store").add("tiny", tiny.write(tmp_path / "source"))
@@ -111,6 +116,7 @@ def test_copy_of_many_rows(twin: Instance, connection: Connection, tmp_path: Pat
         connection.execute("SELECT azure_local_ai.model_unregister('tiny:v1')")
 
 
+@pytest.mark.vector
 def test_an_update_needs_no_cast(connection: Connection, embedder: Embedder) -> None:
     connection.execute("CREATE TABLE t (body text, e vector(384), r real[], any_length vector)")
     connection.execute("INSERT INTO t VALUES ('a'), (NULL), ('c')")
@@ -148,7 +154,11 @@ def wide(connection: Connection) -> Connection:
     ("index", "said"),
     [
         (f"USING btree (({EMBEDDING}))", f"with request for {WORKERS} parallel workers"),
-        (f"USING hnsw (({EMBEDDING}::vector(384)) vector_cosine_ops)", f"using {WORKERS} parallel workers"),
+        pytest.param(
+            f"USING hnsw (({EMBEDDING}::vector(384)) vector_cosine_ops)",
+            f"using {WORKERS} parallel workers",
+            marks=pytest.mark.vector,
+        ),
     ],
     ids=["btree", "hnsw"],
 )
