@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import psycopg
 import pytest
 
@@ -145,7 +144,9 @@ def proper(request: Frame) -> bytes:
     """The reply of a host as it should be."""
     assert request.kind is Kind.EMBED
     _, count, _ = protocol.read_embed(request.body)
-    return protocol.encode(protocol.vectors(request.request_id, np.zeros((count, 384), np.float32)))
+    reply, matrix = protocol.vectors(request.request_id, count, 384)
+    matrix.fill(0)
+    return protocol.encode(reply)
 
 
 def bytes_of(request: Frame, kind: int, body: bytes, **header: int) -> bytes:

@@ -72,9 +72,10 @@ def test_an_unloaded_model_gives_its_memory_back_when_the_calls_that_use_it_are_
 
         def given_back(loaded: int = loaded, least: list[int] = least) -> bool:
             least.append(min(least[-1], host.resident))
-            return loaded - least[-1] > 0.35 * minilm.memory
+            return loaded - least[-1] > 0.2 * minilm.memory
 
-        # Of the table of tokens, which is half the model, only the pages of these few tokens were there.
+        # Of the table of tokens, half the model, only the pages of these few tokens were there, and the system
+        # may have taken back some of the rest that was idle.
         assert wait_for(given_back, timeout=PATIENCE), (loaded, least[-1])
         sizes.append(least[-1])
     assert sizes[-1] - sizes[0] < 0.1 * minilm.memory, sizes

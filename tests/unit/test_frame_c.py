@@ -208,7 +208,9 @@ def test_bad_headers(codec: Codec, offset: int, value: int) -> None:
 @pytest.mark.parametrize("shape", [(0, 1), (1, 1), (1, 384), (3, 5)])
 def test_vectors(codec: Codec, shape: tuple[int, int]) -> None:
     matrix = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
-    body = protocol.vectors(1, matrix).body
+    reply, inside = protocol.vectors(1, *shape)
+    inside[:] = matrix
+    body = bytes(reply.body)
     read = codec.vectors(body)
     assert read is not None
     np.testing.assert_array_equal(read, matrix)
@@ -218,7 +220,9 @@ def test_vectors(codec: Codec, shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("dimensions", [0, 65537])
 def test_dimensions_out_of_range(codec: Codec, dimensions: int) -> None:
-    assert codec.vectors(protocol.vectors(1, np.zeros((1, dimensions), np.float32)).body) is None
+    reply, inside = protocol.vectors(1, 1, dimensions)
+    inside.fill(0)
+    assert codec.vectors(bytes(reply.body)) is None
 
 
 def test_other_replies(codec: Codec) -> None:
