@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -51,6 +53,19 @@ class Host:
         with pytest.raises(RemoteError) as caught:
             self.request(kind, body)
         return caught.value
+
+    @property
+    def anonymous(self) -> int:
+        """Bytes of memory that are no file's."""
+        (line,) = re.findall(r"RssAnon:\s+(\d+) kB", self._proc("status"))
+        return int(line) * 1024
+
+    def maps(self, name: str) -> bool:
+        """Whether a file is mapped whose path has `name` in it."""
+        return name in self._proc("maps")
+
+    def _proc(self, name: str) -> str:
+        return Path(f"/proc/{self.process.pid}/{name}").read_text()
 
     @property
     def resident(self) -> int:
