@@ -625,6 +625,30 @@ def test_a_request_that_does_not_arrive_whole_is_given_up(
     assert wait_for(lambda: host.service.requests_room.taken == 0, timeout=PATIENCE)
 
 
+def test_a_client_that_the_host_itself_keeps_waiting_is_not_given_up(
+    host: Host, raw: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So many requests of one connection are under way that the host does not read the rest of the next."""
+    monkeypatch.setattr(server_module, "_MAX_UNDER_WAY", 1)
+    monkeypatch.setattr(server_module, "_PATIENCE", 0.01)
+    asked: list[Connection] = []
+    give_up = Connection._give_up
+
+    def watched(connection: Connection) -> None:
+        give_up(connection)
+        asked.append(connection)
+
+    monkeypatch.setattr(Connection, "_give_up", watched)
+    # In one piece, so that the host knows of the second when it begins with the first.
+    first = protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, MANY[:12]).pack()))
+    second = protocol.encode(Frame(Kind.EMBED, 2, Embed(URI, ["x" * 900_000]).pack()))
+    raw.sendall(first + second[:100])
+    assert wait_for(lambda: len(asked) >= 3, timeout=PATIENCE)
+    assert caplog.records == []
+    assert replies(raw, 1)[0].request_id == 1
+    assert ended(raw), "now it is the client that does not go on"
+
+
 def test_a_reply_that_is_not_taken_is_given_up(
     host: Host,
     client: HostClient,
@@ -633,7 +657,7 @@ def test_a_reply_that_is_not_taken_is_given_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(server_module, "_PATIENCE", 0.05)
-    raw.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, ["a"] * 3000).pack())))  # 4.6 MB of vectors
+    raw.sendall(protocol.encode(Frame(Kind.EMBED, 1, Embed(URI, ["a"] * 1000).pack())))  # 1.5 MB of vectors
     assert wait_for(lambda: bool(caplog.records), timeout=PATIENCE)
     assert [record.getMessage() for record in caplog.records] == ["ended a connection: a reply was not taken"]
     assert wait_for(lambda: host.idle and host.service._room.taken == 0, timeout=PATIENCE)

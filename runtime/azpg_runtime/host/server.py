@@ -87,9 +87,15 @@ class Connection(asyncio.Protocol):
             self._place = self._service.requests_room.ask(self._decoder.announced)
             self._place.granted.add_done_callback(lambda _: self._expect())
         if self._place.inside:
-            loop = asyncio.get_running_loop()
-            self._impatience = loop.call_later(_PATIENCE, self._end, "a request did not arrive whole")
+            self._impatience = asyncio.get_running_loop().call_later(_PATIENCE, self._give_up)
         self._regulate()
+
+    def _give_up(self) -> None:
+        """Ends the connection if it is the client that keeps the rest of its request back, not we."""
+        if self._transport is None or self._transport.is_reading():
+            self._end("a request did not arrive whole")
+        else:
+            self._expect()
 
     def pause_writing(self) -> None:
         """The client does not read its replies: nothing more is read from it."""

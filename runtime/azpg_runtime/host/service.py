@@ -47,7 +47,11 @@ Result = TypeVar("Result")
 
 
 class Service:
-    """Answers requests. Lives on the event loop's thread; heavy work goes to threads of its own."""
+    """Answers requests. Lives on the event loop's thread; heavy work goes to threads of its own.
+
+    Attributes:
+        requests_room: for the bodies of large requests, from their arrival until they are read.
+    """
 
     def __init__(
         self, *, store: ModelStore, folder: Path, models_folder: Path, memory_limit: int | None = None
@@ -295,12 +299,12 @@ class Service:
 
 
 def footprint(embedder: Embedder, count: int, size: int) -> int:
-    """Bytes that a request takes between its texts and its reply, at most: token ids, and vectors.
+    """Bytes that a request takes between its texts and its reply: token ids, and vectors.
 
     Args:
         embedder: the model.
         count: texts.
-        size: their bytes; a token, but for the special ones, stands for one at least.
+        size: their bytes; one of them makes hardly ever more than one token.
     """
     tokens = min(count * embedder.max_tokens, size + 2 * count)
     return 4 * tokens + count * (4 * embedder.dimensions + _BOOKKEEPING)
