@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
+import weakref
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -220,6 +222,22 @@ def test_a_model_that_is_unloaded_in_use_counts_until_its_last_request(
             assert after is not before
 
     run(store, size, play)
+
+
+def test_memory_is_given_back_after_the_session_is_gone(store: ModelStore, digests: list[str], size: int) -> None:
+    """One thread does both, one after the other; elsewhere the session might go when nothing is left to do it."""
+    gone: list[str] = []
+
+    async def play(models: LoadedModels) -> None:
+        async with models.use(digests[0]) as embedder:
+            weakref.finalize(embedder.session, lambda: gone.append(threading.current_thread().name))
+            del embedder
+        models.unload(digests[0])
+        while not gone:
+            await asyncio.sleep(0)
+
+    run(store, size, play)
+    assert gone[0].startswith("load")
 
 
 def test_unloading_what_is_being_loaded(store: ModelStore, digests: list[str], size: int) -> None:

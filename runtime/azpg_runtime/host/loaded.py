@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +12,13 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from azpg_runtime.embedding.embedder import Embedder
+from azpg_runtime.embedding.session import Session
 from azpg_runtime.errors import ModelError, OutOfMemory, RuntimeTwinError
 from azpg_runtime.host.memory import check_available, give_back, megabytes
 from azpg_runtime.host.settings import HostSettings
 from azpg_runtime.models import ModelStore
+
+log = logging.getLogger(__name__)
 
 _RAISE = "`azpg down`, then `azpg up --model-memory MB`"
 
@@ -154,8 +158,8 @@ class LoadedModels:
                     self._begin(digest)
                 else:
                     left_out.append(digest)
-            except ModelError:  # the first request that needs it says what is wrong
-                continue
+            except ModelError as error:  # which the first request that needs it says again
+                log.warning("cannot load %s in advance: %s", self._name(digest), error)
         return left_out
 
     def unload(self, digest: str) -> None:
@@ -198,8 +202,9 @@ class LoadedModels:
                     detail=str(error),
                     hint="Unload other models with model_unload, or end other programs.",
                 ) from None
-            # When nobody has it any more, whichever thread that is on.
-            weakref.finalize(embedder, self._give_back).atexit = False
+            # When nobody has it any more, whichever thread that is on. The session outlives the embedder, so
+            # that its memory is free before it is given back.
+            weakref.finalize(embedder, self._give_back, [embedder.session]).atexit = False
             return embedder
 
         loop = asyncio.get_running_loop()
@@ -207,9 +212,13 @@ class LoadedModels:
         entry.embedder.add_done_callback(lambda _: self._settle(entry))
         return entry
 
-    def _give_back(self) -> None:
+    def _give_back(self, sessions: list[Session]) -> None:
+        def work() -> None:
+            sessions.clear()
+            give_back()
+
         with suppress(RuntimeError):  # closed
-            self._thread.submit(give_back)
+            self._thread.submit(work)
 
     def _settle(self, entry: _Entry) -> None:
         """Lets go of a copy that failed to load, or that nobody finds nor uses any more."""
