@@ -224,7 +224,9 @@ def test_a_model_that_is_unloaded_in_use_counts_until_its_last_request(
     run(store, size, play)
 
 
-def test_memory_is_given_back_after_the_session_is_gone(store: ModelStore, digests: list[str], size: int) -> None:
+def test_memory_is_given_back_after_the_session_is_gone(
+    store: ModelStore, digests: list[str], size: int
+) -> None:
     """One thread does both, one after the other; elsewhere the session might go when nothing is left to do it."""
     gone: list[str] = []
 

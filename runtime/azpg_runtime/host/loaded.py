@@ -159,7 +159,7 @@ class LoadedModels:
                 else:
                     left_out.append(digest)
             except ModelError as error:  # which the first request that needs it says again
-                log.warning("cannot load %s in advance: %s", self._name(digest), error)
+                log.warning("cannot load a model in advance: %s", error)
         return left_out
 
     def unload(self, digest: str) -> None:
