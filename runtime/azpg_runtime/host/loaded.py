@@ -192,6 +192,8 @@ class LoadedModels:
         return new
 
     def _new(self, digest: str, memory: int, load: Callable[[], Embedder]) -> _Entry:
+        loop = asyncio.get_running_loop()
+
         def work() -> Embedder:
             try:
                 check_available(memory)
@@ -204,13 +206,17 @@ class LoadedModels:
                 ) from None
             # When nobody has it any more, whichever thread that is on. The session outlives the embedder, so
             # that its memory is free before it is given back.
-            weakref.finalize(embedder, self._give_back, [embedder.session]).atexit = False
+            weakref.finalize(embedder, self._gone, loop, [embedder.session]).atexit = False
             return embedder
 
-        loop = asyncio.get_running_loop()
         entry = _Entry(digest, memory, loop.create_task(_result(loop.run_in_executor(self._thread, work))))
         entry.embedder.add_done_callback(lambda _: self._settle(entry))
         return entry
+
+    def _gone(self, loop: asyncio.AbstractEventLoop, sessions: list[Session]) -> None:
+        """Called in the middle of anything, even of handing work to the thread: it must take no lock."""
+        with suppress(RuntimeError):  # closed
+            loop.call_soon_threadsafe(self._give_back, sessions)
 
     def _give_back(self, sessions: list[Session]) -> None:
         def work() -> None:
