@@ -10,6 +10,8 @@
           |    +-- InstanceNotFound
           |    +-- InstanceNotRunning
           |    +-- ParameterRefused    a server parameter's name or value is not allowed
+          +-- ArmError                 the ARM twin could not be started, stopped or reached
+          +-- ArmRefusal               a request that the ARM twin answers with Azure's error envelope
           +-- CertificateError         the local certificate authority cannot be used
           +-- ModelError               carries an SQLSTATE: the same error reaches a person through SQL
           |    +-- ModelNotFound       42704
@@ -83,6 +85,28 @@ class InstanceNotRunning(InstanceError):
 
 class ParameterRefused(InstanceError):
     """A server parameter's name or value is not allowed."""
+
+
+class ArmError(RuntimeTwinError):
+    """The ARM twin could not be started, stopped or reached."""
+
+
+class ArmRefusal(RuntimeTwinError):
+    """A request to the ARM twin that is refused, or an operation that failed, as Azure would say it.
+
+    Attributes:
+        status: the HTTP status.
+        code: Azure's word for it, such as ServerIsBusy.
+        headers: further headers of the answer.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, *, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.headers = headers or {}
 
 
 class CertificateError(RuntimeTwinError):
