@@ -169,7 +169,7 @@ class Kind:
         """A resource of a request's body, complete."""
         if existing is not None:
             address = existing.address
-            self._check_location(existing, body)
+            self.check_location(existing, body)
         own: Json = {"id": str(address), "name": address.name, "type": self.resource_type}
         resource = Resource(own | copy.deepcopy(body), copy.deepcopy(existing.private) if existing else {})
         self.defaults(resource, existing)
@@ -200,7 +200,7 @@ class Kind:
                 "exists.",
             )
 
-    def _check_location(self, existing: Resource, body: Json) -> None:
+    def check_location(self, existing: Resource, body: Json) -> None:
         """Raises `ArmRefusal` for a resource that would have to move."""
         old, new = existing.body.get("location"), body.get("location")
         if old and new and short_name(old) != short_name(new):
