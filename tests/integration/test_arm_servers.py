@@ -164,9 +164,10 @@ def test_another_size(azure: Azure, server: pg.Server, azure_home: Home) -> None
         patch = pg.ServerForPatch(sku=pg.SkuForPatch(name=name, tier=tier))
         return azure.postgres.servers.begin_update(GROUP, NAME, patch).result()
 
-    allowed = lambda: (
-        azure.postgres.configurations.get(GROUP, NAME, "azure.extensions").properties.allowed_values
-    )
+    def allowed() -> str:
+        found = azure.postgres.configurations.get(GROUP, NAME, "azure.extensions")
+        return str(found.properties.allowed_values)
+
     assert "azure_local_ai" in allowed()
     try:
         assert scale("Standard_D2ds_v5", "GeneralPurpose").sku.name == "Standard_D2ds_v5"

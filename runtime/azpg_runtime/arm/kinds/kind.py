@@ -82,7 +82,7 @@ class Kind:
         """All resources of the type below an address."""
         parent = call.address.parent
         if parent is not None and parent.is_resource and parent.kind != "subscriptions":
-            self.check_parent(call.address)
+            self.check_parent(call.address, for_reading=True)
         return listed([self.shown(one) for one in self.state.all_of(self.resource_type.lower(), parent)])
 
     # What a type may want otherwise
