@@ -11,6 +11,7 @@
           |    +-- InstanceNotRunning
           |    +-- ParameterRefused    a server parameter's name or value is not allowed
           +-- CertificateError         the local certificate authority cannot be used
+          +-- PulumiError              a program that cannot run, or not without a cloud
           +-- ModelError               carries an SQLSTATE: the same error reaches a person through SQL
           |    +-- ModelNotFound       42704
           |    +-- ModelInvalid        22023  files that are no model, or do not fit together
@@ -87,6 +88,10 @@ class ParameterRefused(InstanceError):
 
 class CertificateError(RuntimeTwinError):
     """The local certificate authority cannot be used."""
+
+
+class PulumiError(RuntimeTwinError):
+    """A Pulumi program cannot be run offline, or asks for something that only Azure has."""
 
 
 class ModelError(RuntimeTwinError):
