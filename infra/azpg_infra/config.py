@@ -16,6 +16,7 @@ from azpg_infra.settings import (
     EntraAdmin,
     FirewallRule,
     Maintenance,
+    MaybeArmId,
     Network,
     Storage,
     Zones,
@@ -112,5 +113,5 @@ class StackConfig(BaseModel):
     ai_deployments: tuple[Deployment, ...] = (EMBEDDINGS,)
     # what is watched
     diagnostics: bool = False
-    log_workspace_id: str = ""
+    log_workspace_id: MaybeArmId = ""
     log_retention_days: Annotated[int, Field(ge=30, le=730)] = 30

@@ -24,28 +24,27 @@ from azpg_infra.server import Reach
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a server is made in: `reach` is for the server, `ready` is what it must wait for."""
+    """What a server is made in, and how it is reached there."""
 
     group: pulumi.Input[str]
     config: StackConfig
     network: VirtualNetwork | None
     reach: Reach
-    ready: tuple[pulumi.Resource, ...]
 
 
 def surroundings(config: StackConfig, *, group: pulumi.Input[str], server_name: str) -> Surroundings:
     """Makes the network that a server needs before it is made."""
     if config.network_mode == "public":
-        return Surroundings(group, config, None, Reach(), ())
+        return Surroundings(group, config, None, Reach())
     network = VirtualNetwork(
         "network",
         VirtualNetworkArgs(group=group, location=config.location, ranges=config.network, tags=config.tags),
     )
     if config.network_mode == "privateEndpoint":
-        return Surroundings(group, config, network, Reach(public=False), ())
+        return Surroundings(group, config, network, Reach(public=False))
     zone = _zone(config, group, network, "server-zone", f"{server_name}.{INJECTED_ZONE}")
-    reach = Reach(public=False, subnet_id=network.server_subnet.id, zone_id=zone.id)
-    return Surroundings(group, config, network, reach, (zone.ready,))
+    reach = Reach(public=False, subnet_id=network.server_subnet.id, zone_id=zone.id, ready=(zone.ready,))
+    return Surroundings(group, config, network, reach)
 
 
 def server_endpoint(

@@ -19,6 +19,8 @@ _RESERVED_ROLES = frozenset(
     "admin administrator azure_pg_admin azure_superuser azuresu guest postgres public root".split()
 )
 _RESERVED_DATABASES = frozenset({"azure_maintenance", "azure_sys", "postgres", "template0", "template1"})
+_BY_TIER = frozenset({"", "Premium_LRS"})
+"""The storage types whose speed depends on their size; the empty one is Azure's default."""
 _GUIDE = "docs/azure.md"
 
 
@@ -92,32 +94,39 @@ def _parameters_have_one_place(config: StackConfig) -> Iterator[str]:
 
 
 @_rule("storage_gb", "storage")
-def _storage_exists(config: StackConfig) -> Iterator[str]:
-    size, storage = config.storage_gb, config.storage
-    if storage.type in {"", "Premium_LRS"}:
-        if size not in STORAGE_GB:
-            yield f"{size} is no size of Premium_LRS: use {', '.join(map(str, STORAGE_GB))}"
+def _the_size_exists(config: StackConfig) -> Iterator[str]:
+    if config.storage.type in _BY_TIER and config.storage_gb not in STORAGE_GB:
+        yield f"{config.storage_gb} is no size of Premium_LRS: use {', '.join(map(str, STORAGE_GB))}"
+
+
+@_rule("storage")
+def _the_storage_can_do_that(config: StackConfig) -> Iterator[str]:
+    storage = config.storage
+    if storage.type in _BY_TIER:
         if storage.iops is not None or storage.throughput is not None:
-            yield "iops and throughput are chosen with storage.type PremiumV2_LRS or UltraSSD_LRS only"
-    elif storage.tier:
-        yield f"storage.tier belongs to Premium_LRS: leave it out with {storage.type}"
-    elif storage.auto_grow:
-        yield f"{storage.type} does not grow by itself: set storage.autoGrow to false"
-
-
-@_rule("high_availability", "zones", "sku")
-def _high_availability_is_possible(config: StackConfig) -> Iterator[str]:
-    if config.high_availability == "Disabled":
-        if config.zones.standby:
-            yield "zones.standby is set, but there is no standby: set azpg:highAvailability, or leave it out"
+            yield "iops and throughput are chosen with PremiumV2_LRS or UltraSSD_LRS only: leave them out"
         return
-    if config.sku.lower().startswith("standard_b"):
+    if storage.tier:
+        yield f"tier belongs to Premium_LRS: leave it out with {storage.type}"
+    if storage.auto_grow:
+        yield f"{storage.type} does not grow by itself: set autoGrow to false"
+
+
+@_rule("high_availability", "sku")
+def _high_availability_is_possible(config: StackConfig) -> Iterator[str]:
+    if config.high_availability != "Disabled" and config.sku.lower().startswith("standard_b"):
         yield f"{config.sku} is burstable and cannot have a standby: use Disabled, or Standard_E4ds_v5"
+
+
+@_rule("zones", "high_availability")
+def _zones_fit(config: StackConfig) -> Iterator[str]:
     primary, standby = config.zones.primary, config.zones.standby
+    if config.high_availability == "Disabled" and standby:
+        yield "standby is set, but there is no standby: set azpg:highAvailability, or leave it out"
     if config.high_availability == "ZoneRedundant" and primary and primary == standby:
-        yield f"ZoneRedundant needs two zones, and both are {primary}: choose another zones.standby"
+        yield f"ZoneRedundant needs two zones, and both are {primary}: choose another standby"
     if config.high_availability == "SameZone" and primary and standby and primary != standby:
-        yield f"SameZone needs one zone, but {primary} and {standby} are given: leave zones.standby out"
+        yield f"SameZone needs one zone, but {primary} and {standby} are given: leave standby out"
 
 
 @_rule("databases")
@@ -131,15 +140,21 @@ def _databases_are_new(config: StackConfig) -> Iterator[str]:
 
 @_rule("password_auth", "entra_auth", "entra_admins")
 def _somebody_may_connect(config: StackConfig) -> Iterator[str]:
-    if not config.password_auth and not config.entra_auth:
-        yield "passwordAuth and entraAuth are both false, so that nobody could connect: set one to true"
+    if config.password_auth:
+        return
+    if not config.entra_auth:
+        yield "false, and azpg:entraAuth too, so that nobody could connect: set one to true"
+    elif not config.entra_admins:
+        yield "false, and there are no azpg:entraAdmins, so that nobody could connect: name one"
+
+
+@_rule("entra_admins", "entra_auth")
+def _admins_are_distinct(config: StackConfig) -> Iterator[str]:
     if config.entra_admins and not config.entra_auth:
-        yield "entraAdmins are named, but entraAuth is false: set it to true, or leave the admins out"
-    if config.entra_auth and not config.password_auth and not config.entra_admins:
-        yield "passwordAuth is false and there are no entraAdmins, so that nobody could connect: name one"
+        yield "are named, but azpg:entraAuth is false: set it to true, or leave the admins out"
     ids = [admin.object_id for admin in config.entra_admins]
     for object_id in sorted({each for each in ids if ids.count(each) > 1}):
-        yield f"entraAdmins has {object_id} twice: name each principal once"
+        yield f"{object_id} is there twice: name each principal once"
 
 
 @_rule("admin_user", "password_auth")

@@ -16,11 +16,15 @@ from azpg_infra.settings import Encryption, Maintenance, Storage, Zones
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How a server is reached; a server without a subnet is public or has no address but its endpoints'."""
+    """How a server is reached; a server without a subnet is public or has no address but its endpoints'.
+
+    `ready` is what must be there before the server.
+    """
 
     public: bool = True
     subnet_id: pulumi.Input[str] | None = None
     zone_id: pulumi.Input[str] | None = None
+    ready: tuple[pulumi.Resource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,13 @@ class FlexibleServerArgs:
 
     @classmethod
     def from_config(
-        cls, config: StackConfig, *, group: pulumi.Input[str], server_name: str, tenant_id: str, reach: Reach
+        cls,
+        config: StackConfig,
+        *,
+        group: pulumi.Input[str],
+        server_name: str,
+        tenant_id: str,
+        reach: Reach,
     ) -> FlexibleServerArgs:
         """The arguments that a configuration asks for."""
         password = config.admin_password
@@ -100,6 +110,7 @@ class FlexibleServer(Component):
         super().__init__("FlexibleServer", name, opts)
         protected = pulumi.ResourceOptions(
             protect=args.protect,
+            depends_on=list(args.reach.ready),
             custom_timeouts=LONG,
             # A failover swaps them; putting them back would be an outage.
             ignore_changes=["availabilityZone", "highAvailability.standbyAvailabilityZone"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -68,7 +69,7 @@ class ServerParameters(Component):
             )
             pending[parameter] = configuration.is_config_pending_restart
             self.done.append(configuration)
-        self.restart_required: pulumi.Output[list[str]] = pulumi.Output.all(**pending).apply(
-            lambda flags: sorted(parameter for parameter, waits in flags.items() if waits)
+        self.restart_required: pulumi.Output[list[str]] = pulumi.Output.all(*pending.values()).apply(
+            lambda flags: sorted(itertools.compress(pending, flags))
         )
         self.register_outputs({"restart_required": self.restart_required})

@@ -50,6 +50,7 @@ def _network(value: str) -> str:
 
 
 ArmId = Annotated[str, AfterValidator(_arm_id)]
+MaybeArmId = Annotated[str, AfterValidator(lambda value: value and _arm_id(value))]
 KeyUri = Annotated[str, AfterValidator(_key_uri)]
 Guid = Annotated[str, AfterValidator(_guid)]
 Cidr = Annotated[str, AfterValidator(_network)]
@@ -161,8 +162,7 @@ class FirewallRule(Setting):
     @classmethod
     def _parse(cls, value: Any) -> Any:
         """Reads `203.0.113.7`, `203.0.113.7-203.0.113.9`, `203.0.113.0/24` or `azure-services`."""
-        if not isinstance(value, str):
-            return value
+        value = str(value).strip()
         if value == "azure-services":
             return {"start": "0.0.0.0", "end": "0.0.0.0"}  # noqa: S104  (how ARM writes it)
         try:

@@ -78,7 +78,6 @@ def build(config: StackConfig, *, stack: str, caller: Caller) -> Outputs:
         FlexibleServerArgs.from_config(
             config, group=made.name, server_name=names.server, tenant_id=caller.tenant_id, reach=around.reach
         ),
-        pulumi.ResourceOptions(depends_on=list(around.ready)),
     )
     parameters = _contents(config, server, group=made.name, tenant_id=caller.tenant_id)
     done = [*parameters.done, *reach.server_endpoint(around, server_id=server.id, after=parameters.done)]

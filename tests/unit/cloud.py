@@ -43,7 +43,16 @@ class Registered:
     name: str
     inputs: dict[str, Any]
     secret: frozenset[str]
-    options: dict[str, Any]
+    options: Any = None
+
+    @property
+    def waits_for(self) -> set[str]:
+        """`Kind/name` of what must have been made before."""
+        return {_short(urn) for urn in self.options.dependencies}
+
+    @property
+    def parent(self) -> str:
+        return _short(self.options.parent)
 
     def __getitem__(self, key: str) -> Any:
         return self.inputs[key]
@@ -71,7 +80,7 @@ class Cloud(pulumi_mocks.Mocks):
         kind = args.typ.rpartition(":")[2]
         plain = {key: _plain(value) for key, value in args.inputs.items()}
         secret = frozenset(key for key, value in args.inputs.items() if _is_secret(value))
-        self.resources.append(Registered(kind, args.name, plain, secret, {}))
+        self.resources.append(Registered(kind, args.name, plain, secret))
         name = plain.get(_NAMES.get(kind, ""), args.name)
         state = {**plain, "name": name, **_COMPUTED.get(kind, {})}
         if kind == "Server":
@@ -95,12 +104,28 @@ class Cloud(pulumi_mocks.Mocks):
                 return {"key1": "key-number-one", "key2": "key-number-two"}
         raise AssertionError(args.token)
 
+    def named(self, token: str, name: str) -> Registered:
+        kind = token.rpartition(":")[2]
+        return next(each for each in self.resources if (each.kind, each.name) == (kind, name))
+
     def all(self, kind: str) -> list[Registered]:
         return [resource for resource in self.resources if resource.kind == kind]
 
     def one(self, kind: str) -> Registered:
         (found,) = self.all(kind)
         return found
+
+
+class _Monitor(pulumi_mocks.MockMonitor):
+    """Also writes down the options of each resource, as the engine is sent them."""
+
+    mocks: Cloud
+
+    def RegisterResource(self, request: Any) -> Any:
+        response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
+        if request.type != "pulumi:pulumi:Stack":
+            self.mocks.named(request.type, request.name).options = request
+        return response
 
 
 def up(
@@ -118,8 +143,11 @@ def up(
         if value is not None
     }
     cloud = cloud or Cloud()
-    pulumi_mocks.set_mocks(cloud, project="azpg", stack=stack, preview=False)
+    pulumi_mocks.set_mocks(cloud, project="azpg", stack=stack, preview=False, monitor=_Monitor(cloud))
     pulumi.runtime.set_all_config(texts, [] if plain_password else ["azpg:adminPassword"])
+
+    if (earlier := get_root_resource()) is not None:
+        earlier.outputs = {}  # type: ignore[attr-defined]  # set_mocks keeps the stack of the run before
 
     @pulumi.runtime.test
     def program() -> pulumi.Output[Any]:
@@ -139,6 +167,11 @@ def up(
 
     program()
     return cloud
+
+
+def _short(urn: str) -> str:
+    kind, name = urn.split("::")[-2:]
+    return f"{kind.rpartition(':')[2]}/{name}"
 
 
 def _is_secret(value: Any) -> bool:
