@@ -34,7 +34,7 @@ $(VENV)/installed: $(SOURCES)
 	@touch $@
 
 $(VENV)/developed: $(VENV)/installed
-	$(PIP) install --editable '.[test,lint]'
+	$(PIP) install --editable '.[arm,azure,test,lint]'
 	@touch $@
 
 demo: $(VENV)/installed
