@@ -68,13 +68,11 @@ class Trust:
             TokenNotYetValid: it begins later.
             TokenForAnother: it is for another service.
         """
-        # Imported here because it takes a tenth of a second, which a front without Entra logins saves.
+        # Imported here because it takes a tenth of a second, which most commands save.
         import jwt  # noqa: PLC0415
 
         if len(token) > LONGEST:
-            raise TokenMalformed(
-                f"The access token is longer than {LONGEST} characters.", hint="Send the token alone."
-            )
+            raise too_long()
         try:
             claims = jwt.decode(
                 token,
@@ -120,6 +118,18 @@ class Trust:
             detail=f"Tokens of {self.issuer} are allowed.",
             hint=_AGAIN,
         )
+
+
+def prepare() -> None:
+    """Loads what `Trust.verify` takes, for a process that will soon be a user who cannot read it."""
+    import jwt  # noqa: F401, PLC0415
+
+
+def too_long() -> TokenMalformed:
+    """The refusal of more characters than a token may have."""
+    return TokenMalformed(
+        f"The access token is longer than {LONGEST} characters.", hint="Send the token alone."
+    )
 
 
 def _spellings(audiences: Iterable[str]) -> list[str]:

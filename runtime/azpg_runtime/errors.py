@@ -10,11 +10,12 @@
           |    +-- InstanceNotFound
           |    +-- InstanceNotRunning
           |    +-- ParameterRefused    a server parameter's name or value is not allowed
+          |    +-- EntraError          who may log in with a token cannot be changed like that
           +-- CertificateError         the local certificate authority cannot be used
           +-- IdentityError            an identity or a key of the local directory cannot be used
           |    +-- IdentityNotFound
           |    +-- SecretWrong         a client secret that is not the identity's
-          +-- TokenRefused             28000  an access token that proves nothing
+          +-- TokenRefused             28P01  an access token that proves nothing
           |    +-- TokenMalformed      no JSON Web Token, or one without what it needs
           |    +-- TokenForged         not signed by the issuer that is trusted
           |    +-- TokenExpired
@@ -94,6 +95,10 @@ class ParameterRefused(InstanceError):
     """A server parameter's name or value is not allowed."""
 
 
+class EntraError(InstanceError):
+    """Who may log in with a token of Microsoft Entra ID cannot be changed like that."""
+
+
 class CertificateError(RuntimeTwinError):
     """The local certificate authority cannot be used."""
 
@@ -113,7 +118,7 @@ class SecretWrong(IdentityError):
 class TokenRefused(RuntimeTwinError):
     """An access token that proves nothing. No message ever shows the token."""
 
-    sqlstate = "28000"
+    sqlstate = "28P01"
 
 
 class TokenMalformed(TokenRefused):
