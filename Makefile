@@ -40,7 +40,7 @@ $(VENV)/installed: $(SOURCES)
 	@touch $@
 
 $(VENV)/developed: $(VENV)/installed
-	$(PIP) install --editable '.[pulumi,test,lint]'
+	$(PIP) install --editable '.[arm,azure,pulumi,test,lint]'
 	@touch $@
 
 demo: $(VENV)/installed

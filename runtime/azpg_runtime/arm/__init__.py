@@ -1,0 +1,1 @@
+"""The Azure Resource Manager twin: the control plane of Azure on this machine."""
