@@ -12,12 +12,13 @@ from typing import cast
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline import PipelineResponse
+from azure.core.pipeline.policies import RequestIdPolicy, RetryPolicy
 from azure.core.polling import LROPoller
 from azure.core.rest import HttpRequest, HttpResponse
 from azure.identity import DefaultAzureCredential
 from azure.mgmt.core import ARMPipelineClient
 from azure.mgmt.core.exceptions import ARMErrorFormat
-from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy, ARMHttpLoggingPolicy
+from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 
 from azpg_runtime.errors import PulumiError
@@ -28,6 +29,8 @@ _Response = PipelineResponse[HttpRequest, HttpResponse]
 SCOPE = "https://management.azure.com/.default"
 _POLL = 0.2
 """Seconds between polls where the server names no other time."""
+_BACKOFF = 0.05
+"""Seconds before the second try of a request, doubled with each further one."""
 
 
 class Arm:
@@ -40,13 +43,14 @@ class Arm:
         self.endpoint = _needed("AZPG_ARM_ENDPOINT").rstrip("/")
         self.subscription = _needed("AZURE_SUBSCRIPTION_ID")
         self.credential = credential or DefaultAzureCredential()
-        authentication = ARMChallengeAuthenticationPolicy(self.credential, SCOPE)
         # What is sent and received may hold passwords: nothing of it is logged.
+        policies = [
+            RequestIdPolicy(),
+            RetryPolicy(retry_backoff_factor=_BACKOFF),
+            ARMChallengeAuthenticationPolicy(self.credential, SCOPE),
+        ]
         self._client: ARMPipelineClient[HttpRequest, HttpResponse] = ARMPipelineClient(
-            self.endpoint,
-            authentication_policy=authentication,
-            http_logging_policy=ARMHttpLoggingPolicy(),
-            retry_backoff_factor=0.1,
+            self.endpoint, policies=policies
         )
 
     def get(self, resource_id: str, api: str) -> Json | None:
