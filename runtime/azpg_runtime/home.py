@@ -179,6 +179,11 @@ class InstanceHome:
         return self.root / "conf"
 
     @property
+    def access(self) -> Path:
+        """Who may log in through the TLS front, and how; the user that it runs as can read it."""
+        return self.conf / "access.json"
+
+    @property
     def data(self) -> Path:
         """PGDATA."""
         return self.root / "data"
