@@ -17,6 +17,8 @@ from azure.mgmt.postgresqlflexibleservers import PostgreSQLManagementClient
 from azure.mgmt.postgresqlflexibleservers import models as pg
 from azure.mgmt.resource.resources import ResourceManagementClient
 
+from azpg_runtime.arm.identity.identities import Identities
+from azpg_runtime.arm.identity.tokens import Issuer
 from azpg_runtime.arm.twin import ArmTwin
 
 PASSWORD = "Correct-Horse-7"
@@ -24,10 +26,15 @@ VERSION = "2025-08-01"
 
 
 class Credential:
-    """A token that says nothing, for tests of what comes after authentication."""
+    """The default identity's token. How the SDK gets one by itself is tested elsewhere."""
+
+    def __init__(self, twin: ArmTwin) -> None:
+        identities = Identities(twin.files.identity)
+        issuer = Issuer(twin.files.identity, identities)
+        self.token = issuer.issue(identities.default, "https://management.azure.com", 3600)
 
     def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        return AccessToken("token", int(time.time()) + 3600)
+        return AccessToken(self.token, int(time.time()) + 3600)
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ class Azure:
         environment = twin.environment()
         self.subscription = environment["AZURE_SUBSCRIPTION_ID"]
         self.endpoint = environment["AZPG_ARM_ENDPOINT"]
+        self.credential = Credential(twin)
         self._trusted = environment["REQUESTS_CA_BUNDLE"]
         self._options = {
             "base_url": self.endpoint,
@@ -54,15 +62,15 @@ class Azure:
 
     @cached_property
     def resources(self) -> ResourceManagementClient:
-        return ResourceManagementClient(Credential(), self.subscription, **self._options)
+        return ResourceManagementClient(self.credential, self.subscription, **self._options)
 
     @cached_property
     def postgres(self) -> PostgreSQLManagementClient:
-        return PostgreSQLManagementClient(Credential(), self.subscription, **self._options)
+        return PostgreSQLManagementClient(self.credential, self.subscription, **self._options)
 
     @cached_property
     def cognitive(self) -> CognitiveServicesManagementClient:
-        return CognitiveServicesManagementClient(Credential(), self.subscription, **self._options)
+        return CognitiveServicesManagementClient(self.credential, self.subscription, **self._options)
 
     def raw(
         self, method: str, path: str, body: Any = None, *, version: str | None = VERSION, **headers: str
@@ -74,7 +82,7 @@ class Azure:
         if version and "api-version=" not in url:
             url += ("&" if "?" in url else "?") + f"api-version={version}"
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        own = {"Authorization": "Bearer token", "Content-Type": "application/json"}
+        own = {"Authorization": f"Bearer {self.credential.token}", "Content-Type": "application/json"}
         own |= {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(
             url, data, {name: value for name, value in own.items() if value}, method=method

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 
+from azpg_runtime.arm.identity.service import IdentityService
+from azpg_runtime.home import Home
 from azpg_runtime.wait import wait_for
 from tests.integration.azure import Azure
 
@@ -137,6 +139,25 @@ def test_a_request_without_a_token(azure: Azure, header: str) -> None:
     reply = azure.raw("GET", "/resourceGroups", Authorization=header)
     assert (reply.status, reply.body["error"]["code"]) == (401, "AuthenticationFailed")
     assert reply.headers["www-authenticate"].startswith('Bearer authorization_uri="https://login.')
+
+
+@pytest.mark.parametrize(
+    ("audience", "lifetime", "code"),
+    [
+        ("https://management.azure.com", -60, "ExpiredAuthenticationToken"),
+        ("https://ossrdbms-aad.database.windows.net", 60, "InvalidAuthenticationTokenAudience"),
+        (None, 60, "InvalidAuthenticationToken"),
+    ],
+)
+def test_a_request_with_another_token(
+    azure: Azure, azure_home: Home, audience: str | None, lifetime: int, code: str
+) -> None:
+    service = IdentityService(azure_home)
+    token = service.issuer.issue(service.identities.default, audience, lifetime) if audience else "nonsense"
+    reply = azure.raw("GET", "/resourceGroups", Authorization=f"Bearer {token}")
+    assert (reply.status, reply.body["error"]["code"]) == (401, code)
+    assert "www-authenticate" in reply.headers
+    assert token not in str(reply.body)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.mgmt.postgresqlflexibleservers import models as pg
 
+from azpg_runtime.access_tokens import DATABASE
+from azpg_runtime.arm.identity.service import IdentityService
 from azpg_runtime.home import Home
 from azpg_runtime.postgres.instance import Instance
 from tests.integration.azure import Azure
@@ -247,14 +249,75 @@ def test_rules_that_none_is(azure: Azure, name: str, body: dict[str, str], said:
 # Administrators
 
 
+def administrator(name: str, kind: str = "ServicePrincipal") -> pg.AdministratorMicrosoftEntraAdd:
+    own = pg.AdministratorMicrosoftEntraPropertiesForAdd(principal_name=name, principal_type=kind)
+    return pg.AdministratorMicrosoftEntraAdd(properties=own)
+
+
+def authenticate(azure: Azure, entra: str) -> pg.Server:
+    patch = {"properties": {"authConfig": {"activeDirectoryAuth": entra}}}
+    return azure.postgres.servers.begin_update(GROUP, NAME, patch).result()
+
+
 def test_administrators_need_entra_authentication(azure: Azure) -> None:
-    model = pg.AdministratorMicrosoftEntraAdd(
-        properties=pg.AdministratorMicrosoftEntraPropertiesForAdd(principal_name="me", principal_type="User")
-    )
+    admins = azure.postgres.administrators_microsoft_entra
     with pytest.raises(HttpResponseError, match="activeDirectoryAuth to Enabled first"):
-        azure.postgres.administrators_microsoft_entra.begin_create_or_update(
-            GROUP, NAME, str(uuid.uuid4()), model
+        admins.begin_create_or_update(GROUP, NAME, str(uuid.uuid4()), administrator("me"))
+
+
+def test_the_life_of_an_administrator(azure: Azure, azure_home: Home, instance: Instance) -> None:
+    service = IdentityService(azure_home)
+    identity = service.identities.default
+    token = service.issuer.issue(identity, DATABASE, 3600)
+
+    def log_in() -> psycopg.Connection[Any]:
+        return psycopg.connect(
+            host="127.0.0.1",
+            port=instance.description.tls_port,
+            user="the-developer",
+            password=token,
+            dbname="postgres",
+            sslmode="verify-full",
+            sslrootcert=azure.twin.environment()["SSL_CERT_FILE"],
         )
+
+    assert authenticate(azure, "Enabled").auth_config.tenant_id == service.identities.tenant_id
+    admins = azure.postgres.administrators_microsoft_entra
+    try:
+        made = admins.begin_create_or_update(
+            GROUP, NAME, identity.object_id, administrator("the-developer")
+        ).result()
+        assert (made.properties.object_id, made.properties.principal_name) == (
+            identity.object_id,
+            "the-developer",
+        )
+        assert made.properties.tenant_id == service.identities.tenant_id
+        assert [one.name for one in admins.list_by_server(GROUP, NAME)] == [identity.object_id]
+        with log_in() as connection:
+            row = connection.execute(
+                "SELECT current_user, pg_has_role('azure_pg_admin', 'member')"
+            ).fetchone()
+            assert row == ("the-developer", True)
+        with pytest.raises(HttpResponseError) as caught:
+            admins.begin_create_or_update(GROUP, NAME, str(uuid.uuid4()), administrator("boss")).result()
+        assert caught.value.error.code == "InvalidParameterValue"
+        assert "there is a role 'boss' that is no Microsoft Entra principal" in caught.value.message
+        admins.begin_delete(GROUP, NAME, identity.object_id).result()
+        assert list(admins.list_by_server(GROUP, NAME)) == []
+        with pytest.raises(psycopg.OperationalError):
+            log_in()
+    finally:
+        authenticate(azure, "Disabled")
+
+
+@pytest.mark.parametrize(
+    ("object_id", "name", "said"),
+    [("me", "me", "'me' is no GUID"), (str(uuid.uuid4()), "", "it is the role's name")],
+)
+def test_administrators_that_none_is(azure: Azure, object_id: str, name: str, said: str) -> None:
+    admins = azure.postgres.administrators_microsoft_entra
+    with pytest.raises(HttpResponseError, match=said):
+        admins.begin_create_or_update(GROUP, NAME, object_id, administrator(name))
 
 
 # What is asked about servers

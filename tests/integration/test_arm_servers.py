@@ -12,6 +12,8 @@ from azure.mgmt.postgresqlflexibleservers import models as pg
 from azure.mgmt.resource.resources import models as resources_models
 
 from azpg.hostport import parse
+from azpg_runtime.arm.identity.identities import Identities
+from azpg_runtime.errors import IdentityNotFound
 from azpg_runtime.home import Home
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
@@ -188,6 +190,8 @@ def test_the_life_of_another(azure: Azure, azure_home: Home) -> None:
         assert connection.info.server_version // 10000 == 16
     again = azure.postgres.servers.begin_create_or_update("short", "short-lived", model).result()
     assert again.identity.principal_id == made.identity.principal_id, "for the life of the server"
+    identities = Identities(azure.twin.files.identity)
+    assert identities.find(str(made.id)).object_id == made.identity.principal_id, "who can get tokens"
     plain = server_model(version="16", administrator_login="someone")
     plain.identity = pg.UserAssignedIdentity(type="None")
     assert (
@@ -196,6 +200,8 @@ def test_the_life_of_another(azure: Azure, azure_home: Home) -> None:
         .identity.principal_id
         is None
     )
+    with pytest.raises(IdentityNotFound):
+        identities.find(str(made.id))
     folder = azure_home.instance("short-lived").root
     assert folder.is_dir()
     assert azure.postgres.servers.begin_delete("short", "short-lived").result() is None

@@ -100,4 +100,4 @@ class Groups(Kind):
         for one in self.state.below(group):
             if len(one.address.types) == 1 and one.address.scope and one.address.scope.key == group.key:
                 self._router.remove(one.address)
-        self.state.delete(group)
+        self.services.delete(group)
