@@ -338,6 +338,16 @@ def test_removing_ends_sessions_and_drops_the_role(site: Site) -> None:
         assert value(observer, "SELECT count(*) FROM pg_roles WHERE rolname = 'bob'") == 0
 
 
+def test_what_is_done_is_in_force_when_it_is_said_to_be(site: Site) -> None:
+    """Whoever adds a principal does not have to wait."""
+    for number in range(8):
+        principal = Principal(site.identities.default.object_id, f"quick{number}", PrincipalType.USER)
+        site.instance.entra.add(principal)
+        with site.login(principal.name, site.token(site.identities.default)) as connection:
+            assert value(connection, "SELECT session_user") == principal.name
+        assert site.instance.entra.remove(principal.object_id)
+
+
 def test_a_role_that_owns_something_stays_without_login_and_may_come_back(site: Site) -> None:
     eve = site.identities.add_managed("eve", "/users/eve")
     principal = Principal(eve.object_id, "eve", PrincipalType.USER)
