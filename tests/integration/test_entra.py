@@ -185,6 +185,7 @@ def test_passwords_still_work_on_both_ports(site: Site) -> None:
 def test_expired(site: Site) -> None:
     said = site.refusal(token=site.token(lifetime=-1))
     assert "FATAL:  The access token has expired." in said
+    assert "refused a login: 28P01 The access token has expired." in site.instance.home.tls_log.read_text()
     assert "Acquire a new token and retry." in said
 
 
@@ -455,8 +456,11 @@ def test_a_damaged_file_lets_nobody_in(site: Site) -> None:
         assert "access.json is damaged" in site.instance.home.tls_log.read_text()
         with pytest.raises(EntraError, match=r"is damaged: JSONDecodeError\. Remove it"):
             site.instance.entra.administrators()
+        with pytest.raises(EntraError, match="is damaged"):
+            site.instance.restart()
     finally:
         path.write_text(good)
+        site.instance.up(Wishes(durable=False))
     with site.login() as connection:
         assert value(connection, "SELECT 1") == 1
 
