@@ -16,33 +16,26 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from azpg_runtime.arm.identity import metadata, tls
-from azpg_runtime.arm.identity.identities import Identities
-from azpg_runtime.arm.identity.login import Login
+from azpg_runtime.arm.identity import tls
 from azpg_runtime.arm.identity.proxy import Proxy
-from azpg_runtime.arm.identity.tokens import MANAGEMENT, Issuer
+from azpg_runtime.arm.identity.service import IdentityService
 from azpg_runtime.errors import TokenRefused
 from azpg_runtime.home import Home
 
 
 def application(home: Home) -> Starlette:
-    folder = home.root / "arm" / "identity"
-    identities = Identities(folder)
-    issuer = Issuer(folder, identities)
+    service = IdentityService(home)
 
     async def caller(request: Request) -> JSONResponse:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         try:
-            claims = issuer.verify(token, MANAGEMENT)
+            claims = service.caller(token)
         except TokenRefused as error:
-            return JSONResponse(
-                {"error": {"code": "AuthenticationFailed", "message": str(error)}}, status_code=401
-            )
+            refused = {"code": "AuthenticationFailed", "message": str(error)}
+            return JSONResponse({"error": refused}, status_code=401)
         return JSONResponse({"host": request.url.netloc, "oid": claims.object_id})
 
-    return Starlette(
-        routes=[*Login(identities, issuer).routes(), *metadata.routes(), Route("/subscriptions", caller)]
-    )
+    return Starlette(routes=[*service.routes(), Route("/subscriptions", caller)])
 
 
 async def serve(home: Home, listener: socket.socket, proxy_listener: socket.socket) -> None:

@@ -20,7 +20,8 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.mark.parametrize(
-    "name", ["management.azure.com", "login.microsoftonline.com", "localhost", "127.0.0.1"]
+    "name",
+    ["management.azure.com", "login.microsoftonline.com", "login.windows.net", "localhost", "127.0.0.1"],
 )
 def test_names(home: Home, name: str) -> None:
     pem = tls.certify(home)

@@ -24,6 +24,8 @@ from azpg_runtime.arm.identity.tokens import Issuer
 from azpg_runtime.errors import IdentityNotFound, SecretWrong
 
 LOGIN_HOST = "login.microsoftonline.com"
+LOGIN_HOSTS = (LOGIN_HOST, "login.microsoft.com", "login.windows.net")
+"""All names of the login host that programs use."""
 MANAGED_PATH = "/msi/token"
 _ANY_TENANT = {"common", "organizations"}
 """What programs write that do not know their tenant: there is one."""

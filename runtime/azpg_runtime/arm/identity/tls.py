@@ -16,14 +16,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from azpg_runtime.arm.identity.login import LOGIN_HOST
+from azpg_runtime.arm.identity.login import LOGIN_HOSTS
 from azpg_runtime.arm.identity.metadata import MANAGEMENT_HOST
 from azpg_runtime.certificates import LOCAL_NAMES, Authority
 from azpg_runtime.files import make_folder, write_atomically
 from azpg_runtime.home import Home
 
-_DOMAINS = ("localhost", MANAGEMENT_HOST, LOGIN_HOST)
-NAMES = (*LOCAL_NAMES, MANAGEMENT_HOST, LOGIN_HOST)
+_DOMAINS = ("localhost", MANAGEMENT_HOST, *LOGIN_HOSTS)
+NAMES = (*LOCAL_NAMES, MANAGEMENT_HOST, *LOGIN_HOSTS)
 """Whom the twin's certificate stands for."""
 
 
