@@ -20,7 +20,7 @@ from azpg_runtime.arm.exchange import Answer, Call
 from azpg_runtime.arm.faults import Faults
 from azpg_runtime.arm.operations import RETRY_HEADERS
 from azpg_runtime.arm.router import Router
-from azpg_runtime.errors import ArmRefusal
+from azpg_runtime.errors import ArmRefusal, TokenExpired, TokenForAnother, TokenRefused
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,13 @@ _BODY_LIMIT = 4 * 1024 * 1024
 _BARE_ERRORS = "microsoft.insights/"
 """Whose errors lack the outer object."""
 
-Verify = Callable[[str], None]
-"""Takes a bearer token; raises `ArmRefusal` for one that is not good."""
+_TOKEN_CODES: dict[type[TokenRefused], str] = {
+    TokenExpired: "ExpiredAuthenticationToken",
+    TokenForAnother: "InvalidAuthenticationTokenAudience",
+}
+
+Verify = Callable[[str], object]
+"""Takes a bearer token; raises `TokenRefused` for one that is not good."""
 
 
 class Application:
@@ -107,9 +112,9 @@ class Application:
             )
         try:
             self._verify(token.strip())
-        except ArmRefusal as error:
-            error.headers.update(challenge)
-            raise
+        except TokenRefused as error:
+            code = _TOKEN_CODES.get(type(error), "InvalidAuthenticationToken")
+            raise ArmRefusal(401, code, str(error), headers=challenge) from None
 
     def _refusal(self, kind: str) -> ArmRefusal:
         if kind == "throttle":

@@ -9,6 +9,7 @@
       server.pem        its key and certificate, 0600
       ca/               the authority of that certificate
       trusted.pem       what clients are to trust: that authority, and the one of the servers
+      identity/         the directory, and the key that signs tokens
       arm.log
 """
 
@@ -45,6 +46,11 @@ class ArmFiles:
     def faults(self) -> Path:
         """Faults on purpose."""
         return self.root / "faults.json"
+
+    @property
+    def identity(self) -> Path:
+        """The directory of identities, and the key that signs tokens."""
+        return self.root / "identity"
 
     @property
     def certificate(self) -> Path:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.exchange import Answer, Call
+from azpg_runtime.arm.identities import USER_ASSIGNED, ManagedIdentities
+from azpg_runtime.arm.identity.service import IdentityService
 from azpg_runtime.arm.operations import RETRY_HEADERS, Operation, Operations
 from azpg_runtime.arm.settings import Settings
 from azpg_runtime.arm.state import Json, Resource, State
@@ -22,11 +24,25 @@ class Services:
     settings: Settings
     state: State
     operations: Operations
+    identity: IdentityService
 
     @property
     def tenant(self) -> str:
         """The one tenant's id."""
-        return self.state.fact("tenant")
+        return self.identity.identities.tenant_id
+
+    @property
+    def managed(self) -> ManagedIdentities:
+        """The identities of resources."""
+        return ManagedIdentities(self.state, self.identity.identities)
+
+    def delete(self, address: Address) -> bool:
+        """Forgets a resource with its parts, and the identities of them all. Returns whether it was there."""
+        found = self.state.get(address)
+        for one in [*([found] if found else []), *self.state.below(address)]:
+            if "identity" in one.body or one.body["type"] == USER_ASSIGNED:
+                self.managed.remove(one)
+        return self.state.delete(address)
 
     def instance(self, server: Address) -> Instance:
         """The local server that a flexible server stands for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from azpg.profiles import offer
 from azpg_runtime.errors import ArmError
@@ -18,11 +19,13 @@ class Settings:
 
     Attributes:
         port: where it listens, on 127.0.0.1; 0 before there is one.
+        proxy_port: where its CONNECT proxy does.
         profile: what the servers it makes offer; see `azpg.profiles`.
         location: the region of what names none.
     """
 
     port: int = 0
+    proxy_port: int = 0
     profile: str = DEFAULT_PROFILE
     location: str = DEFAULT_LOCATION
 
@@ -38,13 +41,14 @@ class Settings:
     def load(cls, path: Path) -> Settings:
         """What `save` wrote, or the defaults. Raises `ArmError` for anything else."""
         try:
-            found = cls(**json.loads(path.read_text()))
-            if not isinstance(found.port, int):
-                raise TypeError("its port is no number")
+            kept: dict[str, Any] = json.loads(path.read_text())
+            if not all(isinstance(kept[name], int) for name in ("port", "proxy_port")):
+                raise TypeError("a port is no number")
+            found = cls(**kept)
             found.check()
         except FileNotFoundError:
             return cls()
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise ArmError(
                 f"{path} is damaged: {error}.", hint="Delete it; the next start makes another."
             ) from None

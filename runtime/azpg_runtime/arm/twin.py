@@ -20,19 +20,12 @@ from typing import Any
 from azpg.errors import NotAvailable
 from azpg_runtime.arm.files import ArmFiles
 from azpg_runtime.errors import ArmError, InstanceError
-from azpg_runtime.files import make_folder, write_atomically
+from azpg_runtime.files import make_folder
 from azpg_runtime.home import Home
 from azpg_runtime.supervision.control import Supervised
 from azpg_runtime.wait import wait_for
 
 HOST = "127.0.0.1"
-AZURE_NAMES = (
-    "management.azure.com",
-    "login.microsoftonline.com",
-    "login.microsoft.com",
-    "login.windows.net",
-)
-"""What the twin answers to, for programs that reach it through the proxy."""
 STATUS_PATH = "/azpg/status"
 _START_TIMEOUT, _STATUS_TIMEOUT = 30.0, 5.0
 _NEEDED = (
@@ -105,6 +98,7 @@ class ArmTwin:
             UsageError: for a profile that there is not.
         """
         check_installed()
+        from azpg_runtime.arm.identity import tls  # noqa: PLC0415
         from azpg_runtime.arm.settings import Settings  # noqa: PLC0415
         from azpg_runtime.host.control import rotate  # noqa: PLC0415
         from azpg_runtime.postgres import ports  # noqa: PLC0415
@@ -126,9 +120,12 @@ class ArmTwin:
                     return False
                 self._supervised.stop()  # it hangs
             if not wanted.port or (port is None and not ports.is_free(wanted.port)):
-                wanted = replace(wanted, port=ports.choose({wanted.port}))
+                wanted = replace(wanted, port=ports.choose({wanted.proxy_port}))
+            if not wanted.proxy_port or not ports.is_free(wanted.proxy_port):
+                wanted = replace(wanted, proxy_port=ports.choose({wanted.port}))
             wanted.save(self._files.settings)
-            self._certify()
+            tls.certify(self._home)
+            tls.trusted(self._home)
             rotate(self._files.log)
             try:
                 self._supervised.launch(
@@ -161,14 +158,13 @@ class ArmTwin:
         """How the twin is."""
         settings = self._settings()
         running, answer = self.running(), self._answer()
-        ids = self._ids()
         return ArmStatus(
             state=("running" if answer else "silent") if running else "stopped",
             endpoint=f"https://{HOST}:{settings['port']}" if running else None,
             pid=answer["pid"] if answer else None,
             profile=settings["profile"],
-            subscription_id=ids.get("subscription"),
-            tenant_id=ids.get("tenant"),
+            subscription_id=answer["subscription_id"] if answer else None,
+            tenant_id=answer["tenant_id"] if answer else None,
             servers=self.servers(),
         )
 
@@ -181,14 +177,19 @@ class ArmTwin:
         status = self.status()
         if status.state != "running" or status.endpoint is None:
             raise ArmError("the ARM twin does not run.", hint="`azpg arm up` starts it.")
-        trusted = str(self._files.trusted)
+        from azpg_runtime.arm.identity.environment import environment  # noqa: PLC0415
+        from azpg_runtime.arm.identity.identities import Identities  # noqa: PLC0415
+
+        settings = self._settings()
         return {
             "AZPG_ARM_ENDPOINT": status.endpoint,
             "AZURE_SUBSCRIPTION_ID": str(status.subscription_id),
-            "AZURE_TENANT_ID": str(status.tenant_id),
-            "REQUESTS_CA_BUNDLE": trusted,
-            "SSL_CERT_FILE": trusted,
-            "NO_PROXY": "127.0.0.1,localhost",
+            **environment(
+                Identities(self._files.identity),
+                port=settings["port"],
+                proxy_port=settings["proxy_port"],
+                trusted=self._files.trusted,
+            ),
         }
 
     def servers(self) -> list[str]:
@@ -196,19 +197,6 @@ class ArmTwin:
         return [name for name in self._home.instance_names() if self._home.instance(name).resource.is_file()]
 
     # Steps
-
-    def _certify(self) -> None:
-        # Imported here because it takes a tenth of a second, which only a start should cost.
-        from azpg_runtime.certificates import LOCAL_NAMES, Authority  # noqa: PLC0415
-
-        # An authority of its own: whoever trusts that of the servers trusts nothing about Azure's names.
-        authority = Authority(self._files.ca, domains=("localhost", *AZURE_NAMES))
-        authority.certify(
-            self._files.certificate, subject="azpg ARM twin", names=(*LOCAL_NAMES, *AZURE_NAMES)
-        )
-        servers = Authority(self._home.ca)
-        servers.certificate()
-        write_atomically(self._files.trusted, authority.path.read_text() + servers.path.read_text())
 
     def _wait_until_ready(self) -> None:
         began = self._log_size()
@@ -232,7 +220,7 @@ class ArmTwin:
         """What the process says about itself, or None when it does not answer."""
         if not self.running():
             return None
-        context = ssl.create_default_context(cafile=str(self._files.ca / "ca.crt"))
+        context = ssl.create_default_context(cafile=str(self._files.trusted))
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         )
@@ -248,16 +236,8 @@ class ArmTwin:
         try:
             found: dict[str, Any] = json.loads(self._files.settings.read_text())
         except FileNotFoundError:
-            return {"port": 0, "profile": "preview-2024"}
+            return {"port": 0, "proxy_port": 0, "profile": "preview-2024"}
         return found
-
-    def _ids(self) -> dict[str, str]:
-        if not self._files.state.exists():
-            return {}
-        import sqlite3  # noqa: PLC0415
-
-        with sqlite3.connect(f"file:{self._files.state}?mode=ro", uri=True) as connection:
-            return dict(connection.execute("SELECT name, value FROM facts").fetchall())
 
 
 def check_installed() -> None:

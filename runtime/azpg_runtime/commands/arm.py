@@ -11,6 +11,7 @@ import typer
 from azpg.errors import NotAvailable
 from azpg.output import out, print_json, print_table, say, working
 from azpg.process import become
+from azpg_runtime.commands import principals
 from azpg_runtime.commands.arguments import Json
 from azpg_runtime.errors import ArmError
 from azpg_runtime.home import Home
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 faults = typer.Typer(no_args_is_help=True, help="Make the twin fail on purpose, to try how programs take it.")
 app.add_typer(faults, name="faults")
+app.add_typer(principals.app, name="principal")
 
 
 def _twin() -> ArmTwin:

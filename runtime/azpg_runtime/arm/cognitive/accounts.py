@@ -209,7 +209,7 @@ class Accounts(Kind):
         dates = {"deletionDate": now.isoformat(), "scheduledPurgeDate": (now + _KEPT).isoformat()}
         body = account.body | {"id": str(where), "type": DELETED, "properties": account.properties | dates}
         with self.state.changing():
-            self.state.delete(address)
+            self.services.delete(address)
             self.state.put(
                 Resource(body, {"resources": [{"body": one.body, "private": one.private} for one in parts]})
             )

@@ -154,9 +154,7 @@ class UserAssignedIdentity(Kind):
 
     def defaults(self, resource: Resource, existing: Resource | None) -> None:
         """See `Kind`."""
-        for name in ("principalId", "clientId"):
-            resource.properties[name] = resource.private.setdefault(name, str(uuid.uuid4()))
-        resource.properties["tenantId"] = self.services.tenant
+        resource.properties.update(self.services.managed.own(resource))
 
 
 def check_global(resource: Resource) -> None:

@@ -8,6 +8,7 @@ from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.exchange import Answer, Call, listed
 from azpg_runtime.arm.kinds.kind import Kind
 from azpg_runtime.arm.operations import RETRY_HEADERS
+from azpg_runtime.arm.regions import short_name
 from azpg_runtime.arm.schema import types
 from azpg_runtime.arm.services import Services
 from azpg_runtime.arm.state import Json, Resource
@@ -38,17 +39,17 @@ class Groups(Kind):
     def defaults(self, resource: Resource, existing: Resource | None) -> None:
         """See `Kind`."""
         resource.properties["provisioningState"] = "Succeeded"
-        resource.body["location"] = str(resource.body["location"]).replace(" ", "").lower()
+        resource.body["location"] = short_name(str(resource.body["location"]))
 
-    def validate(self, resource: Resource, existing: Resource | None) -> None:
+    def check_location(self, existing: Resource, body: Json) -> None:
         """See `Kind`."""
-        if existing and existing.body["location"] != resource.body["location"]:
+        old, new = existing.body["location"], short_name(str(body["location"]))
+        if old != new:
             raise ArmRefusal(
                 409,
                 "InvalidResourceGroupLocation",
-                f"Invalid resource group location '{resource.body['location']}'. The Resource group already "
-                "exists in "
-                f"location '{existing.body['location']}'.",
+                f"Invalid resource group location '{new}'. The Resource group already exists in location "
+                f"'{old}'.",
             )
 
     def existing(self, address: Address) -> Resource:
@@ -99,4 +100,4 @@ class Groups(Kind):
         for one in self.state.below(group):
             if len(one.address.types) == 1 and one.address.scope and one.address.scope.key == group.key:
                 self._router.remove(one.address)
-        self.state.delete(group)
+        self.services.delete(group)

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.exchange import Answer, Call, listed
-from azpg_runtime.arm.identities import fill_identity
 from azpg_runtime.arm.regions import short_name
 from azpg_runtime.arm.schema.document import check
 from azpg_runtime.arm.services import Services, not_found
@@ -53,6 +52,7 @@ class Kind:
         body = check(self.model, call.body, "create")
         resource = self.composed(address, body, existing)
         self.validate(resource, existing)
+        self.services.managed.fill(resource)
         return self.store(call, resource, existing)
 
     def patch(self, call: Call) -> Answer:
@@ -62,6 +62,7 @@ class Kind:
         body = check(self.model if self.patch_model is None else self.patch_model, call.body, "update")
         resource = self.composed(existing.address, self.merged(existing, body), existing)
         self.validate(resource, existing)
+        self.services.managed.fill(resource)
         return self.store(call, resource, existing)
 
     def get(self, call: Call) -> Answer:
@@ -75,14 +76,14 @@ class Kind:
             return Answer(204)
         self.check_condition(call, existing)
         self.validate_deletion(existing)
-        self.state.delete(call.address)
+        self.services.delete(call.address)
         return Answer(200)
 
     def listing(self, call: Call) -> Answer:
         """All resources of the type below an address."""
         parent = call.address.parent
         if parent is not None and parent.is_resource and parent.kind != "subscriptions":
-            self.check_parent(call.address)
+            self.check_parent(call.address, for_reading=True)
         return listed([self.shown(one) for one in self.state.all_of(self.resource_type.lower(), parent)])
 
     # What a type may want otherwise
@@ -169,11 +170,10 @@ class Kind:
         """A resource of a request's body, complete."""
         if existing is not None:
             address = existing.address
-            self._check_location(existing, body)
+            self.check_location(existing, body)
         own: Json = {"id": str(address), "name": address.name, "type": self.resource_type}
         resource = Resource(own | copy.deepcopy(body), copy.deepcopy(existing.private) if existing else {})
         self.defaults(resource, existing)
-        fill_identity(self.state, self.services.tenant, resource)
         if self.etags:
             resource.body["etag"] = f'"{uuid.uuid4()}"'
         return resource
@@ -186,7 +186,7 @@ class Kind:
 
     def discard(self, address: Address) -> None:
         """Removes a resource now, whatever speaks against it: what it lies in is deleted."""
-        self.state.delete(address)
+        self.services.delete(address)
 
     def check_condition(self, call: Call, existing: Resource | None) -> None:
         """Raises `ArmRefusal` where If-Match or If-None-Match does not hold."""
@@ -200,7 +200,7 @@ class Kind:
                 "exists.",
             )
 
-    def _check_location(self, existing: Resource, body: Json) -> None:
+    def check_location(self, existing: Resource, body: Json) -> None:
         """Raises `ArmRefusal` for a resource that would have to move."""
         old, new = existing.body.get("location"), body.get("location")
         if old and new and short_name(old) != short_name(new):

@@ -9,9 +9,11 @@ from azure.mgmt.postgresqlflexibleservers import models
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.exchange import Answer, Call
 from azpg_runtime.arm.postgres import refusals
-from azpg_runtime.arm.postgres.parts import Part
+from azpg_runtime.arm.postgres.parts import Part, refused
 from azpg_runtime.arm.postgres.servers import Servers
 from azpg_runtime.arm.state import Json, Resource
+from azpg_runtime.errors import EntraError
+from azpg_runtime.postgres.entra import Principal, PrincipalType
 
 
 class Administrators(Part):
@@ -60,7 +62,17 @@ class Administrators(Part):
         return self.begin(call, "administrator.delete", existing.address)
 
     def _set(self, address: Address, arguments: Json) -> None:
-        self.state.put(Resource(arguments["body"]))
+        resource = Resource(arguments["body"])
+        own = resource.properties
+        principal = Principal(
+            own["objectId"].lower(), own["principalName"], PrincipalType(own["principalType"])
+        )
+        try:
+            self.instance(address).entra.add(principal)
+        except EntraError as error:
+            raise refused(error) from None
+        self.state.put(resource)
 
     def _delete(self, address: Address, _: Json) -> None:
+        self.instance(address).entra.remove(address.name.lower())
         self.state.delete(address)

@@ -72,7 +72,10 @@ class Configurations(Part):
         if parameter.is_read_only:
             raise refusals.invalid(parameter.name, "The server parameter is read-only.")
         reset = source == "system-default" and value in {None, parameter.default_value}
-        return self.begin(call, "configuration.set", call.address, {"value": None if reset else value})
+        named = self.spelled(call.address).parent
+        assert named is not None
+        address = named.child("configurations", parameter.name)
+        return self.begin(call, "configuration.set", address, {"value": None if reset else value})
 
     def _set(self, address: Address, arguments: Json) -> None:
         instance, value = self.instance(address), arguments["value"]
@@ -86,9 +89,13 @@ class Configurations(Part):
 
     def _parameter(self, address: Address) -> Parameter:
         self.server(address)
+        instance = self.instance(address)
         try:
-            return self.instance(address).parameter(address.name.lower())
+            return instance.parameter(address.name)
         except ParameterRefused:
+            for one in instance.parameters():
+                if one.name.lower() == address.name.lower():
+                    return one
             raise not_found(address.spelled(self.resource_type)) from None
 
     def _body(self, address: Address, one: Parameter) -> Json:

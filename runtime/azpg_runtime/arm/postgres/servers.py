@@ -52,7 +52,7 @@ class Servers(Kind):
         found = self.state.get(address)
         if found is None or self.services.operations.is_busy(address) or self._is_ours(found):
             return found
-        self.state.delete(address)
+        self.services.delete(address)
         return None
 
     def shown(self, resource: Resource) -> Json:
@@ -136,6 +136,7 @@ class Servers(Kind):
             self.check_ready(existing)
         if password is not None:
             properties.check_password(resource.properties.get("administratorLogin"), password)
+        self.services.managed.fill(resource)
         resource.private[_STATE] = "Updating" if existing else "Provisioning"
         scaled = existing is not None and existing.body["sku"] != resource.body["sku"]
         return self.begin(
@@ -225,14 +226,25 @@ class Servers(Kind):
                 created_newly=True,
             )
         )
+        self._allow(resource, instance)
         self._note_version(resource, instance)
 
     def _update(self, server: Address, arguments: Json) -> None:
         resource, instance = self._instance(server)
         sku = resource.body["sku"]["name"]
         instance.up(Wishes(sku=sku, admin_password=arguments["password"]))
+        self._allow(resource, instance)
         if arguments["restart"]:  # other compute is another machine
             instance.restart()
+
+    def _allow(self, resource: Resource, instance: Instance) -> None:
+        """Lets people log in as the server's authConfig says."""
+        wanted = resource.properties["authConfig"]
+        entra = wanted["activeDirectoryAuth"] == "Enabled"
+        instance.entra.allow(
+            password=wanted["passwordAuth"] == "Enabled",
+            trust=self.services.identity.issuer.trust if entra else None,
+        )
 
     def _restart(self, server: Address, _: Json) -> None:
         self._instance(server)[1].restart()
@@ -263,7 +275,7 @@ class Servers(Kind):
             if instance.home.description.exists():
                 instance.down(delete=True)
             shutil.rmtree(instance.home.root, ignore_errors=True)
-        self.state.delete(server)
+        self.services.delete(server)
 
 
 def _of_action(call: Call) -> Address:
