@@ -230,7 +230,7 @@ class TestContents:
     def test_extensions_bring_what_they_preload(self) -> None:
         found = up({"extensions": ["vector", "timescaledb", "pg_cron"]})
         assert (
-            found.named("x:Configuration", "parameter-shared_preload_libraries")["value"]
+            found.named("Configuration", "parameter-shared_preload_libraries")["value"]
             == "pg_cron,pg_stat_statements,timescaledb"
         )
 
@@ -323,7 +323,7 @@ class TestNetwork:
         ]
         assert "delegations" not in subnets["endpoints"].inputs
         assert "Subnet/network-server" in subnets["endpoints"].waits_for
-        assert found.named("x:VirtualNetwork", "network").parent != "Stack/dev"
+        assert found.named("VirtualNetwork", "network").parent == "VirtualNetwork/network"
         assert not found.all("PrivateEndpoint")
 
     def test_own_ranges(self) -> None:
@@ -339,7 +339,7 @@ class TestNetwork:
         found = up({"networkMode": "privateEndpoint"})
         server = found.one("Server")
         assert server["network"] == {"publicNetworkAccess": "Disabled"}
-        endpoint = next(each for each in found.all("PrivateEndpoint") if "subnet" in each.inputs)
+        endpoint = found.named("PrivateEndpoint", "server-endpoint")
         assert endpoint["subnet"]["id"] == "/fake/Subnet/endpoints"
         assert endpoint["privateLinkServiceConnections"] == [
             {
@@ -382,7 +382,7 @@ class TestWatching:
         workspace = found.one("Workspace")
         assert workspace["retentionInDays"] == 90
         assert workspace["sku"] == {"name": "PerGB2018"}
-        server, ai = found.all("DiagnosticSetting")
+        ai, server = sorted(found.all("DiagnosticSetting"), key=lambda each: each.name)
         assert server["resourceUri"] == f"/fake/Server/{found.one('Server')['serverName']}"
         assert ai["resourceUri"] == f"/fake/Account/{found.one('Account')['accountName']}"
         assert server["logs"] == [{"categoryGroup": "allLogs", "enabled": True}]
