@@ -10,7 +10,20 @@
           |    +-- InstanceNotFound
           |    +-- InstanceNotRunning
           |    +-- ParameterRefused    a server parameter's name or value is not allowed
+          |    +-- EntraError          who may log in with a token cannot be changed like that
+          +-- ArmError                 the ARM twin could not be started, stopped or reached
+          +-- ArmRefusal               a request that the ARM twin answers with Azure's error envelope
           +-- CertificateError         the local certificate authority cannot be used
+          +-- PulumiError              a program that cannot run, or not without a cloud
+          +-- IdentityError            an identity or a key of the local directory cannot be used
+          |    +-- IdentityNotFound
+          |    +-- SecretWrong         a client secret that is not the identity's
+          +-- TokenRefused             28P01  an access token that proves nothing
+          |    +-- TokenMalformed      no JSON Web Token, or one without what it needs
+          |    +-- TokenForged         not signed by the issuer that is trusted
+          |    +-- TokenExpired
+          |    +-- TokenNotYetValid
+          |    +-- TokenForAnother     its audience is another service
           +-- ModelError               carries an SQLSTATE: the same error reaches a person through SQL
           |    +-- ModelNotFound       42704
           |    +-- ModelInvalid        22023  files that are no model, or do not fit together
@@ -85,8 +98,72 @@ class ParameterRefused(InstanceError):
     """A server parameter's name or value is not allowed."""
 
 
+class EntraError(InstanceError):
+    """Who may log in with a token of Microsoft Entra ID cannot be changed like that."""
+class ArmError(RuntimeTwinError):
+    """The ARM twin could not be started, stopped or reached."""
+
+
+class ArmRefusal(RuntimeTwinError):
+    """A request to the ARM twin that is refused, or an operation that failed, as Azure would say it.
+
+    Attributes:
+        status: the HTTP status.
+        code: Azure's word for it, such as ServerIsBusy.
+        headers: further headers of the answer.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, *, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.headers = headers or {}
+
+
 class CertificateError(RuntimeTwinError):
     """The local certificate authority cannot be used."""
+
+
+class PulumiError(RuntimeTwinError):
+    """A Pulumi program cannot be run offline, or asks for something that only Azure has."""
+class IdentityError(RuntimeTwinError):
+    """An identity of the local directory, or the key that signs its tokens, cannot be used."""
+
+
+class IdentityNotFound(IdentityError):
+    """The directory has no such identity."""
+
+
+class SecretWrong(IdentityError):
+    """A client secret that is not the identity's."""
+
+
+class TokenRefused(RuntimeTwinError):
+    """An access token that proves nothing. No message ever shows the token."""
+
+    sqlstate = "28P01"
+
+
+class TokenMalformed(TokenRefused):
+    """The text is no JSON Web Token, or lacks a claim that it needs."""
+
+
+class TokenForged(TokenRefused):
+    """The token was not signed by the issuer that is trusted."""
+
+
+class TokenExpired(TokenRefused):
+    """The token was good once."""
+
+
+class TokenNotYetValid(TokenRefused):
+    """The token will be good later."""
+
+
+class TokenForAnother(TokenRefused):
+    """The token's audience is another service."""
 
 
 class ModelError(RuntimeTwinError):

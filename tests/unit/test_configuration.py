@@ -84,10 +84,12 @@ def write(folder: Path, **changes: Any) -> dict[str, str]:
         "host_socket": Path("/run/x/host.sock"),
         "host_uid": 17,
         "instance": "one",
-        "superusers": ["azpg", "some body"],
         "preload": ["pg_stat_statements", "azpg_server"],
     }
+    rules: dict[str, Any] = {"superusers": ["azpg", "some body"], "front": "azpg", "principals": []}
+    rules |= {name: changes.pop(name) for name in list(changes) if name in rules}
     configuration.write(folder, **{**options, **changes})
+    configuration.write_rules(folder, **rules)
     return {path.name: path.read_text() for path in folder.iterdir()}
 
 

@@ -61,14 +61,13 @@ def write(
     host_socket: Path,
     host_uid: int,
     instance: str,
-    superusers: list[str],
     preload: list[str],
     durable: bool = True,
 ) -> None:
-    """Writes postgresql.conf, pg_hba.conf and pg_ident.conf into `folder`.
+    """Writes postgresql.conf into `folder`.
 
-    `superusers` are the operating-system users who may connect as azuresu through the socket, `preload`
-    the libraries to start with; `durable=False` trades safety in a crash of the machine for speed.
+    `preload` are the libraries to start with; `durable=False` trades safety in a crash of the machine for
+    speed.
     """
     own = {
         "data_directory": str(data),
@@ -87,19 +86,44 @@ def write(
         own["allow_alter_system"] = "off"
     if not durable:
         own |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-    files = {
-        "postgresql.conf": "# Written by azpg at every start; `azpg server parameter set` sets parameters.\n"
+    text = (
+        "# Written by azpg at every start; `azpg server parameter set` sets parameters.\n"
         + render(own)
-        + "include = 'parameters.conf'\n",
-        # Nobody is trusted: the superuser is a user of this machine, everybody else has a password.
-        "pg_hba.conf": f"""\
-local all {SUPERUSER} peer map=azpg
-local all all scram-sha-256
-host all {SUPERUSER} all reject
-host all all 127.0.0.1/32 scram-sha-256
-""",
-        "pg_ident.conf": "".join(f'azpg "{name}" {SUPERUSER}\n' for name in superusers),
-    }
+        + "include = 'parameters.conf'\n"
+    )
     make_folder(folder, 0o755)
-    for name, text in files.items():
-        write_atomically(folder / name, text)
+    write_atomically(folder / "postgresql.conf", text)
+
+
+def write_rules(folder: Path, *, superusers: list[str], front: str, principals: list[str]) -> None:
+    """Writes pg_hba.conf and pg_ident.conf: who may connect, and how they prove who they are.
+
+    Nobody is trusted: the superuser is a user of this machine, everybody else has a password or a token.
+
+    Args:
+        folder: for both files.
+        superusers: operating-system users who may connect as azuresu through the socket.
+        front: the operating-system user of the TLS front, which has checked a token.
+        principals: the roles that have tokens; they connect through the socket, by the front, only.
+    """
+    listed = ",".join(_token(name) for name in principals)
+    rules = [
+        f"local all {SUPERUSER} peer map=azpg",
+        *([f"local all {listed} peer map=entra"] if principals else []),
+        "local all all scram-sha-256",
+        f"host all {SUPERUSER} all reject",
+        *([f"host all {listed} all reject"] if principals else []),
+        "host all all 127.0.0.1/32 scram-sha-256",
+    ]
+    maps = [
+        *(f"azpg {_token(name)} {SUPERUSER}" for name in superusers),
+        *(f"entra {_token(front)} {_token(name)}" for name in principals),
+    ]
+    make_folder(folder, 0o755)
+    for name, lines in {"pg_hba.conf": rules, "pg_ident.conf": maps}.items():
+        write_atomically(folder / name, "".join(f"{line}\n" for line in lines))
+
+
+def _token(name: str) -> str:
+    """A name in pg_hba.conf or pg_ident.conf that means itself, whatever it is."""
+    return '"' + name.replace('"', '""') + '"'

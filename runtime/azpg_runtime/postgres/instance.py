@@ -34,6 +34,7 @@ from azpg_runtime.postgres.account import Account, server_account
 from azpg_runtime.postgres.cluster import Cluster
 from azpg_runtime.postgres.connections import HOST, Connections
 from azpg_runtime.postgres.description import Description, Wishes
+from azpg_runtime.postgres.entra.administration import Entra, create_role
 from azpg_runtime.postgres.front.control import FrontControl
 from azpg_runtime.postgres.installation import Installation, prepare
 from azpg_runtime.postgres.lock import locked
@@ -87,6 +88,9 @@ class Instance:
             had_host = host.running()
             running = cluster.postmaster() is not None and had_host and front.running()
             self._make_folders(cluster)
+            if wishes.admin_password is not None:
+                passfile = self._connections(description).passfile
+                passfile.prepare(host=HOST, user=description.admin, password=wishes.admin_password)
             try:
                 self.home.create_runtime()
                 host.launch()  # it loads its models while the server starts
@@ -156,6 +160,10 @@ class Instance:
                 )
                 self._remove_deleted()
             return ran
+
+    def running(self) -> bool:
+        """Whether PostgreSQL runs; `status` says more and takes longer. Raises `InstanceNotFound`."""
+        return self._cluster(self.description).postmaster() is not None
 
     def status(self) -> Status:
         """How the instance is now. Raises `InstanceNotFound`."""
@@ -271,6 +279,17 @@ class Instance:
     def _server_parameters(self) -> ServerParameters:
         description = self.description
         return self._parameters(description, self._cluster(description))
+
+    # Microsoft Entra authentication
+
+    @property
+    def entra(self) -> Entra:
+        """Who logs in with a token instead of a password."""
+
+        def write_rules(principals: list[str]) -> None:
+            self._write_rules(server_account(self.description.os_user), principals)
+
+        return Entra(self.home.access, locked=self._locked, connect=self.superuser, write_rules=write_rules)
 
     # Parts
 
@@ -411,6 +430,8 @@ class Instance:
         password = connections.passfile.prepare(host=HOST, user=description.admin)
         with connection:
             create_roles(connection, admin=description.admin, password=password)
+            for principal in self.entra.administrators():
+                create_role(connection, principal)
 
     def _open_front(self, front: FrontControl, description: Description, *, say: Say) -> None:
         """Starts the TLS front unless it runs, and saves the description with its port."""
@@ -457,7 +478,8 @@ class Instance:
         account.own(folder)
 
     def _configure(self, description: Description, account: Account, parameters: ServerParameters) -> None:
-        users = dict.fromkeys([account.name, pwd.getpwuid(os.geteuid()).pw_name])
+        principals = [principal.name for principal in self.entra.administrators()]
+        self._write_rules(account, principals)
         configuration.write(
             self.home.conf,
             major=description.major,
@@ -467,11 +489,16 @@ class Instance:
             host_socket=self.home.host_socket,
             host_uid=os.geteuid(),
             instance=self.name,
-            superusers=list(users),
             preload=parameters.preload().loaded,
             durable=description.durable,
         )
         write_included(self.home.conf, parameters.values())
+
+    def _write_rules(self, account: Account, principals: list[str]) -> None:
+        users = dict.fromkeys([account.name, pwd.getpwuid(os.geteuid()).pw_name])
+        configuration.write_rules(
+            self.home.conf, superusers=list(users), front=account.name, principals=principals
+        )
 
     def _not_running(self) -> InstanceNotRunning:
         return InstanceNotRunning(

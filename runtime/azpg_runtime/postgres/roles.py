@@ -40,9 +40,14 @@ _REFUSED = {
 _NAME_LIMIT = 63
 
 
+def is_reserved(name: str) -> bool:
+    """Whether people cannot have a role of this name on a Flexible Server."""
+    return name in _REFUSED or name.startswith(("pg_", "azure_"))
+
+
 def check_admin_name(name: str) -> None:
     """Raises `UsageError` for a name that Azure would not take for the server admin."""
-    if not name or len(name.encode()) > _NAME_LIMIT or name in _REFUSED or name.startswith(("pg_", "azure_")):
+    if not name or len(name.encode()) > _NAME_LIMIT or is_reserved(name):
         raise UsageError(
             f"{name!r} cannot be the server admin: use 1 to {_NAME_LIMIT} bytes, not one of "
             f"{', '.join(sorted(_REFUSED))}, and nothing that begins with pg_ or azure_"

@@ -13,6 +13,8 @@ import socket
 import sys
 from pathlib import Path
 
+from azpg_runtime import access_tokens
+from azpg_runtime.postgres.entra.access import AccessFile
 from azpg_runtime.postgres.front.relay import Client, Front
 from azpg_runtime.postgres.front.tls import server_context
 from azpg_runtime.supervision.service import CANNOT_SERVE, end_with
@@ -30,6 +32,8 @@ def main() -> None:
     parser.add_argument("--instance", required=True, help="the instance's name")
     parser.add_argument("--server-port", type=int, required=True, help="PostgreSQL's own, on 127.0.0.1")
     parser.add_argument("--certificate", type=Path, required=True, help="private key and certificate")
+    parser.add_argument("--access", type=Path, required=True, help="who may log in, and how")
+    parser.add_argument("--sockets", type=Path, required=True, help="the folder of PostgreSQL's own socket")
     parser.add_argument("--uid", type=int, required=True, help="the user to become")
     parser.add_argument("--gid", type=int, required=True)
     options = parser.parse_args()
@@ -41,10 +45,17 @@ def main() -> None:
         print(f"front: {options.certificate}: {error}", file=sys.stderr, flush=True)
         raise SystemExit(CANNOT_SERVE) from None
     _allow_many_connections()
+    access_tokens.prepare()
     if options.uid != os.geteuid():
         _become(options.uid, options.gid)
         end_with(options.supervisor)
-    front = Front(options.instance, options.server_port, context)
+    front = Front(
+        options.instance,
+        options.server_port,
+        context,
+        access=AccessFile(options.access),
+        socket=options.sockets / f".s.PGSQL.{options.server_port}",
+    )
     asyncio.run(serve(front, socket.socket(fileno=options.fd)))
 
 

@@ -63,6 +63,7 @@ class FrontControl:
             arguments=[
                 *("--instance", home.name, "--server-port", str(server_port)),
                 *("--certificate", str(certificate)),
+                *("--access", str(home.access), "--sockets", str(home.postgres_sockets)),
                 *("--uid", str(self._account.uid), "--gid", str(self._account.gid)),
             ],
         )

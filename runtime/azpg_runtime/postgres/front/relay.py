@@ -14,15 +14,21 @@ import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from azpg_runtime.errors import EntraError
+from azpg_runtime.postgres.entra.access import Access, AccessFile
 from azpg_runtime.postgres.front.greeting import (
     Answer,
     Encrypt,
     Forward,
     Greeting,
     Refuse,
+    Step,
     error_response,
 )
+from azpg_runtime.postgres.front.login import Enter, Login, nobody
+from azpg_runtime.postgres.front.login import Step as LoginStep
 from azpg_runtime.postgres.front.tls import TlsChannel
 
 log = logging.getLogger(__name__)
@@ -35,6 +41,8 @@ _LINGER = 1.0
 _BUFFER = 256 * 1024
 """Bytes that may wait to be written before the other side is no longer read."""
 _CHUNK = 64 * 1024
+_ABSENT = (ConnectionRefusedError, FileNotFoundError)
+"""What connecting to a server that does not run raises: by its port, or by its socket."""
 
 
 @dataclass(eq=False)
@@ -45,6 +53,8 @@ class Front:
         instance: the name, for messages.
         port: PostgreSQL's own, on 127.0.0.1.
         context: how to speak TLS.
+        access: who may log in how; None for everybody with a password.
+        socket: PostgreSQL's own, for those who logged in here.
         clients: those who are connected now.
     """
 
@@ -52,6 +62,8 @@ class Front:
     port: int
     context: ssl.SSLContext
     greeting_timeout: float = GREETING_TIMEOUT
+    access: AccessFile | None = None
+    socket: Path | None = None
     clients: set[Client] = field(default_factory=set)
 
 
@@ -60,13 +72,14 @@ class Client(asyncio.Protocol):
 
     __slots__ = (
         *("_ended", "_finished", "_front", "_greeting", "_joining"),
-        *("_server", "_timer", "_tls", "_transport"),
+        *("_login", "_server", "_timer", "_tls", "_transport"),
     )
     _transport: asyncio.Transport
 
     def __init__(self, front: Front) -> None:
         self._front = front
         self._greeting = Greeting()
+        self._login: Login | None = None
         self._tls: TlsChannel | None = None
         self._joining: asyncio.Task[None] | None = None
         self._server: Server | None = None
@@ -178,9 +191,16 @@ class Client(asyncio.Protocol):
     # The greeting
 
     def _greet(self, data: bytes) -> None:
-        match self._greeting.feed(data):
+        self._take(self._greeting.feed(data) if self._login is None else self._login.feed(data))
+
+    def _take(self, step: Step | LoginStep | None) -> None:
+        match step:
+            case Forward(received) if self._login is None:
+                self._take(self._begin_login(received))
             case Answer(reply):
                 self.send(reply)
+                if self._login is not None:  # it may have answered before it was asked
+                    self._take(self._login.feed(b""))
             case Encrypt(reply, received):
                 self.send(reply)
                 self._tls = TlsChannel(self._front.context, alpn_required=bool(received))
@@ -189,18 +209,33 @@ class Client(asyncio.Protocol):
             case Refuse(reply):
                 self.send(reply)
                 self.finish()
-            case Forward(received):
+            case Forward(received) | Enter(received):
                 self._stop_timer()
                 self.pause()
-                self._joining = asyncio.get_running_loop().create_task(self._join(received))
+                by_socket = isinstance(step, Enter)
+                self._joining = asyncio.get_running_loop().create_task(
+                    self._join(received, by_socket=by_socket)
+                )
 
-    async def _join(self, received: bytes) -> None:
+    def _begin_login(self, packet: bytes) -> LoginStep | None:
+        """Asks for a token, if the role has one; an unreadable file lets nobody in."""
+        try:
+            access = self._front.access.current() if self._front.access is not None else Access()
+        except (OSError, EntraError) as error:
+            log.error("refused a login: %s", error)
+            return nobody()
+        self._login = Login(access, encrypted=self._tls is not None)
+        return self._login.begin(packet)
+
+    async def _join(self, received: bytes, *, by_socket: bool) -> None:
         """Connects to PostgreSQL, or tells the client why not."""
+        loop, front = asyncio.get_running_loop(), self._front
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
-                await asyncio.get_running_loop().create_connection(
-                    lambda: Server(self, received), "127.0.0.1", self._front.port
-                )
+                if by_socket:
+                    await loop.create_unix_connection(lambda: Server(self, received), str(front.socket))
+                else:
+                    await loop.create_connection(lambda: Server(self, received), "127.0.0.1", front.port)
             self._joining = None
         except OSError as error:
             self._joining = None
@@ -214,7 +249,7 @@ class Client(asyncio.Protocol):
                 "57P03",
                 f"the PostgreSQL server {instance!r} does not accept connections",
                 detail=f"{os.strerror(error.errno) if error.errno else 'It does not answer'}.",
-                hint=f"`azpg up {instance}` starts it." if isinstance(error, ConnectionRefusedError) else "",
+                hint=f"`azpg up {instance}` starts it." if isinstance(error, _ABSENT) else "",
             )
         )
         self.finish()
