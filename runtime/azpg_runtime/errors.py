@@ -100,6 +100,8 @@ class ParameterRefused(InstanceError):
 
 class EntraError(InstanceError):
     """Who may log in with a token of Microsoft Entra ID cannot be changed like that."""
+
+
 class ArmError(RuntimeTwinError):
     """The ARM twin could not be started, stopped or reached."""
 
@@ -128,6 +130,8 @@ class CertificateError(RuntimeTwinError):
 
 class PulumiError(RuntimeTwinError):
     """A Pulumi program cannot be run offline, or asks for something that only Azure has."""
+
+
 class IdentityError(RuntimeTwinError):
     """An identity of the local directory, or the key that signs its tokens, cannot be used."""
 

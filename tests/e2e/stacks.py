@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from azpg_runtime.arm.twin import ArmTwin
 
+from azpg_runtime.arm.twin import ArmTwin
 from azpg_runtime.home import Home
 
 TIMEOUT = 200.0
