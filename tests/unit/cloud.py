@@ -68,12 +68,14 @@ class Cloud(pulumi_mocks.Mocks):
 
     Attributes:
         offered: what the server that exists already allows in azure.extensions; None if there is none.
+        signed_in: whether Azure knows who is calling.
         computed: outputs by resource name, beyond what was asked for.
         resources: what was made, in order.
         outputs: what the stack exports.
     """
 
     offered: str | None = None
+    signed_in: bool = True
     computed: dict[str, dict[str, Any]] = field(default_factory=dict)
     resources: list[Registered] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -97,6 +99,8 @@ class Cloud(pulumi_mocks.Mocks):
     def call(self, args: pulumi_mocks.MockCallArgs) -> dict[str, Any] | tuple[dict[str, Any], list[Any]]:
         self.calls.append((args.token, dict(args.args)))
         match args.token.rpartition(":")[2]:
+            case "getClientConfig" if not self.signed_in:
+                return {}, [("", "please run az login\nat line 7")]
             case "getClientConfig":
                 return {"subscriptionId": SUBSCRIPTION, "tenantId": TENANT, "clientId": "", "objectId": ""}
             case "getConfiguration":

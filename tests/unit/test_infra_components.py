@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
+import pulumi
 import pytest
 
 from azpg_infra.ai import OPENAI_USER
@@ -440,8 +441,6 @@ class TestWhatAServerReallyOffers:
 
 
 def test_mistakes_end_the_program_without_a_traceback() -> None:
-    import pulumi  # noqa: PLC0415
-
     cloud = Cloud()
     with pytest.raises(pulumi.RunError) as caught:
         up({"sku": "tiny"}, cloud)
@@ -450,6 +449,18 @@ def test_mistakes_end_the_program_without_a_traceback() -> None:
     )
     assert caught.value.__cause__ is None
     assert not isinstance(caught.value, ConfigInvalid)
+    assert cloud.resources == []
+
+
+def test_nobody_is_signed_in() -> None:
+    cloud = Cloud(signed_in=False)
+    with pytest.raises(pulumi.RunError) as caught:
+        up(cloud=cloud)
+    assert str(caught.value) == (
+        "Azure does not know who is calling; nothing was changed. Run `az login` and `az account set`, or set ARM_CLIENT_ID, "
+        "ARM_TENANT_ID and ARM_SUBSCRIPTION_ID; `azpg pulumi` needs neither. (invoke of "
+        "azure-native:authorization:getClientConfig failed: please run az login)"
+    )
     assert cloud.resources == []
 
 

@@ -80,8 +80,8 @@ def local_ai_has_memory(resources: Iterable[Resource]) -> Iterator[str]:
         match = _MEMORY_OPTIMISED.fullmatch(sku)
         if match is None or int(match["cores"]) < 4:
             yield (
-                f"{properties.get('serverName')} allow-lists azure_local_ai and runs on {sku or 'no SKU'}: use "
-                "a memory-optimised SKU with at least 4 vCores, such as Standard_E4ds_v5."
+                f"{properties.get('serverName')} allow-lists azure_local_ai and runs on {sku or 'no SKU'}: "
+                "use a memory-optimised SKU with at least 4 vCores, such as Standard_E4ds_v5."
             )
 
 
