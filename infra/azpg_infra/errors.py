@@ -44,6 +44,7 @@ class NotSignedIn(InfraError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"Azure does not know who is calling; nothing was changed. Run `az login` and `az account set`, or "
-            f"set ARM_CLIENT_ID, ARM_TENANT_ID and ARM_SUBSCRIPTION_ID; `azpg pulumi` needs neither. ({reason})"
+            "Azure does not know who is calling; nothing was changed. Run `az login` and `az account set`, "
+            "or set ARM_CLIENT_ID, ARM_TENANT_ID and ARM_SUBSCRIPTION_ID; `azpg pulumi` needs neither. "
+            f"({reason})"
         )
