@@ -185,6 +185,7 @@ def test_passwords_still_work_on_both_ports(site: Site) -> None:
 def test_expired(site: Site) -> None:
     said = site.refusal(token=site.token(lifetime=-1))
     assert "FATAL:  The access token has expired." in said
+    assert "refused a login: 28P01 The access token has expired." in site.instance.home.tls_log.read_text()
     assert "Acquire a new token and retry." in said
 
 
@@ -338,6 +339,16 @@ def test_removing_ends_sessions_and_drops_the_role(site: Site) -> None:
         assert value(observer, "SELECT count(*) FROM pg_roles WHERE rolname = 'bob'") == 0
 
 
+def test_what_is_done_is_in_force_when_it_is_said_to_be(site: Site) -> None:
+    """Whoever adds a principal does not have to wait."""
+    for number in range(8):
+        principal = Principal(site.identities.default.object_id, f"quick{number}", PrincipalType.USER)
+        site.instance.entra.add(principal)
+        with site.login(principal.name, site.token(site.identities.default)) as connection:
+            assert value(connection, "SELECT session_user") == principal.name
+        assert site.instance.entra.remove(principal.object_id)
+
+
 def test_a_role_that_owns_something_stays_without_login_and_may_come_back(site: Site) -> None:
     eve = site.identities.add_managed("eve", "/users/eve")
     principal = Principal(eve.object_id, "eve", PrincipalType.USER)
@@ -445,8 +456,11 @@ def test_a_damaged_file_lets_nobody_in(site: Site) -> None:
         assert "access.json is damaged" in site.instance.home.tls_log.read_text()
         with pytest.raises(EntraError, match=r"is damaged: JSONDecodeError\. Remove it"):
             site.instance.entra.administrators()
+        with pytest.raises(EntraError, match="is damaged"):
+            site.instance.restart()
     finally:
         path.write_text(good)
+        site.instance.up(Wishes(durable=False))
     with site.login() as connection:
         assert value(connection, "SELECT 1") == 1
 

@@ -68,6 +68,12 @@ def test_default_credential_is_the_default_identity(service: Service, program: s
     assert abs(found["exp"] - got["expires_on"]) < PATIENCE
 
 
+@pytest.mark.parametrize("program", [DEFAULT_SYNC, DEFAULT_AIO], ids=["sync", "aio"])
+def test_managed_identity_credential_by_itself(service: Service, program: str) -> None:
+    got = service.run(program.replace("DefaultAzureCredential", "ManagedIdentityCredential"))
+    assert claims(service, got["token"])["oid"] == service.identities.default.object_id
+
+
 @pytest.mark.parametrize("program", [SECRET_SYNC, SECRET_AIO], ids=["sync", "aio"])
 def test_client_secret_through_the_proxy(service: Service, program: str) -> None:
     identity, secret = service.identities.add_application("deployer")

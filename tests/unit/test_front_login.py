@@ -181,12 +181,17 @@ def test_a_password_that_is_no_token_is_refused_and_not_repeated(tenant: Tenant,
 
 
 def test_how_long_a_token_may_be(tenant: Tenant) -> None:
-    for length, said in ((LONGEST, "cannot be read"), (LONGEST + 1, f"longer than {LONGEST} characters")):
+    """One that is too long is refused by its length, before it is received."""
+    longest, longer = password(b"x" * LONGEST), password(b"x" * (LONGEST + 1))
+    for pieces, said in (
+        ([longest], "The access token cannot be read."),
+        ([longer[:5]], f"The access token is longer than {LONGEST} characters."),
+    ):
         login = Login(tenant.access, encrypted=True)
         login.begin(startup())
-        step = login.feed(password(b"x" * length)[:5]) or login.feed(password(b"x" * length)[5:])
+        step = answer(login, pieces)
         assert isinstance(step, Refuse)
-        assert said in fields(step.reply)["M"]
+        assert fields(step.reply)["M"] == said
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import threading
 from pathlib import Path
 
 import pytest
@@ -98,17 +98,19 @@ def test_damaged(tmp_path: Path, text: str) -> None:
     assert (tmp_path / "directory.json").read_text() == text
 
 
-def _add(folder: Path, number: int) -> None:
-    for each in range(5):
-        Identities(folder).add_application(f"a{number}-{each}")
+def test_nobody_loses_what_others_add(tmp_path: Path) -> None:
+    """Each call opens the lock anew, so that threads exclude one another as processes do."""
+    barrier = threading.Barrier(4)
 
+    def add(number: int) -> None:
+        barrier.wait()
+        for each in range(10):
+            Identities(tmp_path).add_application(f"a{number}-{each}")
 
-def test_processes_do_not_lose_each_others_identities(tmp_path: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=_add, args=(tmp_path, number)) for number in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     names = [identity.name for identity in Identities(tmp_path).all()]
-    assert sorted(names) == sorted([DEFAULT_NAME, *(f"a{n}-{each}" for n in range(3) for each in range(5))])
+    assert sorted(names) == sorted([DEFAULT_NAME, *(f"a{n}-{each}" for n in range(4) for each in range(10))])

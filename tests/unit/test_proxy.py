@@ -167,6 +167,19 @@ def test_silent_tunnels_end() -> None:
     run(test)
 
 
+def test_busy_tunnels_do_not() -> None:
+    async def test() -> None:
+        idle = 0.5
+        async with proxied(Limits(idle=idle)) as (_, port), client(port, CONNECT) as (reader, writer):
+            await reader.readexactly(len(ESTABLISHED))
+            end = asyncio.get_running_loop().time() + 2 * idle
+            while asyncio.get_running_loop().time() < end:
+                writer.write(b"ping")
+                assert await reader.readexactly(4) == b"ping"
+
+    run(test)
+
+
 def test_no_more_than_there_may_be() -> None:
     async def test() -> None:
         async with proxied(Limits(connections=2)) as (twin, port):

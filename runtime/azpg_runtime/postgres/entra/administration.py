@@ -15,11 +15,9 @@ from azpg_runtime.access_tokens import Trust
 from azpg_runtime.errors import EntraError
 from azpg_runtime.postgres.entra.access import Access, Principal
 from azpg_runtime.postgres.roles import ADMIN_GROUP, is_reserved
-from azpg_runtime.wait import wait_for
 
 Connect = Callable[[], psycopg.Connection[Any]]
 _NAME_LIMIT = 63
-_RELOAD_TIMEOUT = 30.0
 
 
 class Entra:
@@ -126,20 +124,10 @@ class Entra:
             return True
 
     def _apply(self, access: Access) -> None:
-        """Lets PostgreSQL know the roles, and returns when it does: a reload takes effect by and by."""
+        """Lets PostgreSQL know the roles. It reads its rules before it serves whoever connects next."""
         self._write_rules([principal.name for principal in access.administrators])
         with self._connect() as connection:
-            before = _loaded(connection)
             connection.execute("SELECT pg_reload_conf()")
-
-        def reloaded() -> bool:
-            with self._connect() as newer:
-                return bool(_loaded(newer) != before)
-
-        if not wait_for(reloaded, timeout=_RELOAD_TIMEOUT):
-            raise EntraError(
-                "PostgreSQL does not read its rules of who may log in.", hint="Restart the server."
-            )
 
 
 def create_role(connection: psycopg.Connection[Any], principal: Principal) -> None:
@@ -175,12 +163,6 @@ def _drop_role(connection: psycopg.Connection[Any], name: str) -> bool:
 
 def _exists(connection: psycopg.Connection[Any], name: str) -> bool:
     return connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [name]).fetchone() is not None
-
-
-def _loaded(connection: psycopg.Connection[Any]) -> Any:
-    row = connection.execute("SELECT pg_conf_load_time()").fetchone()
-    assert row is not None
-    return row[0]
 
 
 def _is_ours(name: str, access: Access) -> bool:

@@ -7,7 +7,7 @@ cancelled. No I/O happens here: `Greeting` is fed what the client sends and says
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 CANCEL_REQUEST, SSL_REQUEST, GSSENC_REQUEST = (1234 << 16 | number for number in (5678, 5679, 5680))
 _HEADER = struct.Struct("!II")
@@ -46,9 +46,14 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Send `reply`, which is empty where PostgreSQL says nothing either, and close the connection."""
+    """Send `reply`, which is empty where PostgreSQL says nothing either, and close the connection.
+
+    Attributes:
+        reason: for the log, where it is worth a line there.
+    """
 
     reply: bytes
+    reason: str = field(default="", compare=False)
 
 
 Step = Answer | Encrypt | Forward | Refuse

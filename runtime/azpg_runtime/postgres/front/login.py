@@ -150,4 +150,4 @@ def _refused_token(error: TokenRefused) -> Refuse:
 
 
 def _refused(sqlstate: str, message: str, *, detail: str = "", hint: str = "") -> Refuse:
-    return Refuse(error_response(sqlstate, message, detail=detail, hint=hint))
+    return Refuse(error_response(sqlstate, message, detail=detail, hint=hint), f"{sqlstate} {message}")

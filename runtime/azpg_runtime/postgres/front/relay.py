@@ -206,7 +206,9 @@ class Client(asyncio.Protocol):
                 self._tls = TlsChannel(self._front.context, alpn_required=bool(received))
                 if received:
                     self.data_received(received)
-            case Refuse(reply):
+            case Refuse(reply, reason):
+                if reason:
+                    log.info("refused a login: %s", reason)
                 self.send(reply)
                 self.finish()
             case Forward(received) | Enter(received):
