@@ -15,7 +15,12 @@ SERVER_HEADERS = $(shell headers=$$(pg_config --includedir-server 2>/dev/null) &
 SANITIZED_TESTS = embeddings generated_columns models_and_settings extensions extension_schemas reserved_roles
 FUZZ_SECONDS ?= 30
 
-.PHONY: demo test sanitize fuzz bench lint clean
+# The Pulumi command line: the one on PATH, or one that is built into the cache.
+TOOLS := .cache/tools
+INSTALLED := $(shell command -v pulumi)
+export PATH := $(PATH):$(CURDIR)/$(TOOLS)
+
+.PHONY: demo test sanitize fuzz bench lint tools clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +29,7 @@ help:
 	@echo "make sanitize  tests of the shim with AddressSanitizer and UndefinedBehaviorSanitizer in it"
 	@echo "make fuzz      both sides of the wire protocol, FUZZ_SECONDS each (30)"
 	@echo "make bench     what it costs, as ratios"
+	@echo "make tools     the Pulumi command line for the end-to-end tests, unless it is on PATH"
 	@echo "make lint      ruff, mypy, import-linter, and the shim with warnings as errors"
 
 # demo runs what a user installs; test and lint use the source tree in place.
@@ -34,7 +40,7 @@ $(VENV)/installed: $(SOURCES)
 	@touch $@
 
 $(VENV)/developed: $(VENV)/installed
-	$(PIP) install --editable '.[arm,azure,test,lint]'
+	$(PIP) install --editable '.[arm,azure,pulumi,test,lint]'
 	@touch $@
 
 demo: $(VENV)/installed
@@ -50,12 +56,18 @@ lint: $(VENV)/developed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy tools/*.py
 	$(BIN)/lint-imports
 	set -e; for compiler in gcc clang; do \
 	  if ! command -v $$compiler >/dev/null; then echo "no $$compiler here: the shim is not compiled by it"; continue; fi; \
 	  $(CONFIGURE) -B build/lint-$$compiler -DCMAKE_C_COMPILER=$$compiler -DAZPG_WERROR=ON -DAZPG_CHECK_HEADERS="$(SERVER_HEADERS)"; \
 	  $(BUILD) build/lint-$$compiler --clean-first $(QUIET); \
 	done
+
+tools: $(or $(INSTALLED),$(TOOLS)/pulumi)
+
+$(TOOLS)/pulumi: tools/go.mod tools/go.sum tools/build.py | $(VENV)/developed
+	$(BIN)/python tools/build.py $(TOOLS)
 
 sanitize: $(VENV)/developed
 	$(CONFIGURE) -B build/sanitize -DCMAKE_C_COMPILER=gcc -DAZPG_SANITIZE=ON

@@ -25,6 +25,10 @@ PRELOADABLE = frozenset(
     """.split()
 )
 """The allowed values of `shared_preload_libraries`."""
+NEEDS_PRELOAD = frozenset(
+    "age azure_storage pg_cron pg_squeeze pg_stat_statements pgaudit pglogical timescaledb".split()
+)
+"""The extensions that do not work unless the library of the same name is preloaded."""
 _SKU = re.compile(r"standard_(?P<family>[bde])(?P<cores>\d+)[a-z]*(_v\d+)?", re.IGNORECASE | re.ASCII)
 _REGION = re.compile(r"[a-z][a-z0-9]*")
 _TIERS = {"b": "Burstable", "d": "GeneralPurpose", "e": "MemoryOptimized"}

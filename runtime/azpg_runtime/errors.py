@@ -11,7 +11,10 @@
           |    +-- InstanceNotRunning
           |    +-- ParameterRefused    a server parameter's name or value is not allowed
           |    +-- EntraError          who may log in with a token cannot be changed like that
+          +-- ArmError                 the ARM twin could not be started, stopped or reached
+          +-- ArmRefusal               a request that the ARM twin answers with Azure's error envelope
           +-- CertificateError         the local certificate authority cannot be used
+          +-- PulumiError              a program that cannot run, or not without a cloud
           +-- IdentityError            an identity or a key of the local directory cannot be used
           |    +-- IdentityNotFound
           |    +-- SecretWrong         a client secret that is not the identity's
@@ -99,8 +102,34 @@ class EntraError(InstanceError):
     """Who may log in with a token of Microsoft Entra ID cannot be changed like that."""
 
 
+class ArmError(RuntimeTwinError):
+    """The ARM twin could not be started, stopped or reached."""
+
+
+class ArmRefusal(RuntimeTwinError):
+    """A request to the ARM twin that is refused, or an operation that failed, as Azure would say it.
+
+    Attributes:
+        status: the HTTP status.
+        code: Azure's word for it, such as ServerIsBusy.
+        headers: further headers of the answer.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, *, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.headers = headers or {}
+
+
 class CertificateError(RuntimeTwinError):
     """The local certificate authority cannot be used."""
+
+
+class PulumiError(RuntimeTwinError):
+    """A Pulumi program cannot be run offline, or asks for something that only Azure has."""
 
 
 class IdentityError(RuntimeTwinError):

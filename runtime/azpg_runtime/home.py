@@ -5,11 +5,13 @@
     AZPG_HOME/
       models/                 the model store, shared by all instances
       ca/                     the certificate authority of all instances
+      arm/                    the ARM twin
       server/KEY/             PostgreSQL with our extensions, as the instances run it
       instances/NAME/
         instance.json         what it is: port, major, admin, location, SKU
         parameters.json       server parameters that were set
         passfile              the admin's password in libpq's form, 0600
+        resource              the id of the Azure resource that the ARM twin made it for
         server                a link to what it runs, in ../../server
         conf/                 the configuration PostgreSQL is started with
         data/                 PGDATA
@@ -98,6 +100,11 @@ class Home:
         """The certificate authority."""
         return self.root / "ca"
 
+    @property
+    def arm(self) -> Path:
+        """The ARM twin's own files."""
+        return self.root / "arm"
+
     def create(self) -> None:
         """Makes the root. As root it can be traversed by the user that PostgreSQL runs as.
 
@@ -155,6 +162,11 @@ class InstanceHome:
     def passfile(self) -> Path:
         """The admin's password in libpq's form."""
         return self.root / "passfile"
+
+    @property
+    def resource(self) -> Path:
+        """The id of the Azure resource that the ARM twin made this instance for; absent for all others."""
+        return self.root / "resource"
 
     @property
     def server(self) -> Path:

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from azpg_runtime.arm.twin import ArmTwin
 from azpg_runtime.home import Home
 from azpg_runtime.postgres.instance import Instance
+from tests.conftest import new_home, remove_home
+from tests.integration.azure import Azure, server_model
 from tests.integration.hosts import Host
 
 # The CMake build folder of a shim with AZPG_SANITIZE.
@@ -77,3 +80,28 @@ def start(home: Home) -> Iterator[Callable[..., Host]]:
     yield start
     for host in hosts:
         host.stop()
+
+
+@pytest.fixture(scope="session")
+def azure_home() -> Iterator[Home]:
+    """The AZPG_HOME of the ARM twin that most of its tests share."""
+    home = new_home()
+    yield home
+    ArmTwin(home).stop(delete=True)
+    remove_home(home)
+
+
+@pytest.fixture(scope="session")
+def azure(azure_home: Home) -> Azure:
+    """The SDK's clients on a running twin."""
+    twin = ArmTwin(azure_home)
+    twin.start()
+    return Azure(twin, retry_total=0)
+
+
+@pytest.fixture(scope="session")
+def server_id(azure: Azure) -> str:
+    """A running server in the group `shared`, of which tests may change what they put back."""
+    azure.group("shared")
+    made = azure.postgres.servers.begin_create_or_update("shared", "shared-server", server_model()).result()
+    return str(made.id)

@@ -79,7 +79,8 @@ def test_an_unloaded_model_gives_its_memory_back_when_the_calls_that_use_it_are_
         # Runtime has made of them is its own memory.
         assert wait_for(given_back, timeout=PATIENCE), (loaded, least[-1])
         sizes.append(least[-1])
-    assert sizes[-1] - sizes[0] < 0.1 * minilm.memory, sizes
+    # Each copy that stayed would be more than that; how much lies about in freed pieces is chance.
+    assert sizes[-1] - sizes[0] < 0.4 * minilm.memory, sizes
 
 
 def test_two_models_at_once_and_a_third_that_makes_the_idle_one_go(

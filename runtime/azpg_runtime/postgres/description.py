@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from azpg.errors import AzpgError, UsageError
@@ -37,6 +37,7 @@ class Wishes:
         os_user: as root, the user that PostgreSQL runs as.
         model_memory: megabytes for loaded models, from the host's next start on; 0 for its own choice.
         durable: False trades safety in a crash of the machine for speed, for tests.
+        admin_password: the admin's from now on; otherwise it has one that azpg made.
     """
 
     major: int | None = None
@@ -51,6 +52,7 @@ class Wishes:
     os_user: str | None = None
     model_memory: int | None = None
     durable: bool = True
+    admin_password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +181,9 @@ class Description:
             if kept.pop("version") != VERSION:
                 raise ValueError("it was written by another version of azpg")
             found = cls(**kept)
-            for field in fields(cls):
-                if type(getattr(found, field.name)) is not _KINDS[str(field.type)]:
-                    raise ValueError(f"its {field.name} is no {field.type}")
+            for one in fields(cls):
+                if type(getattr(found, one.name)) is not _KINDS[str(one.type)]:
+                    raise ValueError(f"its {one.name} is no {one.type}")
             found.check()
         except FileNotFoundError:
             raise

@@ -88,6 +88,9 @@ class Instance:
             had_host = host.running()
             running = cluster.postmaster() is not None and had_host and front.running()
             self._make_folders(cluster)
+            if wishes.admin_password is not None:
+                passfile = self._connections(description).passfile
+                passfile.prepare(host=HOST, user=description.admin, password=wishes.admin_password)
             try:
                 self.home.create_runtime()
                 host.launch()  # it loads its models while the server starts
@@ -157,6 +160,10 @@ class Instance:
                 )
                 self._remove_deleted()
             return ran
+
+    def running(self) -> bool:
+        """Whether PostgreSQL runs; `status` says more and takes longer. Raises `InstanceNotFound`."""
+        return self._cluster(self.description).postmaster() is not None
 
     def status(self) -> Status:
         """How the instance is now. Raises `InstanceNotFound`."""

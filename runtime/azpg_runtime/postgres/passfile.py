@@ -29,12 +29,12 @@ class Passfile:
             )
         return password
 
-    def prepare(self, *, host: str, user: str) -> str:
-        """Makes the file say this, with the password it has or a new one, which is returned.
+    def prepare(self, *, host: str, user: str, password: str | None = None) -> str:
+        """Makes the file say this, with `password`, the one it has, or a new one, which is returned.
 
         It holds for every port, for an instance has two, which may change.
         """
-        password = self._kept() or secrets.token_urlsafe(_PASSWORD_BYTES)
+        password = password or self._kept() or secrets.token_urlsafe(_PASSWORD_BYTES)
         line = ":".join([_escape(host), "*", "*", _escape(user), _escape(password)]) + "\n"
         if self._text() != line:
             write_atomically(self.path, line, mode=0o600)

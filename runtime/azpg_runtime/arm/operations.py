@@ -1,0 +1,205 @@
+"""Operations that take longer than a request: started, polled, and taken up again after a crash.
+
+An operation is a verb with arguments, kept in the state file. What a verb does can be repeated, so an
+operation that the twin's death interrupted is done again from its beginning at the next start. While one
+runs on a server or account, another on the same one is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from azpg.failures import explain
+from azpg_runtime.arm.address import Address
+from azpg_runtime.arm.state import Json, State
+from azpg_runtime.errors import ArmRefusal
+
+log = logging.getLogger(__name__)
+
+RETRY_HEADERS = {"retry-after-ms": "25"}
+"""How soon to ask again. Azure says seconds; a local server is quicker."""
+_WORKERS = 8
+
+Work = Callable[[Address, Json], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation, running or over.
+
+    Attributes:
+        status: InProgress, Succeeded or Failed.
+        code, message: of a failed one.
+    """
+
+    id: str
+    resource: Address
+    status: str
+    started: str
+    ended: str | None
+    code: str | None
+    message: str | None
+
+    def as_json(self, path: str) -> Json:
+        """What Azure-AsyncOperation answers."""
+        found: Json = {"id": path, "name": self.id, "status": self.status, "startTime": self.started}
+        if self.ended:
+            found["endTime"] = self.ended
+        if self.status == "Failed":
+            found["error"] = {"code": self.code, "message": self.message}
+        return found
+
+
+class Operations:
+    """All operations of the twin.
+
+    Args:
+        state: where they are kept.
+        before: called in the operation's own thread before its work; it may take its time, or refuse.
+    """
+
+    def __init__(self, state: State, *, before: Callable[[Address], None] = lambda _: None) -> None:
+        self._state = state
+        self._before = before
+        self._verbs: dict[str, Work] = {}
+        self._undo: dict[str, Work] = {}
+        self._busy: set[str] = set()
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="operation")
+
+    def verb(self, name: str, work: Work, *, undo: Work | None = None) -> None:
+        """Says what a verb does, again if it must; and, if it fails, how the state becomes right again."""
+        self._verbs[name] = work
+        if undo is not None:
+            self._undo[name] = undo
+
+    def start(
+        self,
+        verb: str,
+        resource: Address,
+        *,
+        arguments: Json | None = None,
+        busy: Address | None = None,
+        refusal: Callable[[], ArmRefusal] | None = None,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> Operation:
+        """Starts an operation.
+
+        Args:
+            verb: what to do.
+            resource: what to do it to.
+            arguments: for the verb; forgotten when it is over.
+            busy: what only one operation at a time may work on.
+            refusal: the answer when one does already.
+            prepare: done before anything is started, in the same transaction that notes the operation.
+        """
+        key = "" if busy is None else busy.key
+        if key:
+            self._take(key, refusal)
+        try:
+            found = Operation(str(uuid.uuid4()), resource, "InProgress", _now(), None, None, None)
+            with self._state.changing() as connection:
+                prepare()
+                connection.execute(
+                    "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)",
+                    [
+                        *(found.id, verb, str(resource), json.dumps(arguments or {})),
+                        *(key, found.status, found.started),
+                    ],
+                )
+        except BaseException:
+            self._release(key)
+            raise
+        self._pool.submit(self._run, found.id, verb, resource, arguments or {}, key)
+        return found
+
+    def get(self, id_: str) -> Operation | None:
+        """An operation by its id."""
+        with self._state.changing() as connection:
+            row = connection.execute(
+                "SELECT id, resource, status, started, ended, code, message FROM operations WHERE id = ?",
+                [id_],
+            ).fetchone()
+        return None if row is None else Operation(row[0], Address.parse(row[1]), *row[2:])
+
+    def is_busy(self, address: Address) -> bool:
+        """Whether an operation works on it."""
+        with self._lock:
+            return address.key in self._busy
+
+    def resume(self) -> None:
+        """Takes up what an earlier process did not finish."""
+        with self._state.changing() as connection:
+            rows = connection.execute(
+                "SELECT id, verb, resource, arguments, busy FROM operations WHERE status = 'InProgress' "
+                "ORDER BY started"
+            ).fetchall()
+        for id_, verb, resource, arguments, key in rows:
+            log.info("takes up %s of %s", verb, resource)
+            if key:
+                self._busy.add(key)
+            self._pool.submit(self._run, id_, verb, Address.parse(resource), json.loads(arguments), key)
+
+    def close(self) -> None:
+        """Waits for what runs; what has not begun is left for the next process."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _take(self, key: str, refusal: Callable[[], ArmRefusal] | None) -> None:
+        with self._lock:
+            if key in self._busy:
+                raise refusal() if refusal else ArmRefusal(409, "Conflict", f"{key} is busy.")
+            self._busy.add(key)
+
+    def _release(self, key: str) -> None:
+        with self._lock:
+            self._busy.discard(key)
+
+    def _run(self, id_: str, verb: str, resource: Address, arguments: Json, key: str) -> None:
+        code = message = None
+        try:
+            self._before(resource)
+            self._verbs[verb](resource, arguments)
+        except Exception as error:
+            code, message = _failure(error, verb, resource)
+            self._undone(verb, resource, arguments)
+        # Whoever sees the end may begin the next one at once.
+        self._release(key)
+        self._end(id_, code, message)
+
+    def _undone(self, verb: str, resource: Address, arguments: Json) -> None:
+        if verb in self._undo:
+            try:
+                self._undo[verb](resource, arguments)
+            except Exception:
+                log.exception("could not undo %s of %s", verb, resource)
+
+    def _end(self, id_: str, code: str | None, message: str | None) -> None:
+        status = "Succeeded" if code is None else "Failed"
+        with self._state.changing() as connection:
+            connection.execute(
+                "UPDATE operations SET status = ?, ended = ?, code = ?, message = ?, arguments = '{}' WHERE "
+                "id = ?",
+                [status, _now(), code, message, id_],
+            )
+
+
+def _failure(error: Exception, verb: str, resource: Address) -> tuple[str, str]:
+    if isinstance(error, ArmRefusal):
+        return error.code, str(error)
+    said = explain(error)
+    if said is None:
+        log.error("%s of %s failed", verb, resource, exc_info=error)
+    else:
+        log.warning("%s of %s failed: %s", verb, resource, said)
+    return "InternalServerError", said or "An unexpected error occurred; see `azpg arm logs`."
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

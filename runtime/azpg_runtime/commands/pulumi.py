@@ -1,0 +1,66 @@
+"""`azpg pulumi`: the Pulumi command line with no cloud behind it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from azpg_runtime.errors import PulumiError
+from azpg_runtime.home import Home
+
+app = typer.Typer(add_completion=False)
+
+
+# What is not ours is Pulumi's.
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def pulumi(
+    context: typer.Context,
+    *,
+    cwd: Annotated[Path, typer.Option(help="The project's folder, or one in it.")] = Path(),
+    stack: Annotated[str, typer.Option(help="The stack.")] = "offline",
+) -> None:
+    """Run pulumi (up, preview, destroy, stack output …) against the ARM twin, started if need be.
+
+    The program runs as it stands. State, secrets and settings of offline stacks live in AZPG_HOME.
+    """
+    program = shutil.which("pulumi")
+    if program is None:
+        raise PulumiError(
+            "pulumi is not on PATH",
+            hint="Install it as Pulumi's documentation says, or run `make tools` in azpg's sources.",
+        )
+    from azpg_runtime.arm.twin import ArmTwin  # noqa: PLC0415
+    from azpg_runtime.pulumi.workspace import Workspace, find_project  # noqa: PLC0415
+
+    home = Home.from_environment()
+    workspace = Workspace(home, find_project(cwd), stack)
+    workspace.prepare()
+    twin = ArmTwin(home)
+    twin.start()
+    environment = {**os.environ, **twin.environment(), **workspace.environment()}
+
+    def run(*arguments: str, secret: str | None = None) -> None:
+        done = subprocess.run(
+            [program, *arguments],
+            cwd=workspace.folder,
+            env=environment,
+            input=secret,
+            stdin=subprocess.DEVNULL if secret is None else None,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise PulumiError(f"`pulumi {' '.join(arguments)}` failed: {done.stderr.strip()}")
+
+    if not workspace.exists:
+        run("stack", "init", "--non-interactive", stack)
+    for key in workspace.missing_secrets():
+        run("config", "set", "--secret", "--non-interactive", key, secret=workspace.new_secret())
+    os.chdir(workspace.folder)
+    os.execve(program, ["pulumi", *(context.args or ["--help"])], environment)

@@ -1,0 +1,193 @@
+"""The folder in which `azpg pulumi` runs a program as it stands, against the ARM twin.
+
+::
+
+    AZPG_HOME/pulumi/
+      passphrase              of the secrets in every offline stack, 0600
+      home/                   PULUMI_HOME
+      state/                  the file backend
+      projects/NAME-HASH/     one for each project folder
+        Pulumi.yaml           the project's, and a `plugins:` block, which must not stand in that one
+        Pulumi.STACK.yaml     the project's, and what `pulumi config set` added
+        plugins/azure-native/ the provider's executable
+        journal/              what is being created
+        …                     links to everything else of the project
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from azpg_runtime.errors import PulumiError
+from azpg_runtime.files import make_folder, write_atomically
+from azpg_runtime.home import Home
+
+PLUGIN = "pulumi-resource-azure-native"
+_OWN = {"Pulumi.yaml", "plugins", "journal", ".committed"}
+_SECRET_BYTES = 24
+
+_UNDECLARED = {"azpg": ["adminPassword"]}
+"""Secrets that a project needs and does not declare: Pulumi would insist on a value in every stack."""
+
+Settings = dict[str, Any]
+
+
+class Workspace:
+    """The generated folder of one project and stack.
+
+    Args:
+        home: where the twin keeps things.
+        project: the folder that holds Pulumi.yaml.
+        stack: the stack's name.
+
+    Raises `PulumiError` if there is no project, or its files are not YAML of the expected shape.
+    """
+
+    def __init__(self, home: Home, project: Path, stack: str) -> None:
+        self.project = project.resolve()
+        self.stack = stack
+        self._definition = _load(self.project / "Pulumi.yaml")
+        name = self._definition.get("name")
+        if not isinstance(name, str):
+            raise PulumiError(f"{self.project / 'Pulumi.yaml'} has no `name`.")
+        self.name = name
+        self._root = home.root / "pulumi"
+        key = hashlib.sha256(os.fsencode(self.project)).hexdigest()[:8]
+        self.folder = self._root / "projects" / f"{name}-{key}"
+
+    @property
+    def _settings(self) -> Path:
+        return self.folder / f"Pulumi.{self.stack}.yaml"
+
+    @property
+    def exists(self) -> bool:
+        """Whether Pulumi knows the stack already."""
+        return (self._root / "state" / ".pulumi" / "stacks" / self.name / f"{self.stack}.json").exists()
+
+    def environment(self) -> dict[str, str]:
+        """What the Pulumi command line is told: a backend, a home and a passphrase of our own, no network."""
+        return {
+            "PULUMI_BACKEND_URL": f"file://{self._root / 'state'}",
+            "PULUMI_CONFIG_PASSPHRASE_FILE": str(self._root / "passphrase"),
+            "PULUMI_HOME": str(self._root / "home"),
+            "PULUMI_STACK": self.stack,
+            "PULUMI_SKIP_UPDATE_CHECK": "1",
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "1",
+            "AZPG_PULUMI_JOURNAL": str(self.folder / "journal" / self.stack),
+        }
+
+    def prepare(self) -> None:
+        """Makes the folder, or brings it up to date with the project."""
+        for folder in (self._root, self._root / "state", self._root / "home", self.folder):
+            make_folder(folder, 0o700)
+        passphrase = self._root / "passphrase"
+        if not passphrase.exists():
+            write_atomically(passphrase, secrets.token_urlsafe(32), mode=0o600)
+        self._link()
+        self._write_plugin()
+        write_atomically(self.folder / "Pulumi.yaml", yaml.safe_dump(self._with_plugins(), sort_keys=False))
+        self._take_over_settings()
+
+    def missing_secrets(self) -> list[str]:
+        """Keys of secrets that the program needs and that have no value in this stack."""
+        declared = self._definition.get("config") or {}
+        values = (_load(self._settings) if self._settings.exists() else {}).get("config") or {}
+        needed = [
+            key.removeprefix(f"{self.name}:")
+            for key, entry in declared.items()
+            if isinstance(entry, dict) and entry.get("secret") is True
+        ]
+        needed += _UNDECLARED.get(self.name, [])
+        return [key for key in needed if f"{self.name}:{key}" not in values]
+
+    @staticmethod
+    def new_secret() -> str:
+        """A password that Azure's rules accept: it has letters of both cases and digits."""
+        return f"Az1{secrets.token_urlsafe(_SECRET_BYTES)}"
+
+    def _with_plugins(self) -> Settings:
+        definition = dict(self._definition)
+        plugins = dict(definition.get("plugins") or {})
+        others = [one for one in plugins.get("providers") or [] if one.get("name") != "azure-native"]
+        plugins["providers"] = [*others, {"name": "azure-native", "path": "./plugins/azure-native"}]
+        definition["plugins"] = plugins
+        runtime = definition.get("runtime")
+        # The program runs where azpg does: that environment has what it needs.
+        options = dict(runtime.get("options") or {}) if isinstance(runtime, dict) else {}
+        options["virtualenv"] = sys.prefix
+        options.setdefault("toolchain", "pip")
+        definition["runtime"] = {"name": "python", "options": options}
+        return definition
+
+    def _write_plugin(self) -> None:
+        folder = self.folder / "plugins" / "azure-native"
+        folder.mkdir(parents=True, exist_ok=True)
+        command = f'exec {shlex.quote(sys.executable)} -m azpg_runtime.pulumi "$@"'
+        write_atomically(folder / PLUGIN, f"#!/bin/sh\n{command}\n", mode=0o755)
+
+    def _link(self) -> None:
+        """Links what the project has, and takes away links to what it has no longer."""
+        for path in self.folder.iterdir():
+            if path.is_symlink() and not (self.project / path.name).exists():
+                path.unlink()
+        for path in self.project.iterdir():
+            link = self.folder / path.name
+            if path.name in _OWN or (path.name.startswith("Pulumi.") and path.suffix == ".yaml"):
+                continue
+            if not link.is_symlink() and not link.exists():
+                link.symlink_to(path)
+
+    def _take_over_settings(self) -> None:
+        """Brings what changed in the committed stack file into ours, which has more in it."""
+        source = self.project / f"Pulumi.{self.stack}.yaml"
+        committed = _load(source) if source.exists() else {}
+        record = self.folder / ".committed" / f"{self.stack}.yaml"
+        before = _load(record) if record.exists() else {}
+        mine = _load(self._settings) if self._settings.exists() else {}
+        config = merged(committed.get("config") or {}, before.get("config") or {}, mine.get("config") or {})
+        mine = {**{key: value for key, value in mine.items() if key != "config"}, "config": config}
+        write_atomically(self._settings, yaml.safe_dump(mine, sort_keys=False), mode=0o600)
+        record.parent.mkdir(exist_ok=True)
+        write_atomically(record, yaml.safe_dump(committed, sort_keys=False))
+
+
+def find_project(start: Path) -> Path:
+    """The folder with Pulumi.yaml at `start` or above. Raises `PulumiError` if there is none."""
+    for folder in (start.resolve(), *start.resolve().parents):
+        if (folder / "Pulumi.yaml").is_file():
+            return folder
+    raise PulumiError(
+        f"there is no Pulumi.yaml in {start} or above",
+        hint="Go to the project's folder, or name it with --cwd.",
+    )
+
+
+def merged(committed: Settings, before: Settings, mine: Settings) -> Settings:
+    """`mine` with what has changed from `before` to `committed`."""
+    result = dict(mine)
+    for key in {*committed, *before}:
+        if key in committed and committed[key] != before.get(key):
+            result[key] = committed[key]
+        elif key not in committed:
+            result.pop(key, None)
+    return result
+
+
+def _load(path: Path) -> Settings:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PulumiError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise PulumiError(f"{path} is no mapping of keys to values.")
+    return content
