@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -414,6 +415,9 @@ def test_passwords_can_be_disabled(site: Site) -> None:
                 connect(site.instance, sslmode=mode)
             assert "FATAL:  password authentication is disabled on this server" in str(refused.value)
             assert "HINT:  Log in as a Microsoft Entra principal" in str(refused.value)
+        odd = b"user\0pgadmin\0x"  # PostgreSQL takes any last byte
+        said = exchange(site.instance, struct.pack("!II", 8 + len(odd), 3 << 16) + odd, alpn=["postgresql"])
+        assert b"password authentication is disabled" in said
         with site.login() as connection:
             assert value(connection, "SELECT 1") == 1
         with connect(site.instance, direct=True) as connection:
@@ -476,6 +480,21 @@ def test_a_server_that_is_down_is_said_and_a_restart_keeps_all(site: Site) -> No
         with pytest.raises(InstanceNotRunning):
             site.instance.entra.remove(site.alice.object_id)
         assert site.instance.entra.administrators() == site.principals()
+    finally:
+        site.instance.up(Wishes(durable=False))
+    with site.login() as connection:
+        assert value(connection, "SELECT 1") == 1
+
+
+def test_a_server_that_was_killed_is_said(site: Site) -> None:
+    status = site.instance.status()
+    assert status.postgres_pid is not None
+    os.kill(status.postgres_pid, signal.SIGKILL)
+    try:
+        assert wait_for(lambda: site.instance.status().postgres_pid is None, timeout=PATIENCE)
+        said = site.refusal()
+        assert "the PostgreSQL server 'entra' does not accept connections" in said
+        assert "HINT:  `azpg up entra` starts it." in said
     finally:
         site.instance.up(Wishes(durable=False))
     with site.login() as connection:
