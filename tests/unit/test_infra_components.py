@@ -431,6 +431,16 @@ class TestWhatAServerReallyOffers:
         ):
             up({"profile": "preview-2024", "extensions": ["vector", "azure_local_ai"]}, cloud)
 
+    def test_the_server_knows_better_than_the_profile(self) -> None:
+        cloud = Cloud(offered="vector,azure_local_ai")
+        assert up({"extensions": ["azure_local_ai"]}, cloud).one("Configuration")["value"] == "azure_local_ai"
+
+    def test_nothing_is_asked_while_something_else_is_wrong(self) -> None:
+        cloud = Cloud(offered="vector")
+        with pytest.raises(pulumi.RunError, match=r"2 mistakes[^$]*azure_local_ai was retired"):
+            up({"extensions": ["azure_local_ai"], "storageGb": 1}, cloud)
+        assert cloud.calls == []
+
     def test_what_it_offers_may_be_had(self) -> None:
         cloud = Cloud(offered="Vector, azure_ai,azure_local_ai")
         up({"profile": "preview-2024", "extensions": ["azure_local_ai"]}, cloud)
