@@ -157,6 +157,24 @@ def test_a_group_claim_is_no_way_to_be_a_user(site: Site) -> None:
     assert "valid oid claim" in site.refusal(APPLICATION, token)
 
 
+def test_many_at_once(site: Site) -> None:
+    barrier = threading.Barrier(40)
+    names: list[str] = []
+
+    def work() -> None:
+        with site.login() as connection:
+            barrier.wait(PATIENCE)
+            names.append(value(connection, "SELECT session_user"))
+            barrier.wait(PATIENCE)
+
+    threads = [threading.Thread(target=work) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert names == [ALICE] * 40
+
+
 @pytest.mark.parametrize("how", ["cancel", "cancel_safe"])
 def test_cancelling(site: Site, how: str) -> None:
     with site.login() as connection, connect(site.instance, direct=True) as observer:
