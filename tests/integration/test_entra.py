@@ -309,6 +309,13 @@ def test_a_token_is_no_password_on_the_plain_port(site: Site) -> None:
         connect(site.instance, direct=True, user=ALICE, password=site.token())
 
 
+def test_a_token_copies_no_cluster(site: Site) -> None:
+    """Physical replication is refused as for everybody; logical replication is a connection to a database."""
+    assert "no pg_hba.conf entry for replication connection" in site.refusal(replication="true")
+    with site.login(replication="database") as connection:
+        assert connection.pgconn.exec_(b"IDENTIFY_SYSTEM").ntuples == 1
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_another_user_of_the_machine_cannot_use_the_socket(site: Site) -> None:
     status = site.instance.status()
