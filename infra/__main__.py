@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi_azure_native import authorization
 
 from azpg_infra import stack
+from azpg_infra.caller import caller
 from azpg_infra.errors import InfraError
 from azpg_infra.reading import KEYS, read
 
@@ -24,12 +24,7 @@ def main() -> None:
     secret = {key for key in values if pulumi.runtime.is_config_secret(f"{PROJECT}:{key}")}
     try:
         settings = read(values, secret=secret)
-        caller = authorization.get_client_config()
-        outputs = stack.build(
-            settings,
-            stack=pulumi.get_stack(),
-            caller=stack.Caller(subscription_id=caller.subscription_id, tenant_id=caller.tenant_id),
-        )
+        outputs = stack.build(settings, stack=pulumi.get_stack(), caller=caller())
     except InfraError as error:
         raise pulumi.RunError(str(error)) from None
     for name, value in outputs.items():

@@ -100,6 +100,7 @@ class FlexibleServer(Component):
 
     Attributes:
         id: its resource id.
+        name: known in advance, so that a preview, and policies at preview, see whose contents are whose.
         address: `host` or `host:port`, as ARM has it.
         principal_id: of the system-assigned identity.
     """
@@ -142,7 +143,7 @@ class FlexibleServer(Component):
             opts=self.child(protected),
         )
         self.id: pulumi.Output[str] = self.server.id
-        self.name: pulumi.Output[str] = self.server.name
+        self.name = args.server_name
         self.address: pulumi.Output[str] = self.server.fully_qualified_domain_name
         self.principal_id: pulumi.Output[str] = self.server.identity.principal_id
         self.register_outputs({"id": self.id})

@@ -13,6 +13,7 @@ from azpg.hostport import parse
 from azpg_infra import naming, offers, reach
 from azpg_infra.access import Administrators, AdministratorsArgs, Firewall, FirewallArgs
 from azpg_infra.ai import AiAccount, AiAccountArgs, ModelUser, ModelUserArgs
+from azpg_infra.caller import Caller
 from azpg_infra.config import StackConfig
 from azpg_infra.databases import Databases, DatabasesArgs
 from azpg_infra.diagnostics import Diagnostics, DiagnosticsArgs
@@ -24,14 +25,6 @@ from azpg_infra.server_parameters import ServerParameters, ServerParametersArgs,
 
 Outputs = dict[str, Any]
 """What a stack exports: plain values and `pulumi.Output`s."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """In whose name the stack is made, and where."""
-
-    subscription_id: str
-    tenant_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,15 @@ _COMPUTED: dict[str, dict[str, Any]] = {
 class Registered:
     """One resource as the program asked for it."""
 
-    kind: str
+    token: str
     name: str
     inputs: dict[str, Any]
     secret: frozenset[str]
     options: Any = None
+
+    @property
+    def kind(self) -> str:
+        return self.token.rpartition(":")[2]
 
     @property
     def waits_for(self) -> set[str]:
@@ -64,12 +68,14 @@ class Cloud(pulumi_mocks.Mocks):
 
     Attributes:
         offered: what the server that exists already allows in azure.extensions; None if there is none.
+        signed_in: whether Azure knows who is calling.
         computed: outputs by resource name, beyond what was asked for.
         resources: what was made, in order.
         outputs: what the stack exports.
     """
 
     offered: str | None = None
+    signed_in: bool = True
     computed: dict[str, dict[str, Any]] = field(default_factory=dict)
     resources: list[Registered] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -80,7 +86,7 @@ class Cloud(pulumi_mocks.Mocks):
         kind = args.typ.rpartition(":")[2]
         plain = {key: _plain(value) for key, value in args.inputs.items()}
         secret = frozenset(key for key, value in args.inputs.items() if _is_secret(value))
-        self.resources.append(Registered(kind, args.name, plain, secret))
+        self.resources.append(Registered(args.typ, args.name, plain, secret))
         name = plain.get(_NAMES.get(kind, ""), args.name)
         state = {**plain, "name": name, **_COMPUTED.get(kind, {})}
         if kind == "Server":
@@ -93,6 +99,8 @@ class Cloud(pulumi_mocks.Mocks):
     def call(self, args: pulumi_mocks.MockCallArgs) -> dict[str, Any] | tuple[dict[str, Any], list[Any]]:
         self.calls.append((args.token, dict(args.args)))
         match args.token.rpartition(":")[2]:
+            case "getClientConfig" if not self.signed_in:
+                return {}, [("", "please run az login\nat line 7")]
             case "getClientConfig":
                 return {"subscriptionId": SUBSCRIPTION, "tenantId": TENANT, "clientId": "", "objectId": ""}
             case "getConfiguration":
@@ -104,9 +112,9 @@ class Cloud(pulumi_mocks.Mocks):
                 return {"key1": "key-number-one", "key2": "key-number-two"}
         raise AssertionError(args.token)
 
-    def named(self, token: str, name: str) -> Registered:
-        kind = token.rpartition(":")[2]
-        return next(each for each in self.resources if (each.kind, each.name) == (kind, name))
+    def named(self, kind: str, name: str) -> Registered:
+        """The last one of a kind and name: a component comes before the resource that it is made of."""
+        return [each for each in self.resources if (each.kind, each.name) == (kind, name)][-1]
 
     def all(self, kind: str) -> list[Registered]:
         return [resource for resource in self.resources if resource.kind == kind]
@@ -124,7 +132,8 @@ class _Monitor(pulumi_mocks.MockMonitor):
     def RegisterResource(self, request: Any) -> Any:
         response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         if request.type != "pulumi:pulumi:Stack":
-            self.mocks.named(request.type, request.name).options = request
+            made = {(each.token, each.name): each for each in self.mocks.resources}
+            made[request.type, request.name].options = request
         return response
 
 

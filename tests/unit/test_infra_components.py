@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
+import pulumi
 import pytest
 
 from azpg_infra.ai import OPENAI_USER
@@ -230,7 +231,7 @@ class TestContents:
     def test_extensions_bring_what_they_preload(self) -> None:
         found = up({"extensions": ["vector", "timescaledb", "pg_cron"]})
         assert (
-            found.named("x:Configuration", "parameter-shared_preload_libraries")["value"]
+            found.named("Configuration", "parameter-shared_preload_libraries")["value"]
             == "pg_cron,pg_stat_statements,timescaledb"
         )
 
@@ -323,7 +324,7 @@ class TestNetwork:
         ]
         assert "delegations" not in subnets["endpoints"].inputs
         assert "Subnet/network-server" in subnets["endpoints"].waits_for
-        assert found.named("x:VirtualNetwork", "network").parent != "Stack/dev"
+        assert found.named("VirtualNetwork", "network").parent == "VirtualNetwork/network"
         assert not found.all("PrivateEndpoint")
 
     def test_own_ranges(self) -> None:
@@ -339,7 +340,7 @@ class TestNetwork:
         found = up({"networkMode": "privateEndpoint"})
         server = found.one("Server")
         assert server["network"] == {"publicNetworkAccess": "Disabled"}
-        endpoint = next(each for each in found.all("PrivateEndpoint") if "subnet" in each.inputs)
+        endpoint = found.named("PrivateEndpoint", "server-endpoint")
         assert endpoint["subnet"]["id"] == "/fake/Subnet/endpoints"
         assert endpoint["privateLinkServiceConnections"] == [
             {
@@ -382,7 +383,7 @@ class TestWatching:
         workspace = found.one("Workspace")
         assert workspace["retentionInDays"] == 90
         assert workspace["sku"] == {"name": "PerGB2018"}
-        server, ai = found.all("DiagnosticSetting")
+        ai, server = sorted(found.all("DiagnosticSetting"), key=lambda each: each.name)
         assert server["resourceUri"] == f"/fake/Server/{found.one('Server')['serverName']}"
         assert ai["resourceUri"] == f"/fake/Account/{found.one('Account')['accountName']}"
         assert server["logs"] == [{"categoryGroup": "allLogs", "enabled": True}]
@@ -440,8 +441,6 @@ class TestWhatAServerReallyOffers:
 
 
 def test_mistakes_end_the_program_without_a_traceback() -> None:
-    import pulumi  # noqa: PLC0415
-
     cloud = Cloud()
     with pytest.raises(pulumi.RunError) as caught:
         up({"sku": "tiny"}, cloud)
@@ -450,6 +449,18 @@ def test_mistakes_end_the_program_without_a_traceback() -> None:
     )
     assert caught.value.__cause__ is None
     assert not isinstance(caught.value, ConfigInvalid)
+    assert cloud.resources == []
+
+
+def test_nobody_is_signed_in() -> None:
+    cloud = Cloud(signed_in=False)
+    with pytest.raises(pulumi.RunError) as caught:
+        up(cloud=cloud)
+    assert str(caught.value) == (
+        "Azure does not know who is calling; nothing was changed. Run `az login` and `az account set`, or set ARM_CLIENT_ID, "
+        "ARM_TENANT_ID and ARM_SUBSCRIPTION_ID; `azpg pulumi` needs neither. (invoke of "
+        "azure-native:authorization:getClientConfig failed: please run az login)"
+    )
     assert cloud.resources == []
 
 

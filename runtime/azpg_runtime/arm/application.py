@@ -16,8 +16,9 @@ from starlette.types import Receive, Scope, Send
 
 from azpg.failures import explain
 from azpg_runtime.arm.address import Address
+from azpg_runtime.arm.breaking import break_connection
 from azpg_runtime.arm.exchange import Answer, Call
-from azpg_runtime.arm.faults import Faults
+from azpg_runtime.arm.faults import Faults, Rule
 from azpg_runtime.arm.operations import RETRY_HEADERS
 from azpg_runtime.arm.router import Router
 from azpg_runtime.errors import ArmRefusal, TokenExpired, TokenForAnother, TokenRefused
@@ -58,13 +59,15 @@ class Application:
         began = time.perf_counter()
         request = Request(scope, receive)
         path = request.url.path
-        fault = self._faults.of_request(path, request.method)
-        if fault is not None and fault.kind == "drop" and self._faults.choose(0, 1) == 0:
-            log.info("%s %s dropped", request.method, path)
-            await _drop(receive, send)
-            return
+        fault: Rule | None = None
         try:
-            if fault is not None and fault.kind != "drop":
+            fault = self._faults.of_request(path, request.method)
+            drop = fault is not None and fault.kind == "drop"
+            if drop and self._faults.choose(0, 1) == 0:
+                log.info("%s %s dropped", request.method, path)
+                await break_connection(scope, receive)
+                return
+            if fault is not None and not drop:
                 raise self._refusal(fault.kind)
             call = await self._call(request)
             answer = await run_in_threadpool(self._router.answer, call)
@@ -75,7 +78,7 @@ class Application:
         milliseconds = (time.perf_counter() - began) * 1000
         log.info("%s %s %d %.1f ms", request.method, path, answer.status, milliseconds)
         if fault is not None and fault.kind == "drop":
-            await _drop(receive, send)
+            await break_connection(scope, receive)
             return
         await _response(answer, request.method)(scope, receive, send)
 
@@ -175,11 +178,3 @@ def _response(answer: Answer, method: str) -> Response:
         return Response(status_code=answer.status, headers=headers)
     content = json.dumps(answer.body, ensure_ascii=False).encode()
     return Response(content, answer.status, headers, media_type="application/json")
-
-
-async def _drop(receive: Receive, send: Send) -> None:
-    """Breaks the connection without an answer, for which ASGI has no word: it takes uvicorn's transport."""
-    connection = getattr(send, "__self__", None)
-    connection.transport.abort()  # type: ignore[union-attr]
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -44,7 +44,7 @@ def build(services: Services) -> Router:
         router.add(kind(services))
     add_postgres(router, services)
     add_cognitive(router, services)
-    polling = Polling(services.operations)
+    polling = Polling(services.operations, services.state)
     router.on("GET", "subscriptions/operationresults", polling.result)
     for namespace in router.namespaces():
         router.on("GET", namespace, providers.get)

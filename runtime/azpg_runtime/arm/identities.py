@@ -25,6 +25,8 @@ class ManagedIdentities:
     def fill(self, resource: Resource) -> None:
         """Gives a resource's identity what only the service knows. Raises `ArmRefusal` for an unknown one."""
         identity = resource.body.get("identity")
+        if resource.body["type"] == USER_ASSIGNED:
+            return
         if identity is None:
             self.remove(resource)
             return

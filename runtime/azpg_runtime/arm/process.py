@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
 from azpg_runtime.arm.application import Application
+from azpg_runtime.arm.breaking import breakable
 from azpg_runtime.arm.catalog import build
 from azpg_runtime.arm.faults import Faults
 from azpg_runtime.arm.files import ArmFiles
@@ -59,7 +60,7 @@ async def serve(home: Home, listener: socket.socket) -> None:
     arm = Application(router, faults, verify=identity.caller, authority=authority)
     app = Starlette(routes=[Route(STATUS_PATH, status), *identity.routes(), Mount("/", arm)])
     config = uvicorn.Config(
-        app,
+        breakable(app),
         log_config=None,
         access_log=False,
         server_header=False,
