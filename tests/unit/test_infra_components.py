@@ -341,7 +341,7 @@ class TestNetwork:
         server = found.one("Server")
         assert server["network"] == {"publicNetworkAccess": "Disabled"}
         endpoint = found.named("PrivateEndpoint", "server-endpoint")
-        assert endpoint["subnet"]["id"] == "/fake/Subnet/endpoints"
+        assert endpoint["subnet"] == {"id": "/fake/Subnet/endpoints"}
         assert endpoint["privateLinkServiceConnections"] == [
             {
                 "name": "postgresqlServer",
