@@ -232,6 +232,9 @@ def test_role_assignments(azure: Azure, group: str) -> None:
     assert azure.raw("PUT", f"{id_}x", body).body["error"]["code"] == "InvalidRequestContent"
     listed = azure.raw("GET", f"{group}/providers/Microsoft.Authorization/roleAssignments").body["value"]
     assert [one["id"] for one in listed] == [id_]
+    where = f"{group}/providers/Microsoft.Authorization/roleAssignments?$filter="
+    assert len(azure.raw("GET", f"{where}principalId%20eq%20'{principal}'").body["value"]) == 1
+    assert azure.raw("GET", f"{where}principalId%20eq%20'{uuid.uuid4()}'").body["value"] == []
     gone = azure.raw("DELETE", id_)
     assert (gone.status, gone.body["id"]) == (200, id_)
     assert azure.raw("DELETE", id_).status == 204

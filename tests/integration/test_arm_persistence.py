@@ -114,6 +114,7 @@ def test_a_server_that_somebody_removed_is_gone(twin: ArmTwin) -> None:
     instance.down()
     assert azure.postgres.servers.get("kept", "removed").state == "Stopped", "behind the twin's back"
     instance.down(delete=True)
+    assert list(azure.postgres.servers.list_by_resource_group("kept")) == []
     with pytest.raises(ResourceNotFoundError):
         azure.postgres.configurations.get("kept", "removed", "work_mem")
     with pytest.raises(ResourceNotFoundError):

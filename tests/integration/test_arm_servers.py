@@ -240,6 +240,7 @@ def test_a_server_made_by_id_and_deleted_with_its_group(azure: Azure, azure_home
 
 
 WRONG = [
+    ({"auth_config": {"tenantId": "x"}}, "InvalidParameterValue", "The local ARM twin has one tenant, "),
     (
         {"version": "17"},
         "InvalidParameterValue",
@@ -330,6 +331,75 @@ def test_envelopes_that_no_server_has(azure: Azure, changes: dict[str, Any], cod
         azure.postgres.servers.begin_create_or_update("wrong", "wrong-server", model)
     assert caught.value.error.code == code
     assert said in caught.value.message
+
+
+@pytest.mark.usefixtures("nothing_made")
+def test_networks_that_no_server_is_in(azure: Azure) -> None:
+    group = azure.group("wrong")
+    net, zones = (
+        f"{group}/providers/Microsoft.Network/virtualNetworks/net",
+        f"{group}/providers/Microsoft.Network/privateDnsZones",
+    )
+    delegated = {"name": "d", "properties": {"serviceName": "Microsoft.DBforPostgreSQL/flexibleServers"}}
+    plain = {"name": "plain", "properties": {"addressPrefix": "10.0.0.0/24"}}
+    own = {"name": "own", "properties": {"addressPrefix": "10.0.1.0/24", "delegations": [delegated]}}
+    space = {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}, "subnets": [plain, own]}
+    azure.put(net, {"location": "eastus", "properties": space}, "2024-05-01")
+    azure.put(f"{zones}/some.where", {"location": "global"}, "2024-06-01")
+    for subnet, zone, said in (
+        ("none", None, "There is no subnet"),
+        ("plain", None, "The subnet 'plain' is not delegated to Microsoft.DBforPostgreSQL/flexibleServers"),
+        ("own", None, "needs a private DNS zone"),
+        ("own", "none", "There is no private DNS zone"),
+        ("own", "some.where", "must end with .postgres.database.azure.com"),
+    ):
+        network = {"delegatedSubnetResourceId": f"{net}/subnets/{subnet}"}
+        network |= {"privateDnsZoneArmResourceId": f"{zones}/{zone}"} if zone else {}
+        with pytest.raises(HttpResponseError, match=said):
+            azure.postgres.servers.begin_create_or_update(
+                "wrong", "wrong-server", server_model(network=network)
+            )
+
+
+def test_a_server_in_a_network(azure: Azure) -> None:
+    group = azure.group("injected")
+    net = f"{group}/providers/Microsoft.Network/virtualNetworks/net"
+    zone = f"{group}/providers/Microsoft.Network/privateDnsZones/x.private.postgres.database.azure.com"
+    delegated = {"name": "d", "properties": {"serviceName": "Microsoft.DBforPostgreSQL/flexibleServers"}}
+    own = {"name": "own", "properties": {"addressPrefix": "10.0.1.0/24", "delegations": [delegated]}}
+    space = {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}, "subnets": [own]}
+    azure.put(net, {"location": "eastus", "properties": space}, "2024-05-01")
+    azure.put(zone, {"location": "global"}, "2024-06-01")
+    network = {"delegatedSubnetResourceId": f"{net}/subnets/own", "privateDnsZoneArmResourceId": zone}
+    servers = azure.postgres.servers
+    made = servers.begin_create_or_update(
+        "injected", "injected-server", server_model(network=network)
+    ).result()
+    assert made.network.public_network_access == "Disabled"
+    usage = azure.postgres.virtual_network_subnet_usage.list(
+        "eastus", pg.VirtualNetworkSubnetUsageParameter(virtual_network_arm_resource_id=net)
+    )
+    assert [(one.subnet_name, one.usage) for one in usage.delegated_subnets_usage] == [("own", 1)]
+    rule = {"properties": {"startIpAddress": "1.1.1.1", "endIpAddress": "1.1.1.1"}}
+    with pytest.raises(HttpResponseError, match="A server in a virtual network has no firewall rules"):
+        azure.postgres.firewall_rules.begin_create_or_update("injected", "injected-server", "r", rule)
+    with pytest.raises(HttpResponseError, match="for the life of the server"):
+        servers.begin_update(
+            "injected",
+            "injected-server",
+            {"properties": {"network": {"delegatedSubnetResourceId": f"{net}/subnets/x"}}},
+        )
+    deleting = azure.resources.resource_groups.begin_delete("injected", polling_interval=0)
+    with pytest.raises(ResourceExistsError) as caught:
+        azure.group("injected")
+    assert caught.value.error.code == "ResourceGroupBeingDeleted"
+    with pytest.raises(ResourceExistsError, match="ResourceGroupBeingDeleted"):
+        azure.put(
+            f"{group}/providers/Microsoft.Network/virtualNetworks/two",
+            {"location": "eastus", "properties": space},
+            "2024-05-01",
+        )
+    deleting.result()
 
 
 @pytest.mark.usefixtures("nothing_made")

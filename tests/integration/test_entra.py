@@ -157,6 +157,24 @@ def test_a_group_claim_is_no_way_to_be_a_user(site: Site) -> None:
     assert "valid oid claim" in site.refusal(APPLICATION, token)
 
 
+def test_many_at_once(site: Site) -> None:
+    barrier = threading.Barrier(40)
+    names: list[str] = []
+
+    def work() -> None:
+        with site.login() as connection:
+            barrier.wait(PATIENCE)
+            names.append(value(connection, "SELECT session_user"))
+            barrier.wait(PATIENCE)
+
+    threads = [threading.Thread(target=work) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert names == [ALICE] * 40
+
+
 @pytest.mark.parametrize("how", ["cancel", "cancel_safe"])
 def test_cancelling(site: Site, how: str) -> None:
     with site.login() as connection, connect(site.instance, direct=True) as observer:
@@ -289,6 +307,13 @@ def test_no_password_opens_a_principals_role(site: Site) -> None:
 def test_a_token_is_no_password_on_the_plain_port(site: Site) -> None:
     with pytest.raises(psycopg.OperationalError, match=r"pg_hba\.conf rejects connection"):
         connect(site.instance, direct=True, user=ALICE, password=site.token())
+
+
+def test_a_token_copies_no_cluster(site: Site) -> None:
+    """Physical replication is refused as for everybody; logical replication is a connection to a database."""
+    assert "no pg_hba.conf entry for replication connection" in site.refusal(replication="true")
+    with site.login(replication="database") as connection:
+        assert connection.pgconn.exec_(b"IDENTIFY_SYSTEM").ntuples == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -24,6 +24,7 @@ ALICE = "alice@contoso.com"
 
 class Tenant:
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         identities = Identities(folder)
         self.issuer = Issuer(folder, identities)
         self.alice = identities.default

@@ -11,10 +11,11 @@ import json
 import logging
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from azpg.failures import explain
 from azpg_runtime.arm.address import Address
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 RETRY_HEADERS = {"retry-after-ms": "25"}
 """How soon to ask again. Azure says seconds; a local server is quicker."""
 _WORKERS = 8
+_KEPT = timedelta(days=7)
 
 Work = Callable[[Address, Json], None]
 
@@ -71,7 +73,7 @@ class Operations:
         self._verbs: dict[str, Work] = {}
         self._undo: dict[str, Work] = {}
         self._busy: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="operation")
 
     def verb(self, name: str, work: Work, *, undo: Work | None = None) -> None:
@@ -134,9 +136,21 @@ class Operations:
         with self._lock:
             return address.key in self._busy
 
+    @contextmanager
+    def holding(self, address: Address) -> Iterator[None]:
+        """Waits until nothing works on a resource, and keeps others from it inside the block."""
+        with self._lock:
+            self._lock.wait_for(lambda: address.key not in self._busy)
+            self._busy.add(address.key)
+        try:
+            yield
+        finally:
+            self._release(address.key)
+
     def resume(self) -> None:
-        """Takes up what an earlier process did not finish."""
+        """Takes up what an earlier process did not finish, and forgets what was over long ago."""
         with self._state.changing() as connection:
+            connection.execute("DELETE FROM operations WHERE ended < ?", [_at(datetime.now(UTC) - _KEPT)])
             rows = connection.execute(
                 "SELECT id, verb, resource, arguments, busy FROM operations WHERE status = 'InProgress' "
                 "ORDER BY started"
@@ -160,6 +174,7 @@ class Operations:
     def _release(self, key: str) -> None:
         with self._lock:
             self._busy.discard(key)
+            self._lock.notify_all()
 
     def _run(self, id_: str, verb: str, resource: Address, arguments: Json, key: str) -> None:
         code = message = None
@@ -202,4 +217,8 @@ def _failure(error: Exception, verb: str, resource: Address) -> tuple[str, str]:
 
 
 def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _at(datetime.now(UTC))
+
+
+def _at(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

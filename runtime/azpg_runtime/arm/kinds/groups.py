@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.exchange import Answer, Call, listed
-from azpg_runtime.arm.kinds.kind import Kind
+from azpg_runtime.arm.kinds.kind import Kind, being_deleted, check_stays
 from azpg_runtime.arm.operations import RETRY_HEADERS
 from azpg_runtime.arm.regions import short_name
 from azpg_runtime.arm.schema import types
@@ -65,6 +65,11 @@ class Groups(Kind):
         """All groups."""
         return listed([one.body for one in self.state.all_of(KIND)])
 
+    def put(self, call: Call) -> Answer:
+        """See `Kind`."""
+        check_stays(self.state.get(call.address))
+        return super().put(call)
+
     def resources(self, call: Call) -> Answer:
         """All resources of a group or of the subscription that are no part of another."""
         parent = call.address.parent
@@ -86,11 +91,7 @@ class Groups(Kind):
             "group.delete",
             group.address,
             busy=group.address,
-            refusal=lambda: ArmRefusal(
-                409,
-                "ResourceGroupBeingDeleted",
-                f"The resource group '{call.address.name}' is being deleted.",
-            ),
+            refusal=lambda: being_deleted(group),
             prepare=mark,
         )
         path = f"/subscriptions/{call.address.subscription}/operationresults/{operation.id}"
@@ -99,5 +100,6 @@ class Groups(Kind):
     def _delete(self, group: Address, _: Json) -> None:
         for one in self.state.below(group):
             if len(one.address.types) == 1 and one.address.scope and one.address.scope.key == group.key:
-                self._router.remove(one.address)
+                with self.services.operations.holding(one.address):
+                    self._router.remove(one.address)
         self.services.delete(group)

@@ -84,9 +84,13 @@ class Kind:
         parent = call.address.parent
         if parent is not None and parent.is_resource and parent.kind != "subscriptions":
             self.check_parent(call.address, for_reading=True)
-        return listed([self.shown(one) for one in self.state.all_of(self.resource_type.lower(), parent)])
+        return listed([self.shown(one) for one in self.every(parent)])
 
     # What a type may want otherwise
+
+    def every(self, under: Address | None = None) -> list[Resource]:
+        """All resources of the type, or those below an address."""
+        return self.state.all_of(self.resource_type.lower(), under)
 
     def find(self, address: Address) -> Resource | None:
         """The resource at an address, if there is one."""
@@ -145,10 +149,14 @@ class Kind:
     def check_parent(self, address: Address, *, for_reading: bool = False) -> None:
         """Raises `ArmRefusal` where there is nothing for it to be a part of."""
         group = address.group
-        if group is not None and group.key != address.key and self.state.get(group) is None:
-            raise ArmRefusal(
-                404, "ResourceGroupNotFound", f"Resource group '{group.name}' could not be found."
-            )
+        if group is not None and group.key != address.key:
+            found = self.state.get(group)
+            if found is None:
+                raise ArmRefusal(
+                    404, "ResourceGroupNotFound", f"Resource group '{group.name}' could not be found."
+                )
+            if not for_reading:
+                check_stays(found)
         parent = address.parent
         if (
             parent is None
@@ -212,6 +220,22 @@ class Kind:
                 f"with the same name cannot be created in location '{new}'. Please select a new resource "
                 "name.",
             )
+
+
+def check_stays(group: Resource | None) -> None:
+    """Raises `ArmRefusal` for a resource group that is being deleted."""
+    if group is not None and group.properties["provisioningState"] == "Deleting":
+        raise being_deleted(group)
+
+
+def being_deleted(group: Resource) -> ArmRefusal:
+    """Nothing is made in a group that goes."""
+    return ArmRefusal(
+        409,
+        "ResourceGroupBeingDeleted",
+        f"The resource group '{group.address.name}' is in deprovisioning state and cannot perform this "
+        "operation. Try again when it is gone.",
+    )
 
 
 def _split(type_: str) -> tuple[str, tuple[str, ...]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 
-from azpg_runtime.arm.exchange import Answer, Call
+from azpg_runtime.arm.exchange import Answer, Call, listed
 from azpg_runtime.arm.kinds.kind import Kind
 from azpg_runtime.arm.schema import types
 from azpg_runtime.arm.state import Resource
@@ -51,6 +52,17 @@ class RoleAssignments(Kind):
                     "The role assignment already exists. The ID of the existing role assignment is "
                     f"{other.body['name']}.",
                 )
+
+    def listing(self, call: Call) -> Answer:
+        """All of a scope and below, or those of the principal in `$filter`."""
+        found = super().listing(call)
+        match = re.search(r"(?:principalId eq|assignedTo\()\s*'([^']*)'", call.query.get("$filter", ""))
+        if match is None:
+            return found
+        wanted = match[1].lower()
+        return listed(
+            [one for one in found.body["value"] if one["properties"]["principalId"].lower() == wanted]
+        )
 
     def delete(self, call: Call) -> Answer:
         """Answers what was deleted."""

@@ -43,6 +43,8 @@ class Administrators(Part):
             raise refusals.invalid("objectId", f"'{resource.address.name}' is no GUID.") from None
         if not resource.properties.get("principalName"):
             raise refusals.invalid("principalName", "An administrator needs one: it is the role's name.")
+        if resource.properties["tenantId"] != self.services.tenant:
+            raise refusals.wrong_tenant(self.services.tenant)
         if self.server(resource.address).properties["authConfig"]["activeDirectoryAuth"] != "Enabled":
             raise refusals.invalid(
                 "activeDirectoryAuth",

@@ -9,7 +9,7 @@ from azure.mgmt.postgresqlflexibleservers import models
 from azpg_runtime.arm.exchange import Answer, Call, listed
 from azpg_runtime.arm.postgres import refusals
 from azpg_runtime.arm.postgres.properties import SERVER_NAME
-from azpg_runtime.arm.postgres.servers import KIND, Servers
+from azpg_runtime.arm.postgres.servers import Servers
 from azpg_runtime.arm.postgres.skus import SIZES, STORAGE, TIERS, Size
 from azpg_runtime.arm.regions import REGIONS, short_name
 from azpg_runtime.arm.schema.document import check
@@ -69,7 +69,7 @@ class Capabilities:
         """How many vCores of each family are in use, of how many."""
         region = _region(call)
         used: dict[str, int] = {}
-        for one in self._servers.state.all_of(KIND):
+        for one in self._servers.every():
             if short_name(one.body["location"]) == region:
                 size = SIZES[one.body["sku"]["name"].lower()]
                 used[_family(size)] = used.get(_family(size), 0) + size.cores
@@ -96,7 +96,7 @@ class Capabilities:
         wanted = check(models.VirtualNetworkSubnetUsageParameter, call.body, "create")
         network = str(wanted.get("virtualNetworkArmResourceId", "")).lower()
         counts: dict[str, int] = {}
-        for one in self._servers.state.all_of(KIND):
+        for one in self._servers.every():
             subnet = str(one.properties["network"].get("delegatedSubnetResourceId", ""))
             if network and subnet.lower().startswith(f"{network}/subnets/"):
                 name = subnet.rsplit("/", 1)[-1]

@@ -31,6 +31,11 @@ def not_ready(server: str, state: str) -> ArmRefusal:
     )
 
 
+def wrong_tenant(tenant: str) -> ArmRefusal:
+    """A tenant that is not the local one."""
+    return invalid("tenantId", f"The local ARM twin has one tenant, {tenant}.")
+
+
 def not_in_twin(what: str) -> ArmRefusal:
     """Something that Azure has and the local twin has not."""
     return ArmRefusal(

@@ -12,6 +12,7 @@ from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.exchange import Answer, Call
 from azpg_runtime.arm.kinds.kind import Kind
 from azpg_runtime.arm.postgres import properties, refusals
+from azpg_runtime.arm.postgres.injection import check_network
 from azpg_runtime.arm.regions import display_name
 from azpg_runtime.arm.schema.document import check, hidden
 from azpg_runtime.arm.services import Services
@@ -21,7 +22,6 @@ from azpg_runtime.files import make_folder, write_atomically
 from azpg_runtime.postgres.connections import HOST
 from azpg_runtime.postgres.instance import Instance, Wishes
 
-KIND = "microsoft.dbforpostgresql/flexibleservers"
 _HIDDEN = hidden(models.ServerProperties)
 _ADMIN_WITHOUT_PASSWORDS = "pgadmin"
 _STATE = "state"
@@ -46,6 +46,11 @@ class Servers(Kind):
         operations.verb("server.stop", self._stop)
 
     # What there is
+
+    def every(self, under: Address | None = None) -> list[Resource]:
+        """See `Kind`."""
+        there = [self.find(one.address) for one in super().every(under)]
+        return [one for one in there if one is not None]
 
     def find(self, address: Address) -> Resource | None:
         """A server whose local one somebody has removed is gone with it."""
@@ -102,8 +107,8 @@ class Servers(Kind):
 
     def is_taken(self, name: str) -> bool:
         """Whether a server or any other local instance has the name."""
-        servers = self.state.all_of(KIND)
-        return any(one.body["name"] == name for one in servers) or name in self.services.home.instance_names()
+        taken = {one.body["name"] for one in self.every()}
+        return name in taken or name in self.services.home.instance_names()
 
     def put(self, call: Call) -> Answer:
         """Creates a server, or changes it: what a PUT leaves out stays as it is."""
@@ -129,11 +134,14 @@ class Servers(Kind):
             body = self.merged(existing, body)
         resource = self.composed(address, body, existing)
         properties.check(resource, self.services.settings.profile)
+        if wanted.get("authConfig", {}).get("tenantId", "") not in {"", self.services.tenant}:
+            raise refusals.wrong_tenant(self.services.tenant)
         if existing is None:
             properties.check_admin(resource.properties, password)
         else:
             properties.check_change(existing, resource)
             self.check_ready(existing)
+        check_network(self.state, resource.properties["network"])
         if password is not None:
             properties.check_password(resource.properties.get("administratorLogin"), password)
         self.services.managed.fill(resource)

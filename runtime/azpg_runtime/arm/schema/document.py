@@ -110,7 +110,7 @@ def _is_enum(hint: Any) -> bool:
 
 def _single(hint: Any, verb: Verb) -> Any:
     """A type without others in it."""
-    if is_model(hint) or is_typeddict(hint):
+    if _has_fields(hint):
         return _document(hint, verb)
     if _is_enum(hint):
         return _words(tuple(one.value for one in hint))
@@ -161,15 +161,21 @@ def _shown(value: Any) -> str:
 
 def _names_at(model: Any, path: tuple[int | str, ...]) -> list[str]:
     """The names that are known at a place in a body."""
-    here = model
+    here = _plain(model)
     for part in path:
-        here = _inner(fields_of(here)[str(part)].hint if is_model(here) or is_typeddict(here) else here)
-    return list(fields_of(here)) if is_model(here) or is_typeddict(here) else []
+        inside = fields_of(here)[str(part)].hint if _has_fields(here) else get_args(here)[-1]
+        here = _plain(inside)
+    return list(fields_of(here)) if _has_fields(here) else []
 
 
-def _inner(hint: Any) -> Any:
-    """The model in a type: of an optional one, of a list's elements, or of a dict's values."""
-    arguments = [one for one in get_args(hint) if one is not type(None)]
-    if not arguments:
-        return hint
-    return _inner(arguments[0] if get_origin(hint) is Annotated else arguments[-1])
+def _has_fields(hint: Any) -> bool:
+    return is_model(hint) or is_typeddict(hint)
+
+
+def _plain(hint: Any) -> Any:
+    """A type without what is written around it."""
+    if get_origin(hint) is Annotated:
+        return _plain(get_args(hint)[0])
+    if get_origin(hint) in {Union, types.UnionType}:
+        return _plain(_chosen(get_args(hint)))
+    return hint

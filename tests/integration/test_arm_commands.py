@@ -1,0 +1,181 @@
+"""`azpg arm` as a person types it, and a program that was made for Azure and knows nothing of the twin."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import pytest
+
+from azpg_runtime.arm.twin import ArmTwin
+from azpg_runtime.home import Home
+from tests.conftest import new_home, remove_home
+
+AZPG = [sys.executable, "-m", "azpg"]
+PROGRAM = """
+import os, sys
+from azure.identity import DefaultAzureCredential
+from azure.mgmt.resource.resources import ResourceManagementClient
+from azure.mgmt.postgresqlflexibleservers import PostgreSQLManagementClient
+
+credential = DefaultAzureCredential()
+resources = ResourceManagementClient(credential, os.environ["AZURE_SUBSCRIPTION_ID"])
+resources.resource_groups.create_or_update("program", {"location": "westeurope"})
+postgres = PostgreSQLManagementClient(credential, os.environ["AZURE_SUBSCRIPTION_ID"])
+found = postgres.capabilities_by_location.list("westeurope")
+print(resources._config.base_url, [one.name for one in next(iter(found)).supported_server_versions])
+"""
+
+
+class Run(Protocol):
+    def __call__(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture(scope="module")
+def own_home() -> Iterator[Home]:
+    home = new_home()
+    yield home
+    ArmTwin(home).stop(delete=True)
+    remove_home(home)
+
+
+def runner(home: Home) -> Run:
+    def run(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "AZPG_HOME": str(home.root), "COLUMNS": "200"}
+        done = subprocess.run(
+            [*AZPG, *arguments], env=environment, check=False, capture_output=True, text=True
+        )
+        assert done.returncode == status, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def azpg(own_home: Home) -> Run:
+    return runner(own_home)
+
+
+@pytest.fixture
+def up(azpg: Run) -> Iterator[dict[str, str]]:
+    """The environment of a running twin."""
+    yield json.loads(azpg("arm", "up", "--json").stdout)["environment"]
+    azpg("arm", "down")
+
+
+def test_before_there_is_a_twin(home: Home) -> None:
+    azpg = runner(home)
+    assert "is stopped" in azpg("arm", "status").stdout
+    assert "the ARM twin does not run. `azpg arm up` starts it." in azpg("arm", "env", status=1).stderr
+    assert "the ARM twin has no log yet. `azpg arm up` starts it." in azpg("arm", "logs", status=1).stderr
+    assert "was down already" in azpg("arm", "down").stdout
+    assert azpg("arm", "faults", "show").stdout == "No faults are made.\n"
+
+
+def test_what_it_prints_is_an_environment(azpg: Run, up: dict[str, str]) -> None:
+    again = azpg("arm", "up")
+    assert "The ARM twin is up already at https://127.0.0.1:" in again.stderr
+    assert again.stdout == azpg("arm", "env").stdout
+    assert json.loads(azpg("arm", "env", "--json").stdout) == {"version": 1, "environment": up}
+    script = f"{again.stdout}\n{sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))'"
+    done = subprocess.run(["/bin/sh", "-c", script], check=True, capture_output=True, text=True)
+    assert up.items() <= json.loads(done.stdout).items()
+    assert up.keys() >= {
+        *("AZPG_ARM_ENDPOINT", "AZURE_SUBSCRIPTION_ID", "AZURE_TENANT_ID", "HTTPS_PROXY", "NO_PROXY"),
+        *("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "IDENTITY_ENDPOINT", "IDENTITY_HEADER"),
+    }
+
+
+def test_status(azpg: Run, up: dict[str, str]) -> None:
+    found = json.loads(azpg("arm", "status", "--json").stdout)
+    assert (found["version"], found["state"], found["profile"]) == (1, "running", "preview-2024")
+    assert found["endpoint"] == up["AZPG_ARM_ENDPOINT"]
+    assert found["subscription_id"] == up["AZURE_SUBSCRIPTION_ID"]
+    assert found["tenant_id"] == up["AZURE_TENANT_ID"]
+    assert found["servers"] == []
+    said = azpg("arm", "status").stdout
+    assert "is running" in said
+    assert up["AZPG_ARM_ENDPOINT"] in said
+    assert 'eval "$(azpg arm env)"' in said
+
+
+def test_an_unmodified_program(azpg: Run, up: dict[str, str]) -> None:
+    for variables in ({}, {"AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential"}):
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZ", "PG"))}
+        done = subprocess.run(
+            [sys.executable, "-W", "error::ResourceWarning", "-c", PROGRAM],
+            env={**clean, **up, **variables},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split(maxsplit=1)[1] == "['16', '18']\n"
+    assert (
+        f"PUT /subscriptions/{up['AZURE_SUBSCRIPTION_ID']}/resourcegroups/program 200"
+        in azpg("arm", "logs").stdout
+    )
+
+
+def test_faults(azpg: Run, up: dict[str, str]) -> None:
+    added = azpg(
+        "arm", "faults", "add", "throttle", "--rate", "0.3", "--path", "*/flexibleServers/*", "--seed", "7"
+    )
+    assert "throttle" in added.stdout
+    assert "seed 7" in added.stdout
+    azpg("arm", "faults", "add", "slow", "--delay", "1.5", "--times", "2")
+    plan: dict[str, Any] = json.loads(azpg("arm", "faults", "show", "--json").stdout)
+    assert (plan["version"], plan["seed"]) == (1, 7)
+    assert [(one["kind"], one["rate"], one["delay"], one["times"]) for one in plan["rules"]] == [
+        ("throttle", 0.3, 2.0, 0),
+        ("slow", 1.0, 1.5, 2),
+    ]
+    assert azpg("arm", "faults", "show").stdout.count("\n") == 4
+    assert azpg("arm", "faults", "off").stdout == "No faults are made.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (
+            ("arm", "faults", "add", "flood"),
+            2,
+            "fault 'flood' is unknown: use throttle, error, drop, slow, fail",
+        ),
+        (("arm", "faults", "add", "error", "--rate", "2"), 2, "the rate 2 is not from 0 to 1"),
+        (("arm", "faults", "add", "slow", "--delay", "-1"), 2, "the delay -1 is not from 0 to 3600 seconds"),
+        (("arm", "up", "--profile", "azure-1999"), 2, "use preview-2024 or azure-2026"),
+    ],
+)
+def test_what_is_refused(azpg: Run, arguments: tuple[str, ...], status: int, said: str) -> None:
+    assert said in azpg(*arguments, status=status).stderr
+
+
+def test_deleting_it(azpg: Run, own_home: Home) -> None:
+    first = json.loads(azpg("arm", "up", "--json").stdout)["subscription_id"]
+    assert json.loads(azpg("arm", "down", "--delete", "--json").stdout) == {
+        "version": 1,
+        "ran": True,
+        "deleted": True,
+        "servers": [],
+    }
+    assert not own_home.arm.exists()
+    assert json.loads(azpg("arm", "up", "--json").stdout)["subscription_id"] != first
+    assert "is down" in azpg("arm", "down").stdout
+
+
+def test_without_the_extra(azpg: Run, own_home: Home) -> None:
+    without = "import sys; sys.modules['uvicorn'] = None; from azpg.cli import main; sys.argv = ['azpg', 'arm', 'up']; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", without],
+        env={**os.environ, "AZPG_HOME": str(own_home.root)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "azpg: the ARM twin needs what the extra [arm] brings: pip install 'azpg[arm]'.\n"

@@ -1,0 +1,175 @@
+"""Long-running operations: one at a time on a resource, kept, taken up again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from azpg_runtime.arm.address import Address
+from azpg_runtime.arm.operations import Operation, Operations
+from azpg_runtime.arm.state import Json, Resource, State
+from azpg_runtime.errors import ArmError, ArmRefusal, InstanceError
+from azpg_runtime.wait import wait_for
+
+THING = Address.parse("/subscriptions/S/providers/Microsoft.X/things/t")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    state = State(tmp_path / "state.sqlite")
+    yield state
+    state.close()
+
+
+@pytest.fixture
+def operations(state: State) -> Iterator[Operations]:
+    operations = Operations(state)
+    yield operations
+    operations.close()
+
+
+def ended(operations: Operations, operation: Operation) -> Operation:
+    def over() -> bool:
+        found = operations.get(operation.id)
+        return found is not None and found.status != "InProgress"
+
+    assert wait_for(over, timeout=30)
+    found = operations.get(operation.id)
+    assert found is not None
+    return found
+
+
+def test_an_operation_does_its_verb(operations: Operations) -> None:
+    done: list[tuple[Address, Json]] = []
+    operations.verb("do", lambda address, arguments: done.append((address, arguments)))
+    found = ended(operations, operations.start("do", THING, arguments={"a": 1}))
+    assert (found.status, found.resource, done) == ("Succeeded", THING, [(THING, {"a": 1})])
+    body = found.as_json("/p")
+    assert (body["id"], body["status"], "error" in body) == ("/p", "Succeeded", False)
+
+
+def test_one_at_a_time(operations: Operations) -> None:
+    release = threading.Event()
+    operations.verb("do", lambda *_: (release.wait(30), None)[1])
+    first = operations.start("do", THING, busy=THING)
+    try:
+        assert operations.is_busy(THING)
+        with pytest.raises(ArmRefusal, match="later"):
+            operations.start(
+                "do", THING, busy=THING, refusal=lambda: ArmRefusal(409, "ServerIsBusy", "later")
+            )
+        other = Address.parse("/subscriptions/S/providers/Microsoft.X/things/u")
+        second = operations.start("do", other, busy=other)
+    finally:
+        release.set()
+    for one in (first, second):
+        assert ended(operations, one).status == "Succeeded"
+    assert not operations.is_busy(THING), "whoever sees the end may begin the next"
+
+
+def test_what_is_prepared_and_refused_is_as_it_was(operations: Operations, state: State) -> None:
+    operations.verb("do", lambda *_: None)
+
+    def prepare() -> None:
+        state.put(Resource({"id": str(THING), "properties": {}}))
+        raise ArmRefusal(400, "No", "no")
+
+    with pytest.raises(ArmRefusal):
+        operations.start("do", THING, busy=THING, prepare=prepare)
+    assert state.get(THING) is None
+    assert not operations.is_busy(THING)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (ArmRefusal(400, "Wrong", "it is wrong"), "Wrong", "it is wrong"),
+        (InstanceError("it broke.", hint="Mend it."), "InternalServerError", "it broke. Mend it."),
+        (RuntimeError("secret"), "InternalServerError", "An unexpected error occurred; see `azpg arm logs`."),
+    ],
+)
+def test_a_failure_is_said_and_undone(
+    operations: Operations, error: Exception, code: str, message: str
+) -> None:
+    undone: list[Address] = []
+
+    def work(address: Address, arguments: Json) -> None:
+        raise error
+
+    operations.verb("do", work, undo=lambda address, _: undone.append(address))
+    found = ended(operations, operations.start("do", THING))
+    assert (found.status, found.code, found.message, undone) == ("Failed", code, message, [THING])
+    assert found.as_json("")["error"] == {"code": code, "message": message}
+
+
+def test_what_was_interrupted_is_done_again(state: State, tmp_path: Path) -> None:
+    stuck = threading.Event()
+    earlier = Operations(state)
+    earlier.verb("do", lambda *_: (stuck.wait(30), None)[1])
+    operation = earlier.start("do", THING, arguments={"password": "hidden-word"}, busy=THING)
+    # The process that did it ended here: another one finds the same file.
+    done: list[Json] = []
+    later_state = State(tmp_path / "state.sqlite")
+    later = Operations(later_state)
+    later.verb("do", lambda _, arguments: done.append(arguments))
+    later.resume()
+    assert ended(later, operation).status == "Succeeded"
+    assert done == [{"password": "hidden-word"}]
+    assert b"hidden-word" not in (tmp_path / "state.sqlite").read_bytes()
+    later.close()
+    later_state.close()
+    stuck.set()
+    earlier.close()
+
+
+def test_a_slow_start_holds_the_resource(state: State) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def before(_: Address) -> None:
+        begun.set()
+        release.wait(30)
+
+    operations = Operations(state, before=before)
+    operations.verb("do", lambda *_: None)
+    first = operations.start("do", THING, busy=THING)
+    assert begun.wait(30)
+    with pytest.raises(ArmRefusal):
+        operations.start("do", THING, busy=THING)
+    release.set()
+    assert ended(operations, first).status == "Succeeded"
+    operations.close()
+
+
+def test_the_state_finds_what_lies_below(state: State) -> None:
+    ids = [
+        f"/subscriptions/S/resourceGroups/G{tail}"
+        for tail in ("", "/providers/X/a/1", "/providers/X/a/1/b/2", "x/providers/X/a/1")
+    ]
+    for one in ids:
+        state.put(Resource({"id": one, "properties": {}}, {"secret": one}))
+    group = Address.parse(ids[0].upper())
+    found = state.get(group)
+    assert found is not None
+    assert (found.body["id"], found.private) == (ids[0], {"secret": ids[0]})
+    assert [one.body["id"] for one in state.below(group)] == ids[1:3]
+    assert [one.body["id"] for one in state.all_of("x/a", group)] == ids[1:2]
+    assert len(state.all_of("x/a")) == 2
+    assert state.delete(group)
+    assert not state.delete(group)
+    assert [one.body["id"] for one in state.all_of("x/a")] == ids[3:]
+
+
+def test_facts_are_made_once(state: State) -> None:
+    assert state.fact("subscription") == state.fact("subscription") != state.fact("tenant")
+
+
+def test_a_file_of_another_version(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.sqlite")
+    with state.changing() as connection:
+        connection.execute("PRAGMA user_version = 99")
+    state.close()
+    with pytest.raises(ArmError, match="written by another version of azpg"):
+        State(tmp_path / "state.sqlite")
