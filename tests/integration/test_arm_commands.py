@@ -14,6 +14,7 @@ import pytest
 from azpg_runtime.arm.twin import ArmTwin
 from azpg_runtime.home import Home
 from tests.conftest import new_home, remove_home
+from tests.integration.test_commands import machine
 
 AZPG = [sys.executable, "-m", "azpg"]
 PROGRAM = """
@@ -22,12 +23,18 @@ from azure.identity import DefaultAzureCredential
 from azure.mgmt.resource.resources import ResourceManagementClient
 from azure.mgmt.postgresqlflexibleservers import PostgreSQLManagementClient
 
+from azure.mgmt.cognitiveservices import CognitiveServicesManagementClient
+
 credential = DefaultAzureCredential()
 resources = ResourceManagementClient(credential, os.environ["AZURE_SUBSCRIPTION_ID"])
 resources.resource_groups.create_or_update("program", {"location": "westeurope"})
 postgres = PostgreSQLManagementClient(credential, os.environ["AZURE_SUBSCRIPTION_ID"])
 found = postgres.capabilities_by_location.list("westeurope")
-print(resources._config.base_url, [one.name for one in next(iter(found)).supported_server_versions])
+cognitive = CognitiveServicesManagementClient(credential, os.environ["AZURE_SUBSCRIPTION_ID"])
+body = {"location": "westeurope", "kind": "OpenAI", "sku": {"name": "S0"}, "properties": {}}
+made = cognitive.accounts.begin_create("program", "made-" + sys.argv[1], body).result()
+assert made.properties.provisioning_state == "Succeeded"
+print([one.name for one in next(iter(found)).supported_server_versions])
 """
 
 
@@ -63,7 +70,7 @@ def azpg(own_home: Home) -> Run:
 @pytest.fixture
 def up(azpg: Run) -> Iterator[dict[str, str]]:
     """The environment of a running twin."""
-    yield json.loads(azpg("arm", "up", "--json").stdout)["environment"]
+    yield machine(azpg("arm", "up", "--json"), "arm-up")["environment"]
     azpg("arm", "down")
 
 
@@ -80,7 +87,7 @@ def test_what_it_prints_is_an_environment(azpg: Run, up: dict[str, str]) -> None
     again = azpg("arm", "up")
     assert "The ARM twin is up already at https://127.0.0.1:" in again.stderr
     assert again.stdout == azpg("arm", "env").stdout
-    assert json.loads(azpg("arm", "env", "--json").stdout) == {"version": 1, "environment": up}
+    assert machine(azpg("arm", "env", "--json"), "arm-env") == {"version": 1, "environment": up}
     script = f"{again.stdout}\n{sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))'"
     done = subprocess.run(["/bin/sh", "-c", script], check=True, capture_output=True, text=True)
     assert up.items() <= json.loads(done.stdout).items()
@@ -91,7 +98,7 @@ def test_what_it_prints_is_an_environment(azpg: Run, up: dict[str, str]) -> None
 
 
 def test_status(azpg: Run, up: dict[str, str]) -> None:
-    found = json.loads(azpg("arm", "status", "--json").stdout)
+    found = machine(azpg("arm", "status", "--json"), "arm-status")
     assert (found["version"], found["state"], found["profile"]) == (1, "running", "preview-2024")
     assert found["endpoint"] == up["AZPG_ARM_ENDPOINT"]
     assert found["subscription_id"] == up["AZURE_SUBSCRIPTION_ID"]
@@ -104,17 +111,18 @@ def test_status(azpg: Run, up: dict[str, str]) -> None:
 
 
 def test_an_unmodified_program(azpg: Run, up: dict[str, str]) -> None:
-    for variables in ({}, {"AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential"}):
+    ways: list[dict[str, str]] = [{}, {"AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential"}]
+    for number, variables in enumerate(ways):
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZ", "PG"))}
         done = subprocess.run(
-            [sys.executable, "-W", "error::ResourceWarning", "-c", PROGRAM],
+            [sys.executable, "-W", "error::ResourceWarning", "-c", PROGRAM, str(number)],
             env={**clean, **up, **variables},
             check=False,
             capture_output=True,
             text=True,
         )
         assert done.returncode == 0, done.stderr
-        assert done.stdout.split(maxsplit=1)[1] == "['16', '18']\n"
+        assert done.stdout == "['16', '18']\n"
     assert (
         f"PUT /subscriptions/{up['AZURE_SUBSCRIPTION_ID']}/resourcegroups/program 200"
         in azpg("arm", "logs").stdout
@@ -128,7 +136,7 @@ def test_faults(azpg: Run, up: dict[str, str]) -> None:
     assert "throttle" in added.stdout
     assert "seed 7" in added.stdout
     azpg("arm", "faults", "add", "slow", "--delay", "1.5", "--times", "2")
-    plan: dict[str, Any] = json.loads(azpg("arm", "faults", "show", "--json").stdout)
+    plan: dict[str, Any] = machine(azpg("arm", "faults", "show", "--json"), "arm-faults")
     assert (plan["version"], plan["seed"]) == (1, 7)
     assert [(one["kind"], one["rate"], one["delay"], one["times"]) for one in plan["rules"]] == [
         ("throttle", 0.3, 2.0, 0),
@@ -156,15 +164,15 @@ def test_what_is_refused(azpg: Run, arguments: tuple[str, ...], status: int, sai
 
 
 def test_deleting_it(azpg: Run, own_home: Home) -> None:
-    first = json.loads(azpg("arm", "up", "--json").stdout)["subscription_id"]
-    assert json.loads(azpg("arm", "down", "--delete", "--json").stdout) == {
+    first = machine(azpg("arm", "up", "--json"), "arm-up")["subscription_id"]
+    assert machine(azpg("arm", "down", "--delete", "--json"), "arm-down") == {
         "version": 1,
         "ran": True,
         "deleted": True,
         "servers": [],
     }
     assert not own_home.arm.exists()
-    assert json.loads(azpg("arm", "up", "--json").stdout)["subscription_id"] != first
+    assert machine(azpg("arm", "up", "--json"), "arm-up")["subscription_id"] != first
     assert "is down" in azpg("arm", "down").stdout
 
 
