@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pulumi
 
-from azpg_infra import stack
+from azpg_infra import offers
 from azpg_infra.caller import caller
+from azpg_infra.config import StackConfig
 from azpg_infra.errors import InfraError
+from azpg_infra.names import Names
 from azpg_infra.reading import KEYS, read
+from azpg_infra.stack import build
 
 PROJECT = "azpg"
 
@@ -22,9 +25,15 @@ def main() -> None:
         if project == PROJECT:
             values.setdefault(key, text)
     secret = {key for key in values if pulumi.runtime.is_config_secret(f"{PROJECT}:{key}")}
+    stack = pulumi.get_stack()
+
+    def ask(config: StackConfig) -> frozenset[str] | None:
+        return offers.read(Names.of(config, stack=stack, caller=caller()))
+
     try:
-        settings = read(values, secret=secret)
-        outputs = stack.build(settings, stack=pulumi.get_stack(), caller=caller())
+        settings = read(values, secret=secret, ask=ask)
+        who = caller()
+        outputs = build(settings, names=Names.of(settings, stack=stack, caller=who), caller=who)
     except InfraError as error:
         raise pulumi.RunError(str(error)) from None
     for name, value in outputs.items():

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
@@ -88,6 +89,23 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         if code == SHOWN:
             return language_pb2.RunResponse(bail=True)
         return language_pb2.RunResponse(error=f"the program exited with code {code}")
+
+    def RunPlugin(
+        self, request: language_pb2.RunPluginRequest, context: grpc.ServicerContext
+    ) -> Iterator[language_pb2.RunPluginResponse]:
+        """A policy pack: runs it, and passes on what it prints, the port that it listens on first."""
+        plugin = subprocess.Popen(
+            [interpreter(request.info), "-u", request.info.program_directory, *request.args],
+            cwd=request.pwd,
+            env={**os.environ, **dict(entry.split("=", 1) for entry in request.env)},
+            stdout=subprocess.PIPE,
+        )
+        # The engine goes without a word once it needs it no longer.
+        context.add_callback(plugin.terminate)
+        assert plugin.stdout is not None
+        for line in plugin.stdout:
+            yield language_pb2.RunPluginResponse(stdout=line)
+        yield language_pb2.RunPluginResponse(exitcode=plugin.wait())
 
     def Cancel(self, request: Empty, context: grpc.ServicerContext) -> Empty:
         self.stop()

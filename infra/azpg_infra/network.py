@@ -143,7 +143,9 @@ class PrivateEndpoint(Component):
             resource_group_name=args.group,
             private_endpoint_name=name,
             location=args.location,
-            subnet=azure.SubnetArgs(id=args.subnet_id),
+            subnet={
+                "id": args.subnet_id
+            },  # SubnetArgs would add settings of the subnet, which is not ours here
             private_link_service_connections=[
                 azure.PrivateLinkServiceConnectionArgs(
                     name=args.group_id, private_link_service_id=args.target, group_ids=[args.group_id]

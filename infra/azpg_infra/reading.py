@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,19 +12,26 @@ from pydantic import ValidationError
 from azpg_infra.config import StackConfig
 from azpg_infra.errors import ConfigInvalid
 from azpg_infra.problems import in_words
-from azpg_infra.rules import RULES
+from azpg_infra.rules import OFFER, RULES, not_offered
 
 KEYS = {field.alias or name: name for name, field in StackConfig.__pydantic_fields__.items()}
 """Configuration keys, without `azpg:`, and the field that each fills."""
+Ask = Callable[[StackConfig], frozenset[str] | None]
 _LIKE_JSON = ("[", "{")
 
 
-def read(values: Mapping[str, str], *, secret: Collection[str] = ()) -> StackConfig:
+def _nobody(_: StackConfig) -> None:
+    return None
+
+
+def read(values: Mapping[str, str], *, secret: Collection[str] = (), ask: Ask = _nobody) -> StackConfig:
     """The configuration in `values`.
 
     Args:
         values: by key, without `azpg:`; each a text, structured ones as JSON, as Pulumi keeps them.
         secret: the keys whose values are encrypted in the stack's file.
+        ask: what the stack's server says it offers, or None to leave it to the profile; called only if
+            nothing else is wrong.
 
     Raises `ConfigInvalid` with every mistake.
     """
@@ -46,6 +53,11 @@ def read(values: Mapping[str, str], *, secret: Collection[str] = ()) -> StackCon
             "`pulumi config set --secret azpg:adminPassword`"
         )
     config = _checked(known, problems)
+    wrong = {KEYS[key] for key in problems if key in KEYS}
+    if wrong.isdisjoint(OFFER):
+        real = None if problems else ask(config)
+        for text in not_offered(config, real):
+            problems.setdefault("extensions", []).append(f"azpg:extensions: {text}")
     if problems:
         order = [*KEYS, *(key for key in problems if key not in KEYS)]
         raise ConfigInvalid([text for key in order for text in problems.get(key, [])])

@@ -48,9 +48,8 @@ def _rule(*keys: str) -> Callable[[_Check], _Check]:
     return register
 
 
-@_rule("extensions", "profile", "location", "sku")
-def _extensions_are_offered(config: StackConfig) -> Iterator[str]:
-    yield from not_offered(config)
+OFFER = ("extensions", "profile", "location", "sku")
+"""The settings that `not_offered` reads."""
 
 
 def not_offered(config: StackConfig, real: frozenset[str] | None = None) -> Iterator[str]:

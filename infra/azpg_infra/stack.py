@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 from pulumi_azure_native import resources
 
 from azpg.hostport import parse
-from azpg_infra import naming, offers, reach
+from azpg_infra import reach
 from azpg_infra.access import Administrators, AdministratorsArgs, Firewall, FirewallArgs
 from azpg_infra.ai import AiAccount, AiAccountArgs, ModelUser, ModelUserArgs
 from azpg_infra.caller import Caller
 from azpg_infra.config import StackConfig
 from azpg_infra.databases import Databases, DatabasesArgs
 from azpg_infra.diagnostics import Diagnostics, DiagnosticsArgs
-from azpg_infra.errors import ConfigInvalid
 from azpg_infra.lock import DeletionLock, DeletionLockArgs
-from azpg_infra.rules import not_offered
+from azpg_infra.names import Names
 from azpg_infra.server import FlexibleServer, FlexibleServerArgs
 from azpg_infra.server_parameters import ServerParameters, ServerParametersArgs, wanted
 
@@ -27,41 +25,8 @@ Outputs = dict[str, Any]
 """What a stack exports: plain values and `pulumi.Output`s."""
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
-    """The names of a stack's resources, those given and those derived."""
-
-    group: str
-    server: str
-    ai: str
-    workspace: str
-
-    @classmethod
-    def of(cls, config: StackConfig, *, stack: str, caller: Caller) -> Names:
-        """The names of a stack."""
-        group = config.resource_group or naming.group(stack)
-
-        def unique(prefix: str) -> str:
-            return naming.unique(prefix, subscription=caller.subscription_id, group=group, stack=stack)
-
-        return cls(
-            group=group,
-            server=config.server_name or unique("azpg"),
-            ai=config.ai_name or unique("azpg-ai"),
-            workspace=unique("azpg-logs"),
-        )
-
-
-def build(config: StackConfig, *, stack: str, caller: Caller) -> Outputs:
-    """Makes a stack and returns its outputs.
-
-    Raises `ConfigInvalid` before anything is made, if the server exists and lacks an extension.
-    """
-    names = Names.of(config, stack=stack, caller=caller)
-    real = offers.read(group=names.group, server=names.server)
-    if real is not None and (problems := list(not_offered(config, real))):
-        raise ConfigInvalid([f"azpg:extensions: {problem}" for problem in problems])
-
+def build(config: StackConfig, *, names: Names, caller: Caller) -> Outputs:
+    """Makes a stack and returns its outputs."""
     made = resources.ResourceGroup(
         "group", resource_group_name=names.group, location=config.location, tags=config.tags
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import psycopg
 import pytest
 from azure.identity import DefaultAzureCredential
 from azure.mgmt.postgresqlflexibleservers import PostgreSQLManagementClient
+from azure.mgmt.resource.resources import ResourceManagementClient
 
 from .stacks import Stack
 
@@ -102,3 +104,89 @@ def drift(stack: Stack) -> None:
                 {"properties": {"value": "vector", "source": "user-override"}},
             ).result()
         credential.close()
+
+
+def azure_resources(stack: Stack) -> list[str]:
+    """The ids of what there is in the twin, in lower case, apart from what every server has."""
+    with (
+        stack.arm() as environment,
+        ResourceManagementClient(
+            DefaultAzureCredential(),
+            environment["AZURE_SUBSCRIPTION_ID"],
+            base_url=environment["AZPG_ARM_ENDPOINT"],
+        ) as client,
+    ):
+        groups = [str(group.name) for group in client.resource_groups.list()]
+        return sorted(
+            str(one.id).lower() for group in groups for one in client.resources.list_by_resource_group(group)
+        )
+
+
+def test_a_failure_in_the_middle_and_up_again(stack: Stack) -> None:
+    stack.azpg("arm", "up")
+    stack.azpg("arm", "faults", "add", "fail", "--path", "*/flexibleServers/*", "--times", "1")
+    failed = stack.up(check=False)
+    assert failed.returncode != 0
+    assert "InternalServerError" in failed.stdout + failed.stderr
+    stack.azpg("arm", "faults", "off")
+    stack.up()
+    stack.up("--expect-no-changes")
+    with stack.connect() as connection:
+        connection.execute("CREATE EXTENSION azure_local_ai")
+
+
+def test_whatever_fails_up_again_arrives_at_the_same_state(stack: Stack) -> None:
+    stack.azpg("arm", "up")
+    for kind in ("throttle", "error", "drop"):
+        stack.azpg("arm", "faults", "add", kind, "--rate", "0.1", "--seed", "7")
+    stack.azpg("arm", "faults", "add", "fail", "--rate", "0.3", "--seed", "7")
+    for _ in range(12):
+        if stack.up(check=False).returncode == 0:
+            break
+    else:
+        pytest.fail("twelve times were not enough")
+    stack.azpg("arm", "faults", "off")
+    stack.up("--expect-no-changes")
+    assert stack.pulumi("refresh", "--yes", "--non-interactive", "--expect-no-changes").returncode == 0
+    known = sorted(one["id"].lower() for one in stack.resources())
+    there = azure_resources(stack)
+    assert set(there) <= set(known), "something was made that Pulumi does not know"
+    types = [one["type"] for one in stack.resources()]
+    assert types.count("azure-native:dbforpostgresql:Server") == 1
+    assert len(stack.twin.servers()) == 1
+    with stack.connect() as connection:
+        connection.execute("CREATE EXTENSION azure_local_ai")
+
+
+def test_every_mistake_is_said_at_once_and_nothing_is_made(stack: Stack) -> None:
+    for key, value in (("sku", "Standard_B1ms"), ("backupRetentionDays", "99"), ("serverNaem", "x")):
+        stack.pulumi("config", "set", f"azpg:{key}", value)
+    failed = stack.pulumi("preview", "--non-interactive", check=False)
+    said = failed.stdout + failed.stderr
+    assert failed.returncode != 0
+    assert "azpg:backupRetentionDays: 99 is too large: use 35 or less" in said
+    assert "azpg:serverNaem" in said
+    assert "azpg:serverName" in said, "the nearest right key"
+    assert "Standard_B1ms" in said
+    assert "Traceback" not in said
+    assert azure_resources(stack) == []
+
+
+def test_azure_local_ai_where_it_is_not_to_be_had(stack: Stack) -> None:
+    stack.pulumi("config", "set", "azpg:location", "northeurope")
+    failed = stack.pulumi("preview", "--non-interactive", check=False)
+    said = failed.stdout + failed.stderr
+    assert failed.returncode != 0
+    assert "azure_local_ai" in said
+    assert "northeurope" in said
+    assert "eastus" in said, "an alternative"
+
+
+def test_the_policy_pack(stack: Stack, policy_pack: Path) -> None:
+    arguments = ("preview", "--non-interactive", "--policy-pack", str(policy_pack))
+    allowed = stack.pulumi(*arguments)
+    assert "azpg@" in allowed.stdout
+    stack.pulumi("config", "set", "--path", "azpg:parameters.require_secure_transport", "off")
+    refused = stack.pulumi(*arguments, check=False)
+    assert refused.returncode != 0
+    assert "require_secure_transport" in refused.stdout + refused.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -156,6 +157,24 @@ def test_a_group_claim_is_no_way_to_be_a_user(site: Site) -> None:
     assert "valid oid claim" in site.refusal(APPLICATION, token)
 
 
+def test_many_at_once(site: Site) -> None:
+    barrier = threading.Barrier(40)
+    names: list[str] = []
+
+    def work() -> None:
+        with site.login() as connection:
+            barrier.wait(PATIENCE)
+            names.append(value(connection, "SELECT session_user"))
+            barrier.wait(PATIENCE)
+
+    threads = [threading.Thread(target=work) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert names == [ALICE] * 40
+
+
 @pytest.mark.parametrize("how", ["cancel", "cancel_safe"])
 def test_cancelling(site: Site, how: str) -> None:
     with site.login() as connection, connect(site.instance, direct=True) as observer:
@@ -290,6 +309,13 @@ def test_a_token_is_no_password_on_the_plain_port(site: Site) -> None:
         connect(site.instance, direct=True, user=ALICE, password=site.token())
 
 
+def test_a_token_copies_no_cluster(site: Site) -> None:
+    """Physical replication is refused as for everybody; logical replication is a connection to a database."""
+    assert "no pg_hba.conf entry for replication connection" in site.refusal(replication="true")
+    with site.login(replication="database") as connection:
+        assert connection.pgconn.exec_(b"IDENTIFY_SYSTEM").ntuples == 1
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_another_user_of_the_machine_cannot_use_the_socket(site: Site) -> None:
     status = site.instance.status()
@@ -414,6 +440,9 @@ def test_passwords_can_be_disabled(site: Site) -> None:
                 connect(site.instance, sslmode=mode)
             assert "FATAL:  password authentication is disabled on this server" in str(refused.value)
             assert "HINT:  Log in as a Microsoft Entra principal" in str(refused.value)
+        odd = b"user\0pgadmin\0x"  # PostgreSQL takes any last byte
+        said = exchange(site.instance, struct.pack("!II", 8 + len(odd), 3 << 16) + odd, alpn=["postgresql"])
+        assert b"password authentication is disabled" in said
         with site.login() as connection:
             assert value(connection, "SELECT 1") == 1
         with connect(site.instance, direct=True) as connection:
@@ -476,6 +505,21 @@ def test_a_server_that_is_down_is_said_and_a_restart_keeps_all(site: Site) -> No
         with pytest.raises(InstanceNotRunning):
             site.instance.entra.remove(site.alice.object_id)
         assert site.instance.entra.administrators() == site.principals()
+    finally:
+        site.instance.up(Wishes(durable=False))
+    with site.login() as connection:
+        assert value(connection, "SELECT 1") == 1
+
+
+def test_a_server_that_was_killed_is_said(site: Site) -> None:
+    status = site.instance.status()
+    assert status.postgres_pid is not None
+    os.kill(status.postgres_pid, signal.SIGKILL)
+    try:
+        assert wait_for(lambda: site.instance.status().postgres_pid is None, timeout=PATIENCE)
+        said = site.refusal()
+        assert "the PostgreSQL server 'entra' does not accept connections" in said
+        assert "HINT:  `azpg up entra` starts it." in said
     finally:
         site.instance.up(Wishes(durable=False))
     with site.login() as connection:

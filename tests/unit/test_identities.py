@@ -43,12 +43,12 @@ def test_secret_is_kept_nowhere(identities: Identities, tmp_path: Path) -> None:
 
 
 def test_adding_again_is_a_new_secret_of_the_same_application(identities: Identities) -> None:
-    made, before = identities.add_application("deployer")
-    again, after = identities.add_application("deployer")
+    made, before = identities.add_application("the deployer")
+    again, after = identities.add_application("the deployer")
     assert again.object_id == made.object_id
     assert identities.authenticate(made.client_id, after) == again
     with pytest.raises(
-        SecretWrong, match=r"client secret of 'deployer' is another one.*azpg arm principal add deployer"
+        SecretWrong, match=r"secret of 'the deployer' is another one.*azpg arm principal add 'the deployer'`"
     ):
         identities.authenticate(made.client_id, before)
 

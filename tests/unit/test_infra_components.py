@@ -341,7 +341,7 @@ class TestNetwork:
         server = found.one("Server")
         assert server["network"] == {"publicNetworkAccess": "Disabled"}
         endpoint = found.named("PrivateEndpoint", "server-endpoint")
-        assert endpoint["subnet"]["id"] == "/fake/Subnet/endpoints"
+        assert endpoint["subnet"] == {"id": "/fake/Subnet/endpoints"}
         assert endpoint["privateLinkServiceConnections"] == [
             {
                 "name": "postgresqlServer",
@@ -430,6 +430,16 @@ class TestWhatAServerReallyOffers:
             match="azure_local_ai cannot be had: the server does not list it among its allowed values",
         ):
             up({"profile": "preview-2024", "extensions": ["vector", "azure_local_ai"]}, cloud)
+
+    def test_the_server_knows_better_than_the_profile(self) -> None:
+        cloud = Cloud(offered="vector,azure_local_ai")
+        assert up({"extensions": ["azure_local_ai"]}, cloud).one("Configuration")["value"] == "azure_local_ai"
+
+    def test_nothing_is_asked_while_something_else_is_wrong(self) -> None:
+        cloud = Cloud(offered="vector")
+        with pytest.raises(pulumi.RunError, match=r"2 mistakes[^$]*azure_local_ai was retired"):
+            up({"extensions": ["azure_local_ai"], "storageGb": 1}, cloud)
+        assert cloud.calls == []
 
     def test_what_it_offers_may_be_had(self) -> None:
         cloud = Cloud(offered="Vector, azure_ai,azure_local_ai")

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 from azpg_runtime.errors import IdentityError, IdentityNotFound, SecretWrong
@@ -133,7 +134,7 @@ class Identities:
         if not hmac.compare_digest(_digest(secret), identity.secret):
             raise SecretWrong(
                 f"the client secret of {identity.name!r} is another one.",
-                hint=f"`azpg arm principal add {identity.name}` gives it a new one.",
+                hint=f"`azpg arm principal add {quote(identity.name)}` gives it a new one.",
             )
         return identity
 

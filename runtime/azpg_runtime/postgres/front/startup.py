@@ -33,17 +33,27 @@ class Startup:
 
 
 def parse(packet: bytes) -> tuple[Startup, bytes] | None:
-    """A whole packet and what follows it; None for what is no start-up packet, or a wrong one.
+    """A whole packet and what follows it; None for what PostgreSQL does not take for a start-up packet.
 
-    What that is, PostgreSQL knows best.
+    It is read as PostgreSQL's ProcessStartupPacket does, oddities included: the last byte, which should be
+    zero, may be any. What one of the two read in another way would be a way past the other.
     """
     length, version = _HEADER.unpack_from(packet)
     body, rest = packet[_HEADER.size : length], packet[length:]
-    if version >> 16 != _MAJOR or body[-1:] != b"\0":
+    if version >> 16 != _MAJOR:
         return None
-    parts = body[:-1].split(b"\0")
-    # Each name and value ends with a zero byte, so that the last part is empty.
-    if parts.pop() or len(parts) % 2:
-        return None
-    options = tuple(zip(parts[::2], parts[1::2], strict=True))
-    return None if any(not name for name, _ in options) else (Startup(version, options), rest)
+    options, at = [], 0
+    while at < len(body):
+        name, after = _text(body, at)
+        if not name or after >= len(body):
+            break
+        value, at = _text(body, after)
+        options.append((name, value))
+    return (Startup(version, tuple(options)), rest) if at == len(body) - 1 else None
+
+
+def _text(body: bytes, start: int) -> tuple[bytes, int]:
+    """What stands from `start` to the next zero byte or the end, and where the next begins."""
+    end = body.find(b"\0", start)
+    end = len(body) if end < 0 else end
+    return body[start:end], end + 1
