@@ -72,6 +72,12 @@ class Azure:
     def cognitive(self) -> CognitiveServicesManagementClient:
         return CognitiveServicesManagementClient(self.credential, self.subscription, **self._options)
 
+    def close(self) -> None:
+        """Closes the connections of the clients that were used."""
+        for name in ("resources", "postgres", "cognitive"):
+            if name in vars(self):
+                vars(self)[name].close()
+
     def raw(
         self, method: str, path: str, body: Any = None, *, version: str | None = VERSION, **headers: str
     ) -> Reply:

@@ -92,11 +92,27 @@ def azure_home() -> Iterator[Home]:
 
 
 @pytest.fixture(scope="session")
-def azure(azure_home: Home) -> Azure:
+def azure(azure_home: Home) -> Iterator[Azure]:
     """The SDK's clients on a running twin."""
     twin = ArmTwin(azure_home)
     twin.start()
-    return Azure(twin, retry_total=0)
+    azure = Azure(twin, retry_total=0)
+    yield azure
+    azure.close()
+
+
+@pytest.fixture
+def clients() -> Iterator[Callable[..., Azure]]:
+    """Makes further clients, of this twin or another."""
+    made: list[Azure] = []
+
+    def make(twin: ArmTwin, **options: Any) -> Azure:
+        made.append(Azure(twin, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ def faults(azure: Azure) -> Iterator[Callable[..., None]]:
     azure.twin.files.faults.unlink(missing_ok=True)
 
 
-def test_throttling(azure: Azure, faults: Callable[..., None]) -> None:
+def test_throttling(azure: Azure, faults: Callable[..., None], clients: Callable[..., Azure]) -> None:
     faults(Rule("throttle", times=2))
     reply = azure.raw("GET", GROUPS)
     assert (reply.status, reply.body["error"]["code"]) == (429, "TooManyRequests")
@@ -35,7 +35,7 @@ def test_throttling(azure: Azure, faults: Callable[..., None]) -> None:
     assert azure.raw("GET", GROUPS).status == 429
     assert azure.raw("GET", GROUPS).status == 200
     faults(Rule("throttle", times=2))
-    assert list(Azure(azure.twin).resources.resource_groups.list()), "the SDK tries again"
+    assert list(clients(azure.twin).resources.resource_groups.list()), "the SDK tries again"
 
 
 def test_errors(azure: Azure, faults: Callable[..., None]) -> None:
@@ -65,6 +65,7 @@ def test_slow_and_failed_operations(azure: Azure, server_id: str, faults: Callab
     poller = begin(GROUP, NAME, "slow", rule, polling_interval=0)
     with pytest.raises(HttpResponseError, match="ServerIsBusy"):
         begin(GROUP, NAME, "other", rule)
+    assert azure.postgres.servers.get(GROUP, NAME).state == "Ready", "a part is changed, not the server"
     poller.result()
     with pytest.raises(HttpResponseError) as caught:
         begin(GROUP, NAME, "failing", rule).result()
@@ -112,9 +113,9 @@ def test_the_same_seed_makes_the_same_faults(azure: Azure, faults: Callable[...,
 
 
 def test_a_program_that_tries_again_gets_there(
-    azure: Azure, server_id: str, faults: Callable[..., None]
+    azure: Azure, server_id: str, faults: Callable[..., None], clients: Callable[..., Azure]
 ) -> None:
-    patient = Azure(azure.twin, retry_backoff_factor=0.01, retry_status=20, retry_connect=20, retry_read=20)
+    patient = clients(azure.twin, retry_backoff_factor=0.01, retry_status=20, retry_connect=20, retry_read=20)
     faults(*(Rule(kind, rate=0.08) for kind in ("throttle", "error", "drop", "fail")), seed=7)
     names = [f"made-{number}" for number in range(4)]
     for name in names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -38,8 +38,8 @@ def kill(twin: ArmTwin) -> None:
     assert wait_for(lambda: twin.status().pid not in {None, pid}, timeout=60)
 
 
-def test_everything_is_there_after_a_restart(twin: ArmTwin) -> None:
-    azure = Azure(twin)
+def test_everything_is_there_after_a_restart(twin: ArmTwin, clients: Callable[..., Azure]) -> None:
+    azure = clients(twin)
     azure.group("kept")
     made = azure.postgres.servers.begin_create_or_update("kept", "kept-server", server_model()).result()
     rule = {"properties": {"startIpAddress": "1.1.1.1", "endIpAddress": "1.1.1.1"}}
@@ -57,7 +57,7 @@ def test_everything_is_there_after_a_restart(twin: ArmTwin) -> None:
         before.subscription_id,
         before.tenant_id,
     )
-    again = Azure(twin)
+    again = clients(twin)
     assert again.postgres.servers.get("kept", "kept-server") == made
     assert [one.name for one in again.postgres.firewall_rules.list_by_server("kept", "kept-server")] == [
         "one"
@@ -66,8 +66,8 @@ def test_everything_is_there_after_a_restart(twin: ArmTwin) -> None:
     assert again.postgres.servers.get("kept", "kept-server") == made
 
 
-def test_a_killed_creation_goes_on(twin: ArmTwin) -> None:
-    azure = Azure(twin)
+def test_a_killed_creation_goes_on(twin: ArmTwin, clients: Callable[..., Azure]) -> None:
+    azure = clients(twin)
     azure.group("kept")
     poller = azure.postgres.servers.begin_create_or_update(
         "kept", "killed", server_model(), polling_interval=0
@@ -81,8 +81,8 @@ def test_a_killed_creation_goes_on(twin: ArmTwin) -> None:
         assert connection.execute("SELECT current_user").fetchone() == ("boss",)
 
 
-def test_a_killed_deletion_goes_on(twin: ArmTwin) -> None:
-    azure = Azure(twin)
+def test_a_killed_deletion_goes_on(twin: ArmTwin, clients: Callable[..., Azure]) -> None:
+    azure = clients(twin)
     azure.group("kept")
     azure.postgres.servers.begin_create_or_update("kept", "killed", server_model()).result()
     Plan((Rule("slow", path="*/killed", delay=1),)).save(twin.files.faults)
@@ -94,8 +94,10 @@ def test_a_killed_deletion_goes_on(twin: ArmTwin) -> None:
     assert twin.servers() == []
 
 
-def test_a_failed_creation_leaves_nothing(twin: ArmTwin, monkeypatch: pytest.MonkeyPatch) -> None:
-    azure = Azure(twin)
+def test_a_failed_creation_leaves_nothing(
+    twin: ArmTwin, monkeypatch: pytest.MonkeyPatch, clients: Callable[..., Azure]
+) -> None:
+    azure = clients(twin)
     azure.group("kept")
     Plan((Rule("fail", path="*/failed", times=1),)).save(twin.files.faults)
     with pytest.raises(HttpResponseError) as caught:
@@ -106,8 +108,8 @@ def test_a_failed_creation_leaves_nothing(twin: ArmTwin, monkeypatch: pytest.Mon
     assert made.state == "Ready"
 
 
-def test_a_server_that_somebody_removed_is_gone(twin: ArmTwin) -> None:
-    azure = Azure(twin)
+def test_a_server_that_somebody_removed_is_gone(twin: ArmTwin, clients: Callable[..., Azure]) -> None:
+    azure = clients(twin)
     azure.group("kept")
     azure.postgres.servers.begin_create_or_update("kept", "removed", server_model()).result()
     instance = Instance("removed", home=twin.files.home)
@@ -156,10 +158,10 @@ def test_its_port_may_be_taken(twin: ArmTwin) -> None:
     assert (twin.status().endpoint, twin.status().profile) == (first, "azure-2026")
 
 
-def test_the_profile_is_that_of_its_servers(twin: ArmTwin) -> None:
+def test_the_profile_is_that_of_its_servers(twin: ArmTwin, clients: Callable[..., Azure]) -> None:
     twin.stop()
     twin.start(profile="azure-2026")
-    azure = Azure(twin)
+    azure = clients(twin)
     azure.group("new")
     azure.postgres.servers.begin_create_or_update("new", "new-server", server_model()).result()
     found: pg.Configuration = azure.postgres.configurations.get("new", "new-server", "azure.extensions")

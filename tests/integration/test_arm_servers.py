@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -105,9 +105,11 @@ def test_a_patch_keeps_what_it_does_not_name(azure: Azure, server: pg.Server) ->
     assert azure.postgres.servers.begin_update(GROUP, NAME, back).result().tags == {}
 
 
-def test_another_client_waits_for_an_operation(azure: Azure, server: pg.Server) -> None:
+def test_another_client_waits_for_an_operation(
+    azure: Azure, server: pg.Server, clients: Callable[..., Azure]
+) -> None:
     token = azure.postgres.servers.begin_restart(GROUP, NAME, pg.RestartParameter()).continuation_token()
-    other = Azure(azure.twin)
+    other = clients(azure.twin)
     poller = other.postgres.servers.begin_restart(
         GROUP, NAME, pg.RestartParameter(), continuation_token=token
     )

@@ -70,6 +70,37 @@ def test_one_at_a_time(operations: Operations) -> None:
     assert not operations.is_busy(THING), "whoever sees the end may begin the next"
 
 
+def test_holding_waits_and_keeps_others_away(operations: Operations) -> None:
+    release, held = threading.Event(), threading.Event()
+    operations.verb("do", lambda *_: (release.wait(30), None)[1])
+    first = operations.start("do", THING, busy=THING)
+    assert operations.verb_on(THING) == "do"
+
+    def hold() -> None:
+        with operations.holding(THING, "remove"):
+            held.set()
+            release.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert not held.is_set()
+    release.set()
+    assert held.wait(30)
+    holder.join(30)
+    assert ended(operations, first).status == "Succeeded"
+    release.clear()
+    holder = threading.Thread(target=hold)
+    held.clear()
+    holder.start()
+    assert held.wait(30)
+    assert operations.verb_on(THING) == "remove"
+    with pytest.raises(ArmRefusal):
+        operations.start("do", THING, busy=THING)
+    release.set()
+    holder.join(30)
+    assert operations.verb_on(THING) is None
+
+
 def test_what_is_prepared_and_refused_is_as_it_was(operations: Operations, state: State) -> None:
     operations.verb("do", lambda *_: None)
 

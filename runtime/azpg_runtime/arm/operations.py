@@ -72,7 +72,7 @@ class Operations:
         self._before = before
         self._verbs: dict[str, Work] = {}
         self._undo: dict[str, Work] = {}
-        self._busy: set[str] = set()
+        self._busy: dict[str, str] = {}
         self._lock = threading.Condition()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="operation")
 
@@ -104,7 +104,7 @@ class Operations:
         """
         key = "" if busy is None else busy.key
         if key:
-            self._take(key, refusal)
+            self._take(key, verb, refusal)
         try:
             found = Operation(str(uuid.uuid4()), resource, "InProgress", _now(), None, None, None)
             with self._state.changing() as connection:
@@ -133,15 +133,19 @@ class Operations:
 
     def is_busy(self, address: Address) -> bool:
         """Whether an operation works on it."""
+        return self.verb_on(address) is not None
+
+    def verb_on(self, address: Address) -> str | None:
+        """What the operation does that works on it."""
         with self._lock:
-            return address.key in self._busy
+            return self._busy.get(address.key)
 
     @contextmanager
-    def holding(self, address: Address) -> Iterator[None]:
-        """Waits until nothing works on a resource, and keeps others from it inside the block."""
+    def holding(self, address: Address, verb: str) -> Iterator[None]:
+        """Waits until nothing works on a resource; inside the block, others find `verb` working on it."""
         with self._lock:
             self._lock.wait_for(lambda: address.key not in self._busy)
-            self._busy.add(address.key)
+            self._busy[address.key] = verb
         try:
             yield
         finally:
@@ -158,22 +162,22 @@ class Operations:
         for id_, verb, resource, arguments, key in rows:
             log.info("takes up %s of %s", verb, resource)
             if key:
-                self._busy.add(key)
+                self._busy[key] = verb
             self._pool.submit(self._run, id_, verb, Address.parse(resource), json.loads(arguments), key)
 
     def close(self) -> None:
         """Waits for what runs; what has not begun is left for the next process."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _take(self, key: str, refusal: Callable[[], ArmRefusal] | None) -> None:
+    def _take(self, key: str, verb: str, refusal: Callable[[], ArmRefusal] | None) -> None:
         with self._lock:
             if key in self._busy:
                 raise refusal() if refusal else ArmRefusal(409, "Conflict", f"{key} is busy.")
-            self._busy.add(key)
+            self._busy[key] = verb
 
     def _release(self, key: str) -> None:
         with self._lock:
-            self._busy.discard(key)
+            self._busy.pop(key, None)
             self._lock.notify_all()
 
     def _run(self, id_: str, verb: str, resource: Address, arguments: Json, key: str) -> None:

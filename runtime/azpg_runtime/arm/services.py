@@ -9,6 +9,7 @@ from azpg_runtime.arm.exchange import Answer, Call
 from azpg_runtime.arm.identities import USER_ASSIGNED, ManagedIdentities
 from azpg_runtime.arm.identity.service import IdentityService
 from azpg_runtime.arm.operations import RETRY_HEADERS, Operation, Operations
+from azpg_runtime.arm.regions import short_name
 from azpg_runtime.arm.settings import Settings
 from azpg_runtime.arm.state import Json, Resource, State
 from azpg_runtime.errors import ArmRefusal
@@ -59,22 +60,24 @@ class Services:
         self, call: Call, operation: Operation, *, status: int = 202, body: Json | None = None
     ) -> Answer:
         """The answer to a request that has started an operation: where to ask how it goes."""
-        namespace = call.address.namespace
-        resource = self.state.get(call.address)
-        location = resource.body.get("location") if resource else None
-        if location is None and len(call.address.names) > 1:
-            server = self.state.get(
-                Address(call.address.scope, namespace, call.address.types[:1], call.address.names[:1])
-            )
-            location = server.body.get("location") if server else None
-        region = str(location or self.settings.location).replace(" ", "").lower()
-        place = f"/subscriptions/{call.address.subscription}/providers/{namespace}/locations/{region}"
+        place = f"/subscriptions/{call.address.subscription}/providers/{call.address.namespace}"
+        place = f"{place}/locations/{self._region(call.address)}"
         headers = {
             "Azure-AsyncOperation": call.link(f"{place}/azureAsyncOperation/{operation.id}"),
             "Location": call.link(f"{place}/operationResults/{operation.id}"),
             **RETRY_HEADERS,
         }
         return Answer(status, body, headers)
+
+    def _region(self, address: Address) -> str:
+        """The region of a resource, or of what it is a part of."""
+        here: Address | None = address
+        while here is not None:
+            found = self.state.get(here)
+            if found is not None and "location" in found.body:
+                return short_name(found.body["location"])
+            here = here.parent
+        return self.settings.location
 
 
 def not_found(address: Address) -> ArmRefusal:

@@ -103,6 +103,6 @@ class Groups(Kind):
     def _delete(self, group: Address, _: Json) -> None:
         for one in self.state.below(group):
             if len(one.address.types) == 1 and one.address.scope and one.address.scope.key == group.key:
-                with self.services.operations.holding(one.address):
+                with self.services.operations.holding(one.address, verb="server.delete"):
                     self._router.remove(one.address)
         self.services.delete(group)

@@ -1,10 +1,8 @@
-"""Flexible servers. Each is the local server of its name: made, changed, stopped and deleted with it."""
+"""Flexible servers: what may be asked of them. What is done then is in `local`."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 
 from azure.mgmt.postgresqlflexibleservers import models
 
@@ -13,19 +11,15 @@ from azpg_runtime.arm.exchange import Answer, Call
 from azpg_runtime.arm.kinds.kind import Kind
 from azpg_runtime.arm.postgres import properties, refusals
 from azpg_runtime.arm.postgres.injection import check_network
+from azpg_runtime.arm.postgres.local import PASSING, LocalServers
 from azpg_runtime.arm.regions import display_name
 from azpg_runtime.arm.schema.document import check, hidden
 from azpg_runtime.arm.services import Services
 from azpg_runtime.arm.state import Json, Resource
-from azpg_runtime.errors import ArmRefusal, InstanceError
-from azpg_runtime.files import make_folder, write_atomically
+from azpg_runtime.errors import ArmRefusal
 from azpg_runtime.postgres.connections import HOST
-from azpg_runtime.postgres.instance import Instance, Wishes
 
 _HIDDEN = hidden(models.ServerProperties)
-_ADMIN_WITHOUT_PASSWORDS = "pgadmin"
-_STATE = "state"
-"""In a resource's private part: the state it passes through while an operation works on it."""
 
 
 class Servers(Kind):
@@ -37,13 +31,7 @@ class Servers(Kind):
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
-        operations = services.operations
-        operations.verb("server.create", self._create, undo=self._remove)
-        operations.verb("server.update", self._update, undo=self._restore)
-        operations.verb("server.delete", self._remove)
-        operations.verb("server.restart", self._restart)
-        operations.verb("server.start", self._start)
-        operations.verb("server.stop", self._stop)
+        self._local = LocalServers(services)
 
     # What there is
 
@@ -55,7 +43,7 @@ class Servers(Kind):
     def find(self, address: Address) -> Resource | None:
         """A server whose local one somebody has removed is gone with it."""
         found = self.state.get(address)
-        if found is None or self.services.operations.is_busy(address) or self._is_ours(found):
+        if found is None or self.services.operations.is_busy(address) or self._local.is_ours(found):
             return found
         self.services.delete(address)
         return None
@@ -70,8 +58,9 @@ class Servers(Kind):
 
     def state_of(self, resource: Resource) -> str:
         """Ready, Stopped, or what it passes through."""
-        if self.services.operations.is_busy(resource.address) and _STATE in resource.private:
-            return str(resource.private[_STATE])
+        verb = self.services.operations.verb_on(resource.address)
+        if verb in PASSING:
+            return PASSING[verb]
         return "Ready" if self.services.instance(resource.address).running() else "Stopped"
 
     def check_ready(self, resource: Resource) -> None:
@@ -81,13 +70,6 @@ class Servers(Kind):
         state = self.state_of(resource)
         if state != "Ready":
             raise refusals.not_ready(resource.address.name, state)
-
-    def _is_ours(self, resource: Resource) -> bool:
-        home = self.services.instance(resource.address).home
-        try:
-            return home.description.exists() and home.resource.read_text() == resource.body["id"]
-        except FileNotFoundError:
-            return False
 
     # Requests
 
@@ -99,10 +81,8 @@ class Servers(Kind):
                 "Use 3 to 63 lower-case letters, digits and hyphens, not a hyphen first or last.",
             )
         placed = super().placed(address)
-        if self.find(placed) is None and self.is_taken(placed.name):
-            raise ArmRefusal(
-                409, "ServerNameAlreadyExists", f"Specified server name '{placed.name}' is already used."
-            )
+        if self.find(placed) is None:
+            self._check_name(placed.name)
         return placed
 
     def is_taken(self, name: str) -> bool:
@@ -145,7 +125,6 @@ class Servers(Kind):
         if password is not None:
             properties.check_password(resource.properties.get("administratorLogin"), password)
         self.services.managed.fill(resource)
-        resource.private[_STATE] = "Updating" if existing else "Provisioning"
         scaled = existing is not None and existing.body["sku"] != resource.body["sku"]
         return self.begin(
             call,
@@ -175,7 +154,6 @@ class Servers(Kind):
         existing = self.find(call.address)
         if existing is None:
             return Answer(204)
-        existing.private[_STATE] = "Dropping"
         return self.begin(call, "server.delete", existing)
 
     def restart(self, call: Call) -> Answer:
@@ -185,19 +163,16 @@ class Servers(Kind):
         self.check_ready(server)
         if wishes.get("restartWithFailover") and server.properties["highAvailability"]["mode"] == "Disabled":
             raise refusals.invalid("restartWithFailover", "The server has no high availability.")
-        server.private[_STATE] = "Restarting"
         return self.begin(call, "server.restart", server)
 
     def start(self, call: Call) -> Answer:
         """The action of that name."""
         server = self.existing(_of_action(call))
-        server.private[_STATE] = "Starting"
         return self.begin(call, "server.start", server)
 
     def stop(self, call: Call) -> Answer:
         """The action of that name."""
         server = self.existing(_of_action(call))
-        server.private[_STATE] = "Stopping"
         return self.begin(call, "server.stop", server)
 
     def begin(self, call: Call, verb: str, server: Resource, arguments: Json | None = None) -> Answer:
@@ -208,88 +183,25 @@ class Servers(Kind):
             arguments=arguments,
             busy=server.address,
             refusal=lambda: refusals.busy(server.address.name),
-            prepare=lambda: self.state.put(server),
+            prepare=lambda: self._keep(server),
         )
         return self.services.accepted(call, operation)
 
-    # Operations
+    def _keep(self, server: Resource) -> None:
+        """Stores a server. Nobody else can take a new one's name meanwhile."""
+        if self.state.get(server.address) is None:
+            self._check_name(server.address.name)
+        self.state.put(server)
 
-    def _instance(self, server: Address) -> tuple[Resource, Instance]:
-        return self.services.existing(server), self.services.instance(server)
-
-    def _create(self, server: Address, arguments: Json) -> None:
-        resource, instance = self._instance(server)
-        self.services.home.create()
-        make_folder(instance.home.root, 0o711 if os.geteuid() == 0 else 0o700)
-        write_atomically(instance.home.resource, str(resource.body["id"]))
-        own = resource.properties
-        instance.up(
-            Wishes(
-                major=int(own["version"]),
-                admin=own.get("administratorLogin") or _ADMIN_WITHOUT_PASSWORDS,
-                admin_password=arguments["password"],
-                location=resource.body["location"],
-                sku=resource.body["sku"]["name"],
-                profile=self.services.settings.profile,
-                created_newly=True,
+    def _check_name(self, name: str) -> None:
+        if self.is_taken(name):
+            raise ArmRefusal(
+                409, "ServerNameAlreadyExists", f"Specified server name '{name}' is already used."
             )
-        )
-        self._allow(resource, instance)
-        self._note_version(resource, instance)
 
-    def _update(self, server: Address, arguments: Json) -> None:
-        resource, instance = self._instance(server)
-        sku = resource.body["sku"]["name"]
-        instance.up(Wishes(sku=sku, admin_password=arguments["password"]))
-        self._allow(resource, instance)
-        if arguments["restart"]:  # other compute is another machine
-            instance.restart()
-
-    def _allow(self, resource: Resource, instance: Instance) -> None:
-        """Lets people log in as the server's authConfig says."""
-        wanted = resource.properties["authConfig"]
-        entra = wanted["activeDirectoryAuth"] == "Enabled"
-        instance.entra.allow(
-            password=wanted["passwordAuth"] == "Enabled",
-            trust=self.services.identity.issuer.trust if entra else None,
-        )
-
-    def _restore(self, server: Address, arguments: Json) -> None:
-        """A change that failed is none."""
-        resource = self.services.existing(server)
-        resource.body = arguments["before"]
-        self.state.put(resource)
-
-    def _restart(self, server: Address, _: Json) -> None:
-        self._instance(server)[1].restart()
-
-    def _start(self, server: Address, _: Json) -> None:
-        resource, instance = self._instance(server)
-        instance.up()
-        self._note_version(resource, instance)
-
-    def _stop(self, server: Address, _: Json) -> None:
-        self._instance(server)[1].down()
-
-    def _note_version(self, resource: Resource, instance: Instance) -> None:
-        """An update of azpg may have brought another minor version."""
-        resource.properties["minorVersion"] = instance.status().postgres_version.partition(".")[2]
-        self.state.put(resource)
-
-    def _remove(self, server: Address, _: Json) -> None:
-        self.discard(server)
-
-    def discard(self, server: Address) -> None:
-        """Removes a server now, whole or half made."""
-        resource = self.state.get(server)
-        instance = self.services.instance(server)
-        if resource is not None and instance.home.resource.is_file():
-            if instance.home.resource.read_text() != resource.body["id"]:
-                raise InstanceError(f"the local server {instance.name!r} belongs to another resource.")
-            if instance.home.description.exists():
-                instance.down(delete=True)
-            shutil.rmtree(instance.home.root, ignore_errors=True)
-        self.services.delete(server)
+    def discard(self, address: Address) -> None:
+        """See `Kind`."""
+        self._local.remove(address)
 
 
 def _of_action(call: Call) -> Address:
