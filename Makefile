@@ -64,10 +64,16 @@ lint: $(VENV)/developed
 	  $(BUILD) build/lint-$$compiler --clean-first $(QUIET); \
 	done
 
-tools: $(or $(INSTALLED),$(TOOLS)/pulumi)
+tools: $(or $(INSTALLED),$(TOOLS)/pulumi) $(TOOLS)/policy/installed
 
 $(TOOLS)/pulumi: tools/go.mod tools/go.sum tools/build.py | $(VENV)/developed
 	$(BIN)/python tools/build.py $(TOOLS)
+
+# The policy pack's own environment.
+$(TOOLS)/policy/installed: infra/policy/requirements.txt infra/policy/constraints.txt
+	$(PYTHON) -m venv $(TOOLS)/policy
+	cd infra/policy && $(CURDIR)/$(TOOLS)/policy/bin/python -m pip --disable-pip-version-check --quiet install -r requirements.txt
+	@touch $@
 
 sanitize: $(VENV)/developed
 	$(CONFIGURE) -B build/sanitize -DCMAKE_C_COMPILER=gcc -DAZPG_SANITIZE=ON

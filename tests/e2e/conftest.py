@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -17,17 +18,34 @@ from .stacks import Stack
 ROOT = Path(__file__).parents[2]
 
 
+TOOLS = ROOT / ".cache" / "tools"
+
+
+def absent(what: str) -> NoReturn:
+    """Ends a test that cannot run without `make tools`, which in CI is a failure."""
+    reason = f"{what} is not here; `make tools` makes it"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def cli() -> str:
-    """The path of pulumi. Without it these tests cannot run, which in CI is a failure."""
-    path = os.pathsep.join([os.environ["PATH"], str(ROOT / ".cache" / "tools")])
-    found = shutil.which("pulumi", path=path)
-    if found is None:
-        reason = "pulumi is not on PATH; `make tools` builds it"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+    """The path of pulumi."""
+    found = shutil.which("pulumi", path=os.pathsep.join([os.environ["PATH"], str(TOOLS)]))
+    return found or absent("pulumi")
+
+
+@pytest.fixture
+def policy_pack(tmp_path: Path) -> Path:
+    """The policy pack, with its own environment where `pulumi install` would make one."""
+    environment = TOOLS / "policy"
+    if not (environment / "installed").exists():
+        absent("the policy pack's environment")
+    pack = tmp_path / "policy"
+    shutil.copytree(ROOT / "infra" / "policy", pack, ignore=shutil.ignore_patterns("venv"))
+    (pack / "venv").symlink_to(environment)
+    return pack
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -179,3 +180,13 @@ def test_azure_local_ai_where_it_is_not_to_be_had(stack: Stack) -> None:
     assert "azure_local_ai" in said
     assert "northeurope" in said
     assert "eastus" in said, "an alternative"
+
+
+def test_the_policy_pack(stack: Stack, policy_pack: Path) -> None:
+    arguments = ("preview", "--non-interactive", "--policy-pack", str(policy_pack))
+    allowed = stack.pulumi(*arguments)
+    assert "azpg@" in allowed.stdout
+    stack.pulumi("config", "set", "--path", "azpg:parameters.require_secure_transport", "off")
+    refused = stack.pulumi(*arguments, check=False)
+    assert refused.returncode != 0
+    assert "require_secure_transport" in refused.stdout + refused.stderr

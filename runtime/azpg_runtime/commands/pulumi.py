@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from azpg.extras import need
 from azpg_runtime.errors import PulumiError
 from azpg_runtime.home import Home
 
@@ -28,6 +29,9 @@ def pulumi(
 
     The program runs as it stands. State, secrets and settings of offline stacks live in AZPG_HOME.
     """
+    need(
+        "azpg pulumi", "pulumi", "azure.identity", "azure.mgmt.core", "grpc", "pulumi", "pulumi_azure_native"
+    )
     program = shutil.which("pulumi")
     if program is None:
         raise PulumiError(
