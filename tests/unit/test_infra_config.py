@@ -242,6 +242,21 @@ def test_one_mistake() -> None:
             "azpg:zones: SameZone needs one zone, but 1 and 2 are given: leave standby out",
         ),
         (
+            {"encryption": {"keyUri": VAULT_KEY, "identityId": IDENTITY}, "geoRedundantBackup": "true"},
+            "azpg:encryption: geoKeyUri and geoIdentityId are missing: with azpg:geoRedundantBackup the paired region needs a key of its own",
+        ),
+        (
+            {
+                "encryption": {
+                    "keyUri": VAULT_KEY,
+                    "identityId": IDENTITY,
+                    "geoKeyUri": VAULT_KEY,
+                    "geoIdentityId": IDENTITY,
+                }
+            },
+            "azpg:encryption: geoKeyUri is for azpg:geoRedundantBackup, which is false: leave it out, or set that to true",
+        ),
+        (
             {"databases": ["app", "azure_sys"]},
             "azpg:databases: azure_sys is there on every server: leave it out",
         ),
