@@ -397,6 +397,14 @@ def test_numbers_and_truth_values_are_parameters_too() -> None:
     }
 
 
+def test_zones_and_versions_may_look_like_numbers() -> None:
+    """`pulumi config set --path azpg:zones.primary 1` stores a number, too."""
+    deployment = {"name": "small", "model": "text-embedding-3-small", "version": 1}
+    found = config(zones={"primary": 1}, aiDeployments=[deployment])
+    assert found.zones.primary == "1"
+    assert found.ai_deployments[0].version == "1"
+
+
 @pytest.mark.parametrize(
     ("written", "start", "end"),
     [
