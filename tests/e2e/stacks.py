@@ -50,6 +50,11 @@ class Stack:
         """`azpg pulumi`."""
         return self.azpg("pulumi", *arguments, check=check)
 
+    def configure(self, **values: str) -> None:
+        """Sets configuration keys, or parts of them, in one go."""
+        pairs = [part for key, value in values.items() for part in ("--plaintext", f"azpg:{key}={value}")]
+        self.pulumi("config", "set-all", "--path", *pairs)
+
     def up(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`azpg pulumi up` without questions."""
         return self.pulumi("up", "--yes", "--non-interactive", "--skip-preview", *arguments, check=check)

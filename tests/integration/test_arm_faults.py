@@ -11,6 +11,7 @@ from azure.core.exceptions import HttpResponseError, ServiceResponseError
 from azure.mgmt.postgresqlflexibleservers import models as pg
 
 from azpg_runtime.arm.faults import Plan, Rule
+from azpg_runtime.wait import wait_for
 from tests.integration.azure import Azure
 
 GROUP, NAME = "shared", "shared-server"
@@ -71,6 +72,35 @@ def test_slow_and_failed_operations(azure: Azure, server_id: str, faults: Callab
     assert "azpg arm faults" in caught.value.message
     assert [one.name for one in azure.postgres.firewall_rules.list_by_server(GROUP, NAME)] == ["slow"]
     azure.postgres.firewall_rules.begin_delete(GROUP, NAME, "slow").result()
+
+
+def test_what_failed_is_as_it_was(azure: Azure, server_id: str, faults: Callable[..., None]) -> None:
+    bigger = pg.ServerForPatch(sku=pg.SkuForPatch(name="Standard_E8ds_v5", tier="MemoryOptimized"))
+    faults(Rule("fail", times=1))
+    with pytest.raises(HttpResponseError, match="InternalServerError"):
+        azure.postgres.servers.begin_update(GROUP, NAME, bigger).result()
+    found = azure.postgres.servers.get(GROUP, NAME)
+    assert (found.sku.name, found.state) == ("Standard_E4ds_v5", "Ready")
+
+    group = azure.group("failing")
+    faults(Rule("fail", times=1))
+    reply = azure.raw("DELETE", group)
+    assert wait_for(lambda: azure.raw("GET", reply.headers["location"]).status != 202, timeout=30)
+    assert azure.raw("GET", reply.headers["location"]).body["error"]["code"] == "InternalServerError"
+    assert azure.resources.resource_groups.get("failing").properties.provisioning_state == "Succeeded"
+
+    account = {"location": "eastus", "kind": "OpenAI", "sku": {"name": "S0"}, "properties": {}}
+    id_ = f"{group}/providers/Microsoft.CognitiveServices/accounts/failing"
+    faults(Rule("fail", times=1))
+    with pytest.raises(HttpResponseError, match="InternalServerError"):
+        azure.put(id_, account)
+    assert azure.raw("GET", id_).body["properties"]["provisioningState"] == "Failed"
+    assert azure.put(id_, account).properties["provisioningState"] == "Succeeded"
+    faults(Rule("fail", times=1))
+    with pytest.raises(HttpResponseError, match="InternalServerError"):
+        azure.cognitive.accounts.begin_delete("failing", "failing").result()
+    assert azure.raw("GET", id_).body["properties"]["provisioningState"] == "Succeeded"
+    azure.resources.resource_groups.begin_delete("failing").result()
 
 
 def test_the_same_seed_makes_the_same_faults(azure: Azure, faults: Callable[..., None]) -> None:

@@ -170,10 +170,13 @@ def test_another_size(azure: Azure, server: pg.Server, azure_home: Home) -> None
         found = azure.postgres.configurations.get(GROUP, NAME, "azure.extensions")
         return str(found.properties.allowed_values)
 
+    instance = Instance(NAME, home=azure_home)
+    before = instance.status().postgres_pid
     assert "azure_local_ai" in allowed()
     try:
         assert scale("Standard_D2ds_v5", "GeneralPurpose").sku.name == "Standard_D2ds_v5"
-        assert Instance(NAME, home=azure_home).description.sku == "Standard_D2ds_v5"
+        assert instance.description.sku == "Standard_D2ds_v5"
+        assert instance.status().postgres_pid not in {None, before}, "other compute is another machine"
         assert "azure_local_ai" not in allowed(), "only memory-optimised servers offer it"
     finally:
         scale("Standard_E4ds_v5", "MemoryOptimized")

@@ -43,8 +43,16 @@ class Accounts(Kind):
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
-        services.operations.verb("account.write", self._finish)
-        services.operations.verb("account.delete", lambda address, _: self.discard(address))
+        services.operations.verb(
+            "account.write",
+            lambda address, _: self.set_state(address, "Succeeded"),
+            undo=lambda address, _: self.set_state(address, "Failed"),
+        )
+        services.operations.verb(
+            "account.delete",
+            lambda address, _: self.discard(address),
+            undo=lambda address, _: self.set_state(address, "Succeeded"),
+        )
         services.operations.verb("account.purge", self._purge)
 
     # Requests
@@ -191,11 +199,6 @@ class Accounts(Kind):
         return self.services.accepted(call, operation)
 
     # Operations
-
-    def _finish(self, address: Address, _: Json) -> None:
-        account = self.services.existing(address)
-        account.properties["provisioningState"] = "Succeeded"
-        self.state.put(account)
 
     def discard(self, address: Address) -> None:
         """Removes an account and its deployments, which its return brings back."""

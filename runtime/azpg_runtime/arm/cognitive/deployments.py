@@ -9,7 +9,7 @@ from azpg_runtime.arm.cognitive import offered
 from azpg_runtime.arm.cognitive.accounts import Accounts, conflict
 from azpg_runtime.arm.exchange import Answer, Call
 from azpg_runtime.arm.kinds.kind import Kind
-from azpg_runtime.arm.state import Json, Resource
+from azpg_runtime.arm.state import Resource
 from azpg_runtime.errors import ArmRefusal
 
 
@@ -23,7 +23,11 @@ class Deployments(Kind):
 
     def __init__(self, accounts: Accounts) -> None:
         super().__init__(accounts.services)
-        self.services.operations.verb("deployment.write", self._finish)
+        self.services.operations.verb(
+            "deployment.write",
+            lambda address, _: self.set_state(address, "Succeeded"),
+            undo=lambda address, _: self.set_state(address, "Failed"),
+        )
         self.services.operations.verb("deployment.delete", lambda address, _: self.discard(address))
 
     def defaults(self, resource: Resource, existing: Resource | None) -> None:
@@ -91,11 +95,6 @@ class Deployments(Kind):
             "deployment.delete", existing.address, busy=account, refusal=lambda: conflict(account)
         )
         return self.services.accepted(call, operation)
-
-    def _finish(self, address: Address, _: Json) -> None:
-        deployment = self.services.existing(address)
-        deployment.properties["provisioningState"] = "Succeeded"
-        self.state.put(deployment)
 
 
 def _account(address: Address) -> Address:

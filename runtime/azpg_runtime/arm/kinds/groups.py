@@ -30,7 +30,7 @@ class Groups(Kind):
     def __init__(self, services: Services, router: Router) -> None:
         super().__init__(services)
         self._router = router
-        services.operations.verb("group.delete", self._delete)
+        services.operations.verb("group.delete", self._delete, undo=self._stay)
 
     def spelled(self, address: Address) -> Address:
         """See `Kind`."""
@@ -96,6 +96,9 @@ class Groups(Kind):
         )
         path = f"/subscriptions/{call.address.subscription}/operationresults/{operation.id}"
         return Answer(202, headers={"Location": call.link(path), **RETRY_HEADERS})
+
+    def _stay(self, group: Address, _: Json) -> None:
+        self.set_state(group, "Succeeded")
 
     def _delete(self, group: Address, _: Json) -> None:
         for one in self.state.below(group):

@@ -196,6 +196,13 @@ class Kind:
         """Removes a resource now, whatever speaks against it: what it lies in is deleted."""
         self.services.delete(address)
 
+    def set_state(self, address: Address, state: str) -> None:
+        """Changes a resource's provisioningState, if it is there."""
+        found = self.state.get(address)
+        if found is not None:
+            found.properties["provisioningState"] = state
+            self.state.put(found)
+
     def check_condition(self, call: Call, existing: Resource | None) -> None:
         """Raises `ArmRefusal` where If-Match or If-None-Match does not hold."""
         wanted, unwanted = call.headers.get("if-match"), call.headers.get("if-none-match")

@@ -111,7 +111,8 @@ class Databases(Part):
             ) from None
 
     def _forget(self, address: Address, _: Json) -> None:
-        self.state.delete(address)
+        if not self._live(address, address.name):
+            self.state.delete(address)
 
     def _delete(self, address: Address, _: Json) -> None:
         # As the superuser: its sessions are ended, whoever's they are.

@@ -39,7 +39,7 @@ class Servers(Kind):
         super().__init__(services)
         operations = services.operations
         operations.verb("server.create", self._create, undo=self._remove)
-        operations.verb("server.update", self._update)
+        operations.verb("server.update", self._update, undo=self._restore)
         operations.verb("server.delete", self._remove)
         operations.verb("server.restart", self._restart)
         operations.verb("server.start", self._start)
@@ -151,7 +151,7 @@ class Servers(Kind):
             call,
             "server.update" if existing else "server.create",
             resource,
-            {"password": password, "restart": scaled},
+            {"password": password, "restart": scaled, "before": existing.body if existing else None},
         )
 
     def merged(self, existing: Resource, body: Json) -> Json:
@@ -253,6 +253,12 @@ class Servers(Kind):
             password=wanted["passwordAuth"] == "Enabled",
             trust=self.services.identity.issuer.trust if entra else None,
         )
+
+    def _restore(self, server: Address, arguments: Json) -> None:
+        """A change that failed is none."""
+        resource = self.services.existing(server)
+        resource.body = arguments["before"]
+        self.state.put(resource)
 
     def _restart(self, server: Address, _: Json) -> None:
         self._instance(server)[1].restart()
