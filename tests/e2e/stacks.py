@@ -50,10 +50,10 @@ class Stack:
         """`azpg pulumi`."""
         return self.azpg("pulumi", *arguments, check=check)
 
-    def configure(self, **values: str) -> None:
-        """Sets configuration keys, or parts of them, in one go."""
-        pairs = [part for key, value in values.items() for part in ("--plaintext", f"azpg:{key}={value}")]
-        self.pulumi("config", "set-all", "--path", *pairs)
+    def configure(self, *settings: str) -> None:
+        """Sets configuration keys, or parts of them, each given as KEY=VALUE."""
+        plain = (argument for setting in settings for argument in ("--plaintext", setting))
+        self.pulumi("config", "set-all", "--path", *plain)
 
     def up(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`azpg pulumi up` without questions."""

@@ -56,7 +56,7 @@ def test_a_stack_from_nothing_to_nothing(stack: Stack) -> None:
     assert outputs["admin_password"] not in exported
     assert "ciphertext" in exported
 
-    stack.configure(**{"extensions[3]": "hstore", "sku": "Standard_E8ds_v5"})
+    stack.configure("azpg:extensions[3]=hstore", "azpg:sku=Standard_E8ds_v5")
     changed = stack.up("--json").stdout
     assert '"replace"' not in changed
     with (
@@ -158,7 +158,7 @@ def test_whatever_fails_up_again_arrives_at_the_same_state(stack: Stack) -> None
 
 
 def test_every_mistake_is_said_at_once_and_nothing_is_made(stack: Stack) -> None:
-    stack.configure(sku="Standard_B1ms", backupRetentionDays="99", serverNaem="x")
+    stack.configure("azpg:sku=Standard_B1ms", "azpg:backupRetentionDays=99", "azpg:serverNaem=x")
     failed = stack.pulumi("preview", "--non-interactive", check=False)
     said = failed.stdout + failed.stderr
     assert failed.returncode != 0
@@ -171,7 +171,7 @@ def test_every_mistake_is_said_at_once_and_nothing_is_made(stack: Stack) -> None
 
 
 def test_azure_local_ai_where_it_is_not_to_be_had(stack: Stack) -> None:
-    stack.configure(location="northeurope")
+    stack.configure("azpg:location=northeurope")
     failed = stack.pulumi("preview", "--non-interactive", check=False)
     said = failed.stdout + failed.stderr
     assert failed.returncode != 0
@@ -184,47 +184,7 @@ def test_the_policy_pack(stack: Stack, policy_pack: Path) -> None:
     arguments = ("preview", "--non-interactive", "--policy-pack", str(policy_pack))
     allowed = stack.pulumi(*arguments)
     assert "azpg@" in allowed.stdout
-    stack.configure(**{"parameters.require_secure_transport": "off"})
+    stack.configure("azpg:parameters.require_secure_transport=off")
     refused = stack.pulumi(*arguments, check=False)
     assert refused.returncode != 0
     assert "require_secure_transport" in refused.stdout + refused.stderr
-
-
-@pytest.mark.parametrize("mode", ["vnet", "privateEndpoint"])
-def test_a_private_stack_with_everything(stack: Stack, mode: str) -> None:
-    admin = "11111111-2222-4333-8444-555555555555"
-    stack.configure(
-        **{
-            "networkMode": mode,
-            "aiPublicAccess": "false" if mode == "vnet" else "true",
-            "diagnostics": "true",
-            "lock": "true",
-            "entraAdmins[0].objectId": admin,
-            "entraAdmins[0].name": "search-admins",
-            "entraAdmins[0].type": "Group",
-            "parameters.work_mem": "8192",
-            "parameters.max_connections": "60",
-            "preloadLibraries[0]": "age",
-            "tags.team": "search",
-        }
-    )
-    stack.up()
-    made = {one["type"].partition("azure-native:")[2] for one in stack.resources()}
-    assert made >= {
-        "authorization:ManagementLockByScope",
-        "dbforpostgresql:AdministratorsMicrosoftEntra",
-        "monitor:DiagnosticSetting",
-        "network:VirtualNetwork",
-        "operationalinsights:Workspace",
-        "privatedns:PrivateZone",
-        "privatedns:VirtualNetworkLink",
-    }
-    assert made >= {"network:PrivateDnsZoneGroup", "network:PrivateEndpoint"}
-    outputs = stack.outputs()
-    assert set(outputs["restart_required"]) == {"max_connections", "shared_preload_libraries"}
-    with stack.connect() as connection:
-        assert connection.execute("SHOW work_mem").fetchone() == ("8MB",)
-    stack.up("--expect-no-changes")
-    stack.pulumi("refresh", "--yes", "--non-interactive", "--expect-no-changes")
-    stack.pulumi("destroy", "--yes", "--non-interactive", "--skip-preview")
-    assert stack.resources() == []

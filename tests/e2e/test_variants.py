@@ -29,17 +29,12 @@ INJECTED = (
 ENDPOINT = (*ADMIN, "azpg:networkMode=privateEndpoint", "azpg:passwordAuth=false", "azpg:aiKind=none")
 
 
-def configure(stack: Stack, *settings: str) -> None:
-    plain = (argument for setting in settings for argument in ("--plaintext", setting))
-    stack.pulumi("config", "set-all", "--path", *plain)
-
-
 def kinds(stack: Stack) -> set[str]:
     return {one["type"].rpartition(":")[2] for one in stack.resources()}
 
 
 def test_inside_a_network_with_everything(stack: Stack) -> None:
-    configure(stack, *INJECTED)
+    stack.configure(*INJECTED)
     stack.up()
     assert kinds(stack) >= {
         "AdministratorsMicrosoftEntra",
@@ -61,7 +56,7 @@ def test_inside_a_network_with_everything(stack: Stack) -> None:
 
     stack.azpg("restart", outputs["server_name"])
     # A preview of a change of the server: what hangs on its identity stays as it is.
-    configure(stack, "azpg:tags.team=find")
+    stack.configure("azpg:tags.team=find")
     stack.pulumi("up", "--yes", "--non-interactive", "--refresh")
     assert stack.outputs()["restart_required"] == []
     with stack.connect("reports") as connection:
@@ -74,7 +69,7 @@ def test_inside_a_network_with_everything(stack: Stack) -> None:
 
 
 def test_behind_an_endpoint_with_entra_only(stack: Stack) -> None:
-    configure(stack, *ENDPOINT)
+    stack.configure(*ENDPOINT)
     stack.up()
     outputs = stack.outputs()
     assert outputs["admin_user"] == "dba@example.org"
