@@ -56,7 +56,7 @@ lint: $(VENV)/developed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy tools/*.py
+	$(BIN)/mypy tools/*.py infra/__main__.py
 	$(BIN)/lint-imports
 	set -e; for compiler in gcc clang; do \
 	  if ! command -v $$compiler >/dev/null; then echo "no $$compiler here: the shim is not compiled by it"; continue; fi; \

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pulumi
 
-from azpg_infra import offers
+from azpg_infra import offers, patience
 from azpg_infra.caller import caller
 from azpg_infra.config import StackConfig
 from azpg_infra.errors import InfraError
@@ -33,6 +33,7 @@ def main() -> None:
     try:
         settings = read(values, secret=secret, ask=ask)
         who = caller()
+        patience.with_everything()
         outputs = build(settings, names=Names.of(settings, stack=stack, caller=who), caller=who)
     except InfraError as error:
         raise pulumi.RunError(str(error)) from None

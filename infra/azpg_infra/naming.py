@@ -8,12 +8,13 @@ import uuid
 
 _ROLE_ASSIGNMENTS = uuid.UUID("5d6a9ad6-1d3c-5c83-9c0a-6f8b1f0f2a41")
 """The namespace in which role assignments are named; changing it would replace them all."""
-LONGEST = 63
+LONGEST, LONGEST_GROUP = 63, 90
+"""Characters of a DNS label, and of a resource group's name."""
 
 
 def group(stack: str) -> str:
     """The resource group of a stack."""
-    return f"rg-azpg-{_clean(stack)}"
+    return f"rg-azpg-{_clean(stack)}"[:LONGEST_GROUP].rstrip("-")
 
 
 def unique(prefix: str, *, subscription: str, group: str, stack: str) -> str:

@@ -128,6 +128,20 @@ def _zones_fit(config: StackConfig) -> Iterator[str]:
         yield f"SameZone needs one zone, but {primary} and {standby} are given: leave standby out"
 
 
+@_rule("encryption", "geo_redundant_backup")
+def _every_copy_has_its_key(config: StackConfig) -> Iterator[str]:
+    if config.encryption is None:
+        return
+    has_key = config.encryption.geo_key_uri is not None
+    if config.geo_redundant_backup and not has_key:
+        yield (
+            "geoKeyUri and geoIdentityId are missing: with azpg:geoRedundantBackup the paired region needs "
+            "a key of its own"
+        )
+    if has_key and not config.geo_redundant_backup:
+        yield "geoKeyUri is for azpg:geoRedundantBackup, which is false: leave it out, or set that to true"
+
+
 @_rule("databases")
 def _databases_are_new(config: StackConfig) -> Iterator[str]:
     for name in config.databases:

@@ -7,7 +7,7 @@ import re
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 _ARM_ID = re.compile(
@@ -16,7 +16,10 @@ _ARM_ID = re.compile(
 _KEY_URI = re.compile(r"https://[^/]+/keys/[^/]+(/[0-9a-f]+)?", re.IGNORECASE)
 WIDEST = 2**24
 """Addresses in the widest firewall rule, a /8: nobody owns more."""
-ZONES = Literal["", "1", "2", "3"]
+Zone = Annotated[
+    Literal["", "1", "2", "3"],
+    BeforeValidator(lambda value: str(value) if isinstance(value, int) else value),
+]
 
 
 def _arm_id(value: str) -> str:
@@ -60,7 +63,12 @@ class Setting(BaseModel):
     """A structured setting: camelCase in the stack's file, and nothing unknown."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, extra="forbid", frozen=True, hide_input_in_errors=True
+        alias_generator=to_camel,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        # `pulumi config set --path` stores what looks like a number as one: a version, a name.
+        coerce_numbers_to_str=True,
     )
 
 
@@ -77,8 +85,8 @@ class Storage(Setting):
 class Zones(Setting):
     """Where the server and its standby are made; later moves are Azure's and are left alone."""
 
-    primary: ZONES = ""
-    standby: ZONES = ""
+    primary: Zone = ""
+    standby: Zone = ""
 
 
 class Maintenance(Setting):

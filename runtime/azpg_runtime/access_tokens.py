@@ -97,7 +97,8 @@ class Trust:
             ) from None
         except (jwt.InvalidSignatureError, jwt.InvalidIssuerError):
             raise self._forged() from None
-        # What nobody signed may be anything: a lone surrogate is a ValueError, deep nesting a RecursionError.
+        # What nobody signed may be anything: a lone surrogate is a ValueError and, in older releases of
+        # PyJWT, deep nesting a RecursionError.
         except (jwt.PyJWTError, ValueError, RecursionError):
             raise _no_token() from None
         return _read(claims)

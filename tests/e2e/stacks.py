@@ -50,6 +50,11 @@ class Stack:
         """`azpg pulumi`."""
         return self.azpg("pulumi", *arguments, check=check)
 
+    def configure(self, *settings: str) -> None:
+        """Sets configuration keys, or parts of them, each given as KEY=VALUE."""
+        plain = (argument for setting in settings for argument in ("--plaintext", setting))
+        self.pulumi("config", "set-all", "--path", *plain)
+
     def up(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`azpg pulumi up` without questions."""
         return self.pulumi("up", "--yes", "--non-interactive", "--skip-preview", *arguments, check=check)

@@ -56,8 +56,7 @@ def test_a_stack_from_nothing_to_nothing(stack: Stack) -> None:
     assert outputs["admin_password"] not in exported
     assert "ciphertext" in exported
 
-    stack.pulumi("config", "set", "--path", "azpg:extensions[3]", "hstore")
-    stack.pulumi("config", "set", "azpg:sku", "Standard_E8ds_v5")
+    stack.configure("azpg:extensions[3]=hstore", "azpg:sku=Standard_E8ds_v5")
     changed = stack.up("--json").stdout
     assert '"replace"' not in changed
     with (
@@ -159,8 +158,7 @@ def test_whatever_fails_up_again_arrives_at_the_same_state(stack: Stack) -> None
 
 
 def test_every_mistake_is_said_at_once_and_nothing_is_made(stack: Stack) -> None:
-    for key, value in (("sku", "Standard_B1ms"), ("backupRetentionDays", "99"), ("serverNaem", "x")):
-        stack.pulumi("config", "set", f"azpg:{key}", value)
+    stack.configure("azpg:sku=Standard_B1ms", "azpg:backupRetentionDays=99", "azpg:serverNaem=x")
     failed = stack.pulumi("preview", "--non-interactive", check=False)
     said = failed.stdout + failed.stderr
     assert failed.returncode != 0
@@ -173,7 +171,7 @@ def test_every_mistake_is_said_at_once_and_nothing_is_made(stack: Stack) -> None
 
 
 def test_azure_local_ai_where_it_is_not_to_be_had(stack: Stack) -> None:
-    stack.pulumi("config", "set", "azpg:location", "northeurope")
+    stack.configure("azpg:location=northeurope")
     failed = stack.pulumi("preview", "--non-interactive", check=False)
     said = failed.stdout + failed.stderr
     assert failed.returncode != 0
@@ -186,7 +184,7 @@ def test_the_policy_pack(stack: Stack, policy_pack: Path) -> None:
     arguments = ("preview", "--non-interactive", "--policy-pack", str(policy_pack))
     allowed = stack.pulumi(*arguments)
     assert "azpg@" in allowed.stdout
-    stack.pulumi("config", "set", "--path", "azpg:parameters.require_secure_transport", "off")
+    stack.configure("azpg:parameters.require_secure_transport=off")
     refused = stack.pulumi(*arguments, check=False)
     assert refused.returncode != 0
     assert "require_secure_transport" in refused.stdout + refused.stderr

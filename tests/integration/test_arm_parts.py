@@ -312,7 +312,7 @@ def test_the_life_of_an_administrator(azure: Azure, azure_home: Home, instance: 
 
 @pytest.mark.parametrize(
     ("object_id", "name", "said"),
-    [("me", "me", "'me' is no GUID"), (str(uuid.uuid4()), "", "it is the role's name")],
+    [("me", "me", "'me' is no GUID"), ("0b5ad2d8-1c7e-4a30-9c58-7e0a8f1d2c3b", "", "it is the role's name")],
 )
 def test_administrators_that_none_is(azure: Azure, object_id: str, name: str, said: str) -> None:
     admins = azure.postgres.administrators_microsoft_entra

@@ -105,6 +105,26 @@ def test_a_patch_keeps_what_it_does_not_name(azure: Azure, server: pg.Server) ->
     assert azure.postgres.servers.begin_update(GROUP, NAME, back).result().tags == {}
 
 
+def test_a_maintenance_window_is_taken_of_a_server_that_exists(azure: Azure, server_id: str) -> None:
+    """By PUT, too, which is all that Pulumi sends; wrong ones are refused as by PATCH."""
+    window = {"customWindow": "Enabled", "dayOfWeek": 2, "startHour": 3, "startMinute": 30}
+    body = {"location": "eastus", "properties": {"maintenanceWindow": window}}
+    azure.postgres.servers.begin_create_or_update(GROUP, NAME, body).result()
+    found = azure.postgres.servers.get(GROUP, NAME).maintenance_window
+    assert found is not None
+    assert (found.custom_window, found.day_of_week, found.start_hour, found.start_minute) == (
+        "Enabled",
+        2,
+        3,
+        30,
+    )
+    wrong = {"location": "eastus", "properties": {"maintenanceWindow": {"day": 2}}}
+    with pytest.raises(
+        HttpResponseError, match=r"could not find member 'properties\.maintenanceWindow\.day'"
+    ):
+        azure.postgres.servers.begin_create_or_update(GROUP, NAME, wrong)
+
+
 def test_another_client_waits_for_an_operation(
     azure: Azure, server: pg.Server, clients: Callable[..., Azure]
 ) -> None:

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -524,6 +525,18 @@ def test_a_server_that_was_killed_is_said(site: Site) -> None:
         site.instance.up(Wishes(durable=False))
     with site.login() as connection:
         assert value(connection, "SELECT 1") == 1
+
+
+def test_a_removal_that_was_killed_is_completed_by_the_next_start(site: Site) -> None:
+    """It notes what it is about to do before it drops the role."""
+    access = site.instance.entra.access()
+    with site.instance.superuser() as connection:
+        connection.execute("CREATE ROLE half_gone LOGIN IN ROLE azure_pg_admin")
+    replace(access, former=("half_gone", "never_was")).save(site.instance.home.access)
+    site.instance.restart()
+    assert site.instance.entra.access() == access
+    with connect(site.instance, direct=True) as observer:
+        assert value(observer, "SELECT count(*) FROM pg_roles WHERE rolname = 'half_gone'") == 0
 
 
 def test_a_role_that_somebody_dropped_is_made_again_at_the_next_start(site: Site) -> None:

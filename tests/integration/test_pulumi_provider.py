@@ -249,3 +249,26 @@ def test_without_an_environment_it_says_what_is_missing() -> None:
             "AZPG_ARM_ENDPOINT is not set. Run `azpg pulumi`, which sets it, or eval `azpg arm env`."
         )
         process.terminate()
+
+
+def test_a_preview_of_a_change_keeps_what_azure_computed(engine: Engine) -> None:
+    """What depends on the server's identity would else be made for nobody, in the preview of any change."""
+    old = {
+        "sku": {"name": "a", "tier": "b"},
+        "identity": {"type": "SystemAssigned", "principalId": "p"},
+        "state": "Ready",
+    }
+    new = {"sku": {"name": "c", "tier": "b"}, "identity": {"type": "SystemAssigned"}, "tags": {}}
+    request = provider_pb2.UpdateRequest(
+        urn=urn("azure-native:dbforpostgresql:Server", "s"),
+        id="/s",
+        olds=to_struct(old),
+        news=to_struct(new),
+        preview=True,
+    )
+    assert to_python(engine.stub.Update(request, timeout=DEADLINE).properties) == {
+        "sku": {"name": "c", "tier": "b"},
+        "identity": {"type": "SystemAssigned", "principalId": "p"},
+        "state": "Ready",
+        "tags": {},
+    }

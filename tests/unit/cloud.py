@@ -11,7 +11,7 @@ from typing import Any
 
 import pulumi
 from pulumi.runtime import mocks as pulumi_mocks
-from pulumi.runtime.settings import get_root_resource
+from pulumi.runtime.settings import SETTINGS, get_root_resource
 
 PROGRAM = Path(__file__).parents[2] / "infra"
 SUBSCRIPTION = "0f0e0d0c-0b0a-0908-0706-050403020100"
@@ -81,6 +81,7 @@ class Cloud(pulumi_mocks.Mocks):
     outputs: dict[str, Any] = field(default_factory=dict)
     secret_outputs: set[str] = field(default_factory=set)
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    hooks: list[pulumi.ErrorHook] = field(default_factory=list)
 
     def new_resource(self, args: pulumi_mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         kind = args.typ.rpartition(":")[2]
@@ -111,6 +112,9 @@ class Cloud(pulumi_mocks.Mocks):
             case "listAccountKeys":
                 return {"key1": "key-number-one", "key2": "key-number-two"}
         raise AssertionError(args.token)
+
+    def register_error_hook(self, hook: pulumi.ErrorHook) -> None:
+        self.hooks.append(hook)
 
     def named(self, kind: str, name: str) -> Registered:
         """The last one of a kind and name: a component comes before the resource that it is made of."""
@@ -155,8 +159,10 @@ def up(
     pulumi_mocks.set_mocks(cloud, project="azpg", stack=stack, preview=False, monitor=_Monitor(cloud))
     pulumi.runtime.set_all_config(texts, [] if plain_password else ["azpg:adminPassword"])
 
-    if (earlier := get_root_resource()) is not None:
-        earlier.outputs = {}  # type: ignore[attr-defined]  # set_mocks keeps the stack of the run before
+    SETTINGS.callbacks = cloud  # type: ignore[assignment]  # which the engine, not the monitor, calls
+    if (earlier := get_root_resource()) is not None:  # set_mocks keeps the stack of the run before
+        earlier.outputs = {}  # type: ignore[attr-defined]
+        earlier._transformations = []
 
     @pulumi.runtime.test
     def program() -> pulumi.Output[Any]:

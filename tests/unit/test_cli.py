@@ -214,10 +214,11 @@ def test_the_defaults_of_up_are_shown(azpg: Run) -> None:
 @pytest.mark.parametrize("command", ALL)
 def test_every_command_refuses_what_it_does_not_know(azpg: Run, command: str) -> None:
     words = command.split()
-    wrong = [[*words, "--no-such-option"]] if command != "psql" else []  # which has psql's options as well
+    # These hand on what they do not know.
+    wrong = [] if command in {"psql", "pulumi"} else [[*words, "--no-such-option"]]
     if command in GROUPS:
         wrong += [[*words, "nothing"], words]
-    elif command not in {"embed", "psql"}:  # which take any number
+    elif command not in {"embed", "psql", "pulumi"}:  # which take any number
         wrong.append([*words, "a", "b", "c"])
     if command in NEEDED:
         wrong.append(words)

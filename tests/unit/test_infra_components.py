@@ -79,7 +79,6 @@ class TestServer:
                 "storageGb": 512,
                 "storage": {"type": "PremiumV2_LRS", "iops": 4000, "throughput": 200, "autoGrow": False},
                 "backupRetentionDays": 35,
-                "geoRedundantBackup": "true",
                 "highAvailability": "ZoneRedundant",
                 "zones": {"primary": "1", "standby": "3"},
                 "maintenance": {"day": "Tuesday", "hour": 3, "minute": 30},
@@ -102,7 +101,7 @@ class TestServer:
             "iops": 4000,
             "throughput": 200,
         }
-        assert server["backup"] == {"backupRetentionDays": 35, "geoRedundantBackup": "Enabled"}
+        assert server["backup"] == {"backupRetentionDays": 35, "geoRedundantBackup": "Disabled"}
         assert server["highAvailability"] == {"mode": "ZoneRedundant", "standbyAvailabilityZone": "3"}
         assert server["availabilityZone"] == "1"
         assert server["maintenanceWindow"] == {
@@ -131,8 +130,9 @@ class TestServer:
             "geoKeyUri": VAULT_KEY,
             "geoIdentityId": other,
         }
-        server = up({"encryption": encryption}).one("Server")
+        server = up({"encryption": encryption, "geoRedundantBackup": "true"}).one("Server")
         assert set(server["identity"]["userAssignedIdentities"]) == {IDENTITY, other}
+        assert server["backup"]["geoRedundantBackup"] == "Enabled"
         assert server["dataEncryption"]["geoBackupKeyURI"] == VAULT_KEY
         assert server["dataEncryption"]["geoBackupUserAssignedIdentityId"] == other
 

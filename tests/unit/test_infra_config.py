@@ -242,6 +242,21 @@ def test_one_mistake() -> None:
             "azpg:zones: SameZone needs one zone, but 1 and 2 are given: leave standby out",
         ),
         (
+            {"encryption": {"keyUri": VAULT_KEY, "identityId": IDENTITY}, "geoRedundantBackup": "true"},
+            "azpg:encryption: geoKeyUri and geoIdentityId are missing: with azpg:geoRedundantBackup the paired region needs a key of its own",
+        ),
+        (
+            {
+                "encryption": {
+                    "keyUri": VAULT_KEY,
+                    "identityId": IDENTITY,
+                    "geoKeyUri": VAULT_KEY,
+                    "geoIdentityId": IDENTITY,
+                }
+            },
+            "azpg:encryption: geoKeyUri is for azpg:geoRedundantBackup, which is false: leave it out, or set that to true",
+        ),
+        (
             {"databases": ["app", "azure_sys"]},
             "azpg:databases: azure_sys is there on every server: leave it out",
         ),
@@ -395,6 +410,14 @@ def test_numbers_and_truth_values_are_parameters_too() -> None:
         "jit": "off",
         "random_page_cost": "1.1",
     }
+
+
+def test_zones_and_versions_may_look_like_numbers() -> None:
+    """`pulumi config set --path azpg:zones.primary 1` stores a number, too."""
+    deployment = {"name": "small", "model": "text-embedding-3-small", "version": 1}
+    found = config(zones={"primary": 1}, aiDeployments=[deployment])
+    assert found.zones.primary == "1"
+    assert found.ai_deployments[0].version == "1"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -306,9 +306,16 @@ def terminal() -> Iterator[tuple[int, int]]:
 
 def in_terminal(command: list[str], environment: dict[str, str], output: IO[str] | None = None) -> str:
     """What a command writes to a terminal, that is without its results if `output` is given."""
-    with terminal() as (ours, theirs):
-        subprocess.run([*AZPG, *command], env=environment, check=True, stdout=output or theirs, stderr=theirs)
-        return os.read(ours, 1 << 20).decode()
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        process = subprocess.Popen([*AZPG, *command], env=environment, stdout=output or theirs, stderr=theirs)
+        os.close(theirs)
+        said = b""
+        with suppress(OSError):  # the terminal's other end is closed
+            while chunk := screen.read(4096):
+                said += chunk
+        assert process.wait(60) == 0
+    return said.decode()
 
 
 def test_long_work_is_shown_in_a_terminal(environment: dict[str, str], tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from azpg_runtime.postgres.account import Account, server_account
 from azpg_runtime.postgres.cluster import Cluster
 from azpg_runtime.postgres.connections import HOST, Connections
 from azpg_runtime.postgres.description import Description, Wishes
-from azpg_runtime.postgres.entra.administration import Entra, create_role
+from azpg_runtime.postgres.entra.administration import Entra
 from azpg_runtime.postgres.front.control import FrontControl
 from azpg_runtime.postgres.installation import Installation, prepare
 from azpg_runtime.postgres.lock import locked
@@ -430,8 +430,7 @@ class Instance:
         password = connections.passfile.prepare(host=HOST, user=description.admin)
         with connection:
             create_roles(connection, admin=description.admin, password=password)
-            for principal in self.entra.administrators():
-                create_role(connection, principal)
+            self.entra.complete(connection)
 
     def _open_front(self, front: FrontControl, description: Description, *, say: Say) -> None:
         """Starts the TLS front unless it runs, and saves the description with its port."""

@@ -21,7 +21,7 @@ from azpg_runtime.pulumi import functions
 from azpg_runtime.pulumi.arm import Arm
 from azpg_runtime.pulumi.journal import Journal
 from azpg_runtime.pulumi.kind import Json, Kind, changes, kinds
-from azpg_runtime.pulumi.values import has_unknown, to_python, to_struct
+from azpg_runtime.pulumi.values import has_unknown, over, to_python, to_struct
 
 Context: TypeAlias = grpc.ServicerContext
 S = TypeVar("S")
@@ -167,7 +167,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Update(self, request: provider_pb2.UpdateRequest, context: Context) -> provider_pb2.UpdateResponse:
         kind, inputs = _kind(request.urn), to_python(request.news)
         if request.preview:
-            return provider_pb2.UpdateResponse(properties=to_struct({**to_python(request.olds), **inputs}))
+            return provider_pb2.UpdateResponse(properties=to_struct(over(to_python(request.olds), inputs)))
         answer = self._arm.put(request.id, kind.api, kind.body(inputs))
         return provider_pb2.UpdateResponse(properties=to_struct(kind.outputs(answer)))
 

@@ -33,6 +33,19 @@ def has_unknown(value: Any) -> bool:
     return bool(value == UNKNOWN)
 
 
+def over(old: Json, new: Json) -> Json:
+    """`old` with what `new` has; what only `old` has inside an object stays, too.
+
+    So a preview keeps what Azure computed there, such as the principal of a server's identity.
+    """
+    result = dict(old)
+    for key, value in new.items():
+        before = old.get(key)
+        inside = isinstance(before, dict) and isinstance(value, dict)
+        result[key] = over(before or {}, value) if inside else value
+    return result
+
+
 def _whole(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)

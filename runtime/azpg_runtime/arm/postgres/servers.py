@@ -94,7 +94,12 @@ class Servers(Kind):
         """Creates a server, or changes it: what a PUT leaves out stays as it is."""
         address = self.placed(call.address)
         body = check(self.model, call.body, "create")
-        return self._write(call, address, body, self.find(address))
+        existing = self.find(address)
+        if existing is not None and (window := call.body.get("properties", {}).get("maintenanceWindow")):
+            # Not of a new server's, but of one that exists already: its visibility is read and update.
+            changes = check(models.ServerForPatch, {"properties": {"maintenanceWindow": window}}, "update")
+            body.setdefault("properties", {}).update(changes["properties"])
+        return self._write(call, address, body, existing)
 
     def patch(self, call: Call) -> Answer:
         """Changes a server."""

@@ -97,7 +97,7 @@ class Entra:
                 access = replace(access, administrators=tuple(known.values()), former=former)
                 # Kept before it is done: what a killed command leaves undone the next start does.
                 access.save(self._path)
-                create_role(connection, principal)
+                _create_role(connection, principal)
             self._apply(access)
 
     def remove(self, object_id: str) -> bool:
@@ -123,6 +123,15 @@ class Entra:
             self._apply(access)
             return True
 
+    def complete(self, connection: psycopg.Connection[Any]) -> None:
+        """At a start, as the superuser and under the lock: does what killed commands left undone."""
+        access = self.access()
+        for principal in access.administrators:
+            _create_role(connection, principal)
+        former = tuple(name for name in access.former if not _drop_role(connection, name))
+        if former != access.former:
+            replace(access, former=former).save(self._path)
+
     def _apply(self, access: Access) -> None:
         """Lets PostgreSQL know the roles. It reads its rules before it serves whoever connects next."""
         self._write_rules([principal.name for principal in access.administrators])
@@ -130,7 +139,7 @@ class Entra:
             connection.execute("SELECT pg_reload_conf()")
 
 
-def create_role(connection: psycopg.Connection[Any], principal: Principal) -> None:
+def _create_role(connection: psycopg.Connection[Any], principal: Principal) -> None:
     """Makes a principal's role or brings it up to date, as the superuser."""
     name = sql.Identifier(principal.name)
     verb = sql.SQL("ALTER" if _exists(connection, principal.name) else "CREATE")
