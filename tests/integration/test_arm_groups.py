@@ -176,10 +176,10 @@ def test_a_request_with_another_token(
     ],
 )
 def test_a_body_that_is_none(azure: Azure, body: object, said: str) -> None:
-    reply = azure.raw("PUT", "/resourceGroups/wrong", body)
+    reply = azure.raw("PUT", "/resourceGroups/never-made", body)
     assert (reply.status, reply.body["error"]["code"]) == (400, "InvalidRequestContent")
     assert said in reply.body["error"]["message"]
-    assert not azure.resources.resource_groups.check_existence("wrong")
+    assert not azure.resources.resource_groups.check_existence("never-made")
 
 
 def test_a_body_without_end(azure: Azure) -> None:

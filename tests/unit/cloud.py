@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import runpy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,8 +159,35 @@ def up(
         if value is not None
     }
     cloud = cloud or Cloud()
+    with _event_loop():
+        _run(cloud, texts, [] if plain_password else ["azpg:adminPassword"], stack)
+    return cloud
+
+
+@contextmanager
+def _event_loop() -> Iterator[None]:
+    """One for Pulumi, whatever other tests have left behind, and one for each thread: its mocks want that."""
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def begin() -> None:
+        loops.append(asyncio.new_event_loop())
+        asyncio.set_event_loop(loops[-1])
+
+    begin()
+    threads = ThreadPoolExecutor(initializer=begin)
+    loops[0].set_default_executor(threads)
+    try:
+        yield
+    finally:
+        threads.shutdown()
+        asyncio.set_event_loop(None)
+        for loop in loops:
+            loop.close()
+
+
+def _run(cloud: Cloud, texts: dict[str, str], secret: list[str], stack: str) -> None:
     pulumi_mocks.set_mocks(cloud, project="azpg", stack=stack, preview=False, monitor=_Monitor(cloud))
-    pulumi.runtime.set_all_config(texts, [] if plain_password else ["azpg:adminPassword"])
+    pulumi.runtime.set_all_config(texts, secret)
 
     SETTINGS.callbacks = cloud  # type: ignore[assignment]  # which the engine, not the monitor, calls
     if (earlier := get_root_resource()) is not None:  # set_mocks keeps the stack of the run before
@@ -181,7 +211,6 @@ def up(
         return pulumi.Output.from_input(resolve())
 
     program()
-    return cloud
 
 
 def _short(urn: str) -> str:

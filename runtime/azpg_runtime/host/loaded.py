@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from azpg_runtime.embedding.embedder import Embedder
 from azpg_runtime.embedding.session import Session
+from azpg_runtime.embedding.tokenizer import Tokenizer
 from azpg_runtime.errors import ModelError, OutOfMemory, RuntimeTwinError
 from azpg_runtime.host.memory import check_available, give_back, megabytes
 from azpg_runtime.host.settings import HostSettings
@@ -204,23 +205,24 @@ class LoadedModels:
                     detail=str(error),
                     hint="Unload other models with model_unload, or end other programs.",
                 ) from None
-            # When nobody has it any more, whichever thread that is on. The session outlives the embedder, so
-            # that its memory is free before it is given back.
-            weakref.finalize(embedder, self._gone, loop, [embedder.session]).atexit = False
+            # When nobody has it any more, whichever thread that is on. What it is made of outlives it, so
+            # that the memory is free before it is given back.
+            parts: list[Session | Tokenizer] = [embedder.session, embedder.tokenizer]
+            weakref.finalize(embedder, self._gone, loop, parts).atexit = False
             return embedder
 
         entry = _Entry(digest, memory, loop.create_task(_result(loop.run_in_executor(self._thread, work))))
         entry.embedder.add_done_callback(lambda _: self._settle(entry))
         return entry
 
-    def _gone(self, loop: asyncio.AbstractEventLoop, sessions: list[Session]) -> None:
+    def _gone(self, loop: asyncio.AbstractEventLoop, parts: list[Session | Tokenizer]) -> None:
         """Called in the middle of anything, even of handing work to the thread: it must take no lock."""
         with suppress(RuntimeError):  # closed
-            loop.call_soon_threadsafe(self._give_back, sessions)
+            loop.call_soon_threadsafe(self._give_back, parts)
 
-    def _give_back(self, sessions: list[Session]) -> None:
+    def _give_back(self, parts: list[Session | Tokenizer]) -> None:
         def work() -> None:
-            sessions.clear()
+            parts.clear()
             give_back()
 
         with suppress(RuntimeError):  # closed
