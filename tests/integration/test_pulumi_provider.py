@@ -198,6 +198,20 @@ def test_deleting_a_parameter_gives_its_default_back(engine: Engine, azure: Azur
     assert found.value == found.default_value
 
 
+def test_a_name_that_is_no_url(engine: Engine, azure: Azure) -> None:
+    azure.group("odd")
+    zone = "azure-native:privatedns:PrivateZone"
+    names = ["a?b", "a", "a b", "a%20b", "ä#"]
+    inputs = [{"resourceGroupName": "odd", "privateZoneName": name, "location": "global"} for name in names]
+    made = [engine.create(zone, f"zone{number}", **one).id for number, one in enumerate(inputs)]
+    assert len(set(made)) == len(names)
+    engine.delete(zone, "zone0", made[0])
+    assert [engine.read(zone, "z", id_, **one).id for id_, one in zip(made, inputs, strict=True)] == [
+        "",
+        *made[1:],
+    ]
+
+
 def test_what_the_provider_does_not_know(engine: Engine) -> None:
     with pytest.raises(grpc.RpcError) as error:
         engine.check("azure-native:compute:VirtualMachine", "vm")

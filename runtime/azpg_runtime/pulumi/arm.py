@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from typing import cast
+from urllib.parse import quote
 
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import HttpResponseError
@@ -81,7 +82,8 @@ class Arm:
         self._client.close()
 
     def _send(self, method: str, resource_id: str, api: str, body: Json | None = None) -> _Response:
-        request = HttpRequest(method, f"{self.endpoint}{resource_id}", params={"api-version": api}, json=body)
+        url = f"{self.endpoint}{quote(resource_id)}"  # a name may have a ? or a space
+        request = HttpRequest(method, url, params={"api-version": api}, json=body)
         response = cast(_Response, self._client.send_request(request, _return_pipeline_response=True))
         status = response.http_response.status_code
         if status >= 400 and not (status == 404 and method in ("GET", "DELETE")):

@@ -104,8 +104,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             news, to_python(request.olds), _name(request.urn), self._location, request.randomSeed
         )
         failures = [
-            provider_pb2.CheckFailure(property=name, reason=f"{kind.token} needs {name}.")
-            for name in kind.missing(inputs)
+            provider_pb2.CheckFailure(property=name, reason=reason) for name, reason in kind.wrong(inputs)
         ]
         return provider_pb2.CheckResponse(inputs=to_struct(inputs), failures=failures)
 
@@ -247,4 +246,4 @@ def _words(error: AzureError) -> str:
     """The error as one line; azure-core's own text has the request's headers and a page more."""
     if isinstance(error, HttpResponseError) and error.error is not None:
         return f"{error.error.code}: {error.error.message}"
-    return str(error.message).splitlines()[0]
+    return (str(error.message) or type(error).__name__).splitlines()[0]
