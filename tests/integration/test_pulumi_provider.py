@@ -19,6 +19,7 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 from azpg_runtime.arm.faults import Plan, Rule
 from azpg_runtime.pulumi.kind import UNKNOWN
 from azpg_runtime.pulumi.values import to_python, to_struct
+from azpg_runtime.wait import wait_for
 
 from .azure import Azure
 
@@ -210,6 +211,36 @@ def test_a_name_that_is_no_url(engine: Engine, azure: Azure) -> None:
         "",
         *made[1:],
     ]
+
+
+def test_waiting_ends_when_it_should(engine: Engine, azure: Azure) -> None:
+    Plan((Rule("slow", path="*/resourceGroups/waited*", delay=3),)).save(azure.twin.files.faults)
+    goes_on = "Azure goes on with it, and `azpg pulumi refresh` tells how it ended"
+    groups = [azure.group(f"waited-{number}") for number in range(2)]
+    requests = [
+        provider_pb2.DeleteRequest(urn=urn(GROUP, "g"), id=groups[0], timeout=0.5),
+        provider_pb2.DeleteRequest(urn=urn(GROUP, "g"), id=groups[1]),
+    ]
+    try:
+        with pytest.raises(grpc.RpcError) as error:
+            engine.stub.Delete(requests[0], timeout=DEADLINE)
+        assert refusal(error) == f"not done after 0.5 s, the custom timeout; {goes_on}"
+        call = engine.stub.Delete.future(requests[1], timeout=DEADLINE)
+        assert wait_for(lambda: state_of(azure, "waited-1") == "Deleting", timeout=DEADLINE)
+        engine.stub.Cancel(Empty(), timeout=DEADLINE)
+        with pytest.raises(grpc.RpcError) as error:
+            call.result()
+        assert refusal(error) == f"cancelled; {goes_on}"
+        assert state_of(azure, "waited-1") == "Deleting"
+    finally:
+        azure.twin.files.faults.unlink()
+    for name in ("waited-0", "waited-1"):
+        assert wait_for(lambda name=name: state_of(azure, name) == "", timeout=DEADLINE)
+
+
+def state_of(azure: Azure, group: str) -> str:
+    found = [one for one in azure.resources.resource_groups.list() if one.name == group]
+    return str(found[0].properties.provisioning_state) if found else ""
 
 
 def test_what_the_provider_does_not_know(engine: Engine) -> None:
