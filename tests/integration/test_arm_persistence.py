@@ -13,7 +13,9 @@ from azure.mgmt.postgresqlflexibleservers import models as pg
 from azpg_runtime.arm.faults import Plan, Rule
 from azpg_runtime.arm.twin import ArmTwin
 from azpg_runtime.errors import ArmError
+from azpg_runtime.files import make_folder
 from azpg_runtime.home import Home
+from azpg_runtime.host.control import HostControl
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
 from tests.conftest import new_home, remove_home
@@ -79,6 +81,22 @@ def test_a_killed_creation_goes_on(twin: ArmTwin) -> None:
     assert instance.status().state == "running"
     with instance.connect() as connection:
         assert connection.execute("SELECT current_user").fetchone() == ("boss",)
+
+
+def test_a_half_made_server_goes_with_the_twin(twin: ArmTwin) -> None:
+    """As a kill leaves it before the server itself is described: its folder, and a model host that runs."""
+    home = twin.files.home
+    half = home.instance("half-made")
+    make_folder(half.models, 0o700)
+    half.resource.write_text("/subscriptions/s/x")
+    half.create_runtime()
+    host = HostControl(half, server_uid=os.geteuid())
+    host.launch()
+    host.wait_until_ready()
+    assert twin.stop(delete=True)
+    assert not host.running()
+    assert not half.root.exists()
+    assert not half.runtime.exists()
 
 
 def test_a_killed_deletion_goes_on(twin: ArmTwin) -> None:

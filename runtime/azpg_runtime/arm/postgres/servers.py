@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 
 from azure.mgmt.postgresqlflexibleservers import models
 
@@ -301,9 +300,7 @@ class Servers(Kind):
         if resource is not None and instance.home.resource.is_file():
             if instance.home.resource.read_text() != resource.body["id"]:
                 raise InstanceError(f"the local server {instance.name!r} belongs to another resource.")
-            if instance.home.description.exists():
-                instance.down(delete=True)
-            shutil.rmtree(instance.home.root, ignore_errors=True)
+            instance.discard()
         self.services.delete(server)
 
 
