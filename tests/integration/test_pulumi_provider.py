@@ -199,6 +199,14 @@ def test_deleting_a_parameter_gives_its_default_back(engine: Engine, azure: Azur
     assert found.value == found.default_value
 
 
+def test_an_id_of_another_type_is_not_taken_for_one(engine: Engine, azure: Azure) -> None:
+    group = azure.group("imported")
+    assert engine.read(GROUP, "g", group).id == group
+    with pytest.raises(grpc.RpcError) as error:
+        engine.read("azure-native:dbforpostgresql:Server", "s", group)
+    assert f"{group} is no id of azure-native:dbforpostgresql:Server. Such an id is /subs" in refusal(error)
+
+
 def test_a_name_that_is_no_url(engine: Engine, azure: Azure) -> None:
     azure.group("odd")
     zone = "azure-native:privatedns:PrivateZone"

@@ -157,6 +157,11 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     @_answers
     def Read(self, request: provider_pb2.ReadRequest, context: Context) -> provider_pb2.ReadResponse:
         kind = _kind(request.urn)
+        if kind.parse(request.id) is None:
+            raise PulumiError(
+                f"{request.id} is no id of {kind.token}",
+                hint=f"Such an id is {kind.path}.",
+            )
         answer = self._arm.get(request.id, kind.api)
         self._journal.end(request.id)
         if answer is None:
