@@ -155,6 +155,15 @@ def test_it_does_not_take_a_damaged_state(twin: ArmTwin) -> None:
     assert twin.start()
 
 
+def test_damaged_settings_are_said_by_whoever_asks(home: Home) -> None:
+    twin = ArmTwin(home)
+    make_folder(twin.files.root, 0o700)
+    twin.files.settings.write_text("{")
+    with pytest.raises(ArmError, match=r"settings.json is damaged: .* Delete it; the next start makes"):
+        twin.status()
+    twin.files.settings.unlink()
+
+
 def test_nothing_is_readable_by_others(twin: ArmTwin) -> None:
     files = twin.files
     assert files.root.stat().st_mode & 0o777 == 0o700

@@ -237,6 +237,11 @@ class ArmTwin:
             found: dict[str, Any] = json.loads(self._files.settings.read_text())
         except FileNotFoundError:
             return {"port": 0, "proxy_port": 0, "profile": "preview-2024"}
+        except ValueError as error:
+            raise ArmError(
+                f"{self._files.settings} is damaged: {error}.",
+                hint="Delete it; the next start makes another.",
+            ) from None
         return found
 
 

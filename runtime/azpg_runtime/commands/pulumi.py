@@ -28,6 +28,7 @@ def pulumi(
     """Run pulumi (up, preview, destroy, stack output …) against the ARM twin, started if need be.
 
     The program runs as it stands. State, secrets and settings of offline stacks live in AZPG_HOME.
+    What comes after -- is Pulumi's alone: `azpg pulumi -- up --help`.
     """
     need(
         "azpg pulumi", "pulumi", "azure.identity", "azure.mgmt.core", "grpc", "pulumi", "pulumi_azure_native"
