@@ -295,13 +295,13 @@ def test_without_an_environment_it_says_what_is_missing() -> None:
         with grpc.insecure_channel(f"127.0.0.1:{process.stdout.readline().strip()}") as channel:
             stub = provider_pb2_grpc.ResourceProviderStub(channel)
             assert stub.GetPluginInfo(Empty(), timeout=DEADLINE).version.startswith("3.")
-            request = provider_pb2.ReadRequest(urn=urn(GROUP, "x"), id="/x")
+            request = provider_pb2.ReadRequest(urn=urn(GROUP, "x"), id="/subscriptions/s/resourceGroups/x")
             with pytest.raises(grpc.RpcError) as error:
                 stub.Read(request, timeout=DEADLINE)
-        assert refusal(error) == (
-            "AZPG_ARM_ENDPOINT is not set. Run `azpg pulumi`, which sets it, or eval `azpg arm env`."
-        )
         process.terminate()
+    assert refusal(error) == (
+        "AZPG_ARM_ENDPOINT is not set. Run `azpg pulumi`, which sets it, or eval `azpg arm env`."
+    )
 
 
 def test_a_preview_of_a_change_keeps_what_azure_computed(engine: Engine) -> None:
