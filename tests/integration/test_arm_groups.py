@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 
@@ -164,6 +166,9 @@ def test_a_request_with_another_token(
     ("body", "said"),
     [
         (b"{", "could not be deserialized"),
+        (b'{"location": NaN}', "NaN is no JSON"),
+        (rb'{"location": "eastus", "tags": {"a": "\ud800"}}', "surrogates not allowed"),
+        (b"[" * 100_000 + b"]" * 100_000, "could not be deserialized"),
         (b"[]", "is not a JSON object"),
         (None, "is not a JSON object"),
         ({}, "'location' is required"),
@@ -180,6 +185,24 @@ def test_a_body_that_is_none(azure: Azure, body: object, said: str) -> None:
     assert (reply.status, reply.body["error"]["code"]) == (400, "InvalidRequestContent")
     assert said in reply.body["error"]["message"]
     assert not azure.resources.resource_groups.check_existence("never-made")
+
+
+def test_what_a_name_may_be(azure: Azure) -> None:
+    """Each name is one resource, whatever it looks like in a URL."""
+    zones = "/resourceGroups/names/providers/Microsoft.Network/privateDnsZones"
+    azure.group("names")
+    names = ["a?b", "a#b", "a%3Fb", "a b", "ä", "a"]
+    for name in names:
+        assert azure.raw("PUT", f"{zones}/{quote(name)}", {"location": "global"}).body["name"] == name
+    assert azure.raw("DELETE", f"{zones}/{quote('a?b')}").status in {200, 202, 204}
+    assert {one["name"] for one in azure.raw("GET", zones).body["value"]} == {*names} - {"a?b"}
+
+
+def test_a_path_that_cannot_be_printed(azure: Azure) -> None:
+    reply = azure.raw("GET", "/resourceGroups/a%1Bforged")
+    assert (reply.status, reply.body["error"]["code"]) == (400, "InvalidResourceId")
+    assert "cannot be printed" in reply.body["error"]["message"]
+    assert "\x1bforged" not in azure.twin.files.log.read_text()
 
 
 def test_a_body_without_end(azure: Azure) -> None:

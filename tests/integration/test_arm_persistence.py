@@ -13,7 +13,9 @@ from azure.mgmt.postgresqlflexibleservers import models as pg
 from azpg_runtime.arm.faults import Plan, Rule
 from azpg_runtime.arm.twin import ArmTwin
 from azpg_runtime.errors import ArmError
+from azpg_runtime.files import make_folder
 from azpg_runtime.home import Home
+from azpg_runtime.host.control import HostControl
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
 from tests.conftest import new_home, remove_home
@@ -81,6 +83,22 @@ def test_a_killed_creation_goes_on(twin: ArmTwin, clients: Callable[..., Azure])
         assert connection.execute("SELECT current_user").fetchone() == ("boss",)
 
 
+def test_a_half_made_server_goes_with_the_twin(twin: ArmTwin) -> None:
+    """As a kill leaves it before the server itself is described: its folder, and a model host that runs."""
+    home = twin.files.home
+    half = home.instance("half-made")
+    make_folder(half.models, 0o700)
+    half.resource.write_text("/subscriptions/s/x")
+    half.create_runtime()
+    host = HostControl(half, server_uid=os.geteuid())
+    host.launch()
+    host.wait_until_ready()
+    assert twin.stop(delete=True)
+    assert not host.running()
+    assert not half.root.exists()
+    assert not half.runtime.exists()
+
+
 def test_a_killed_deletion_goes_on(twin: ArmTwin, clients: Callable[..., Azure]) -> None:
     azure = clients(twin)
     azure.group("kept")
@@ -137,6 +155,15 @@ def test_it_does_not_take_a_damaged_state(twin: ArmTwin) -> None:
         assert not twin.running()
         path.write_bytes(kept)
     assert twin.start()
+
+
+def test_damaged_settings_are_said_by_whoever_asks(home: Home) -> None:
+    twin = ArmTwin(home)
+    make_folder(twin.files.root, 0o700)
+    twin.files.settings.write_text("{")
+    with pytest.raises(ArmError, match=r"settings.json is damaged: .* Delete it; the next start makes"):
+        twin.status()
+    twin.files.settings.unlink()
 
 
 def test_nothing_is_readable_by_others(twin: ArmTwin) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -17,7 +19,7 @@ from azpg_runtime.errors import IdentityNotFound
 from azpg_runtime.home import Home
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
-from tests.integration.azure import PASSWORD, Azure, server_model
+from tests.integration.azure import PASSWORD, Azure, Reply, server_model
 
 GROUP, NAME = "shared", "shared-server"
 
@@ -468,6 +470,34 @@ def test_a_name_is_taken_in_every_group_and_by_other_local_servers(
     finally:
         ours.description.unlink()
         ours.root.rmdir()
+
+
+def test_one_of_many_gets_a_name(azure: Azure, azure_home: Home) -> None:
+    """Requests at the same moment, each in a group of its own."""
+    groups = [azure.group(f"race-{number}") for number in range(8)]
+    body = {
+        "location": "eastus",
+        "sku": {"name": "Standard_E4ds_v5", "tier": "MemoryOptimized"},
+        "identity": {"type": "SystemAssigned"},
+        "properties": {"administratorLogin": "boss", "administratorLoginPassword": PASSWORD},
+    }
+    start = threading.Barrier(len(groups))
+
+    def put(group: str) -> Reply:
+        start.wait(30)
+        return azure.raw("PUT", f"{group}/providers/Microsoft.DBforPostgreSQL/flexibleServers/raced", body)
+
+    with ThreadPoolExecutor(len(groups)) as pool:
+        replies = list(pool.map(put, groups))
+    assert sorted(reply.status for reply in replies) == [202] + [409] * (len(groups) - 1)
+    refused = [reply.body["error"]["code"] for reply in replies if reply.status == 409]
+    assert set(refused) == {"ServerNameAlreadyExists"}
+    winner = groups[[reply.status for reply in replies].index(202)]
+    made = [one.id for one in azure.postgres.servers.list_by_subscription() if one.name == "raced"]
+    assert made == [f"{winner}/providers/Microsoft.DBforPostgreSQL/flexibleServers/raced"]
+    for group in groups:
+        azure.resources.resource_groups.begin_delete(group.rsplit("/", 1)[-1]).result()
+    assert not azure_home.instance("raced").root.exists()
 
 
 @pytest.mark.parametrize(

@@ -51,12 +51,26 @@ def test_without_a_program(home: Home, tmp_path: Path, pulumi: Path) -> None:
     )
 
 
-def test_what_pulumi_refuses_is_said(home: Home, tmp_path: Path, pulumi: Path) -> None:
+def test_a_stack_that_none_is(home: Home, tmp_path: Path, pulumi: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: mine\nruntime: python\n")
+    done = azpg(home, tmp_path, str(pulumi), "up", "-s", "../../other")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "azpg: the stack name '../../other' is not allowed. Use 1 to 100 letters, digits, hyphens, underscores "
+        "and dots, not a hyphen first.\n"
+    )
+
+
+def test_what_pulumi_refuses_is_said(
+    home: Home, tmp_path: Path, pulumi: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "the-callers")
+    (pulumi / "pulumi").write_text("#!/bin/sh\necho reached$PULUMI_CONFIG_PASSPHRASE >&2\nexit 3\n")
     (tmp_path / "Pulumi.yaml").write_text("name: mine\nruntime: python\n")
     inner = tmp_path / "inner"
     inner.mkdir()
     path = f"{pulumi}{os.pathsep}{os.environ['PATH']}"
-    done = azpg(home, tmp_path.parent, path, "--cwd", str(inner), "--stack", "other", "up")
+    done = azpg(home, tmp_path.parent, path, "up", "-C", str(inner), "-s", "other")
     assert done.returncode == 1
     assert done.stderr == "azpg: `pulumi stack init --non-interactive other` failed: reached\n"
     ended = subprocess.run(

@@ -19,6 +19,7 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 from azpg_runtime.arm.faults import Plan, Rule
 from azpg_runtime.pulumi.kind import UNKNOWN
 from azpg_runtime.pulumi.values import to_python, to_struct
+from azpg_runtime.wait import wait_for
 
 from .azure import Azure
 
@@ -198,6 +199,58 @@ def test_deleting_a_parameter_gives_its_default_back(engine: Engine, azure: Azur
     assert found.value == found.default_value
 
 
+def test_an_id_of_another_type_is_not_taken_for_one(engine: Engine, azure: Azure) -> None:
+    group = azure.group("imported")
+    assert engine.read(GROUP, "g", group).id == group
+    with pytest.raises(grpc.RpcError) as error:
+        engine.read("azure-native:dbforpostgresql:Server", "s", group)
+    assert f"{group} is no id of azure-native:dbforpostgresql:Server. Such an id is /subs" in refusal(error)
+
+
+def test_a_name_that_is_no_url(engine: Engine, azure: Azure) -> None:
+    azure.group("odd")
+    zone = "azure-native:privatedns:PrivateZone"
+    names = ["a?b", "a", "a b", "a%20b", "ä#"]
+    inputs = [{"resourceGroupName": "odd", "privateZoneName": name, "location": "global"} for name in names]
+    made = [engine.create(zone, f"zone{number}", **one).id for number, one in enumerate(inputs)]
+    assert len(set(made)) == len(names)
+    engine.delete(zone, "zone0", made[0])
+    assert [engine.read(zone, "z", id_, **one).id for id_, one in zip(made, inputs, strict=True)] == [
+        "",
+        *made[1:],
+    ]
+
+
+def test_waiting_ends_when_it_should(engine: Engine, azure: Azure) -> None:
+    Plan((Rule("slow", path="*/resourceGroups/waited*", delay=3),)).save(azure.twin.files.faults)
+    goes_on = "Azure goes on with it, and `azpg pulumi refresh` tells how it ended"
+    groups = [azure.group(f"waited-{number}") for number in range(2)]
+    requests = [
+        provider_pb2.DeleteRequest(urn=urn(GROUP, "g"), id=groups[0], timeout=0.5),
+        provider_pb2.DeleteRequest(urn=urn(GROUP, "g"), id=groups[1]),
+    ]
+    try:
+        with pytest.raises(grpc.RpcError) as error:
+            engine.stub.Delete(requests[0], timeout=DEADLINE)
+        assert refusal(error) == f"not done after 0.5 s, the custom timeout; {goes_on}"
+        call = engine.stub.Delete.future(requests[1], timeout=DEADLINE)
+        assert wait_for(lambda: state_of(azure, "waited-1") == "Deleting", timeout=DEADLINE)
+        engine.stub.Cancel(Empty(), timeout=DEADLINE)
+        with pytest.raises(grpc.RpcError) as error:
+            call.result()
+        assert refusal(error) == f"cancelled; {goes_on}"
+        assert state_of(azure, "waited-1") == "Deleting"
+    finally:
+        azure.twin.files.faults.unlink()
+    for name in ("waited-0", "waited-1"):
+        assert wait_for(lambda name=name: state_of(azure, name) == "", timeout=DEADLINE)
+
+
+def state_of(azure: Azure, group: str) -> str:
+    found = [one for one in azure.resources.resource_groups.list() if one.name == group]
+    return str(found[0].properties.provisioning_state) if found else ""
+
+
 def test_what_the_provider_does_not_know(engine: Engine) -> None:
     with pytest.raises(grpc.RpcError) as error:
         engine.check("azure-native:compute:VirtualMachine", "vm")
@@ -242,13 +295,13 @@ def test_without_an_environment_it_says_what_is_missing() -> None:
         with grpc.insecure_channel(f"127.0.0.1:{process.stdout.readline().strip()}") as channel:
             stub = provider_pb2_grpc.ResourceProviderStub(channel)
             assert stub.GetPluginInfo(Empty(), timeout=DEADLINE).version.startswith("3.")
-            request = provider_pb2.ReadRequest(urn=urn(GROUP, "x"), id="/x")
+            request = provider_pb2.ReadRequest(urn=urn(GROUP, "x"), id="/subscriptions/s/resourceGroups/x")
             with pytest.raises(grpc.RpcError) as error:
                 stub.Read(request, timeout=DEADLINE)
-        assert refusal(error) == (
-            "AZPG_ARM_ENDPOINT is not set. Run `azpg pulumi`, which sets it, or eval `azpg arm env`."
-        )
         process.terminate()
+    assert refusal(error) == (
+        "AZPG_ARM_ENDPOINT is not set. Run `azpg pulumi`, which sets it, or eval `azpg arm env`."
+    )
 
 
 def test_a_preview_of_a_change_keeps_what_azure_computed(engine: Engine) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -204,3 +206,41 @@ def test_a_file_of_another_version(tmp_path: Path) -> None:
     state.close()
     with pytest.raises(ArmError, match="written by another version of azpg"):
         State(tmp_path / "state.sqlite")
+
+
+@contextmanager
+def somebody_reads(path: Path, state: State) -> Iterator[None]:
+    """Another program holds the file, which keeps every COMMIT from being done."""
+    with state.changing() as connection:
+        connection.execute("PRAGMA busy_timeout = 0")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM facts").fetchall()
+    try:
+        yield
+    finally:
+        other.close()
+
+
+def test_a_change_that_could_not_be_written_is_none(state: State, tmp_path: Path) -> None:
+    thing = Resource({"id": str(THING), "name": "t", "type": "Microsoft.X/things"})
+    with somebody_reads(tmp_path / "state.sqlite", state), pytest.raises(sqlite3.OperationalError):
+        state.put(thing)
+    assert state.get(THING) is None
+    state.put(thing)
+    state.close()
+    again = State(tmp_path / "state.sqlite")
+    assert again.get(THING) == thing, "the next change was written"
+    again.close()
+
+
+def test_an_end_that_could_not_be_written_is_seen(
+    state: State, operations: Operations, tmp_path: Path
+) -> None:
+    release = threading.Event()
+    operations.verb("do", lambda *_: (release.wait(30), None)[1])
+    found = operations.start("do", THING, busy=THING)
+    with somebody_reads(tmp_path / "state.sqlite", state):
+        release.set()
+        assert ended(operations, found).status == "Succeeded"
+    assert not operations.is_busy(THING)

@@ -136,7 +136,9 @@ def test_names_are_kept_once_they_are_made_up() -> None:
     again = SERVER.check({"resourceGroupName": "g"}, first, "db", "westus", b"\x02" * 8)
     assert again == first
     assert SERVER.check({"serverName": "mine"}, first, "db", None, b"")["serverName"] == "mine"
-    assert SERVER.missing({"serverName": "mine"}) == ["resourceGroupName"]
+    assert list(SERVER.wrong({"serverName": "mine"})) == [
+        ("resourceGroupName", f"{SERVER.token} needs resourceGroupName.")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -216,3 +218,31 @@ def test_regions_and_ids_are_the_same_in_any_spelling() -> None:
     assert not same("name", "East US", "eastus")
     assert same("x", "/subscriptions/A", "/SUBSCRIPTIONS/a")
     assert not same("x", "A", "a")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("", "serverName must be a text that is not empty."),
+        (3, "serverName must be a text that is not empty."),
+        ("mine/databases/other", "serverName is 'mine/databases/other': use a name without /."),
+    ],
+)
+def test_names_of_which_there_is_no_path(name: Any, why: str) -> None:
+    assert list(SERVER.wrong({"resourceGroupName": "rg", "serverName": name})) == [("serverName", why)]
+
+
+def test_a_scope_is_a_path_of_its_own() -> None:
+    assert list(ROLE.wrong({"scope": "/subscriptions/s", "roleAssignmentName": "x"})) == []
+
+
+def test_the_paths_of_changes_are_pulumis() -> None:
+    """As property paths are read by the engine, for which a dot begins another member."""
+    old: dict[str, Any] = {"tags": {"cost.center": "1", 'a"b': "1", "plain": "1"}, "a.b": 1}
+    new: dict[str, Any] = {"tags": {"cost.center": "2", 'a"b': "2", "plain": "2"}, "a.b": {"c": 1}}
+    assert [path for path, _ in changes(old, new)] == [
+        '["a.b"]',
+        'tags["a\\"b"]',
+        'tags["cost.center"]',
+        "tags.plain",
+    ]

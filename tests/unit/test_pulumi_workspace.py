@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from azpg_runtime.errors import PulumiError
 from azpg_runtime.home import Home
+from azpg_runtime.pulumi.caller import without_cloud
 from azpg_runtime.pulumi.journal import Journal
 from azpg_runtime.pulumi.workspace import PLUGIN, Workspace, find_project, merged
 
@@ -48,8 +50,8 @@ def settings(workspace: Workspace) -> Any:
 
 def made(tmp_path: Path, project: Path) -> Workspace:
     workspace = Workspace(Home(tmp_path / "home"), project, "offline")
-    (tmp_path / "home").mkdir(exist_ok=True)
-    workspace.prepare()
+    with workspace.alone():
+        workspace.prepare()
     return workspace
 
 
@@ -58,12 +60,10 @@ def test_the_project_is_as_it_was_and_ours_has_the_plugin(tmp_path: Path, projec
     workspace = made(tmp_path, project)
     assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
     definition = yaml.safe_load((workspace.folder / "Pulumi.yaml").read_text())
-    assert definition["plugins"] == {
-        "providers": [{"name": "azure-native", "path": "./plugins/azure-native"}]
-    }
+    assert definition["plugins"] == {"providers": [{"name": "azure-native", "path": "./.azpg/azure-native"}]}
     assert definition["config"] == PROJECT["config"]
     assert (workspace.folder / "infra").resolve() == project / "infra"
-    program = workspace.folder / "plugins" / "azure-native" / PLUGIN
+    program = workspace.folder / ".azpg" / "azure-native" / PLUGIN
     assert os.access(program, os.X_OK)
     passphrase = tmp_path / "home" / "pulumi" / "passphrase"
     assert stat.S_IMODE(passphrase.stat().st_mode) == 0o600
@@ -80,7 +80,7 @@ def test_other_plugins_stay(tmp_path: Path, project: Path) -> None:
     assert definition["plugins"] == {
         "providers": [
             {"name": "random", "path": "y"},
-            {"name": "azure-native", "path": "./plugins/azure-native"},
+            {"name": "azure-native", "path": "./.azpg/azure-native"},
         ],
         "languages": [],
     }
@@ -101,9 +101,93 @@ def test_what_pulumi_wrote_stays_and_what_people_commit_arrives(tmp_path: Path, 
     }
 
 
+def test_a_stack_that_was_removed_begins_with_what_is_committed(tmp_path: Path, project: Path) -> None:
+    workspace = made(tmp_path, project)
+    (workspace.folder / "Pulumi.offline.yaml").unlink()  # as `pulumi stack rm` does
+    workspace.prepare()
+    assert settings(workspace) == {"config": {"mine:size": 4}}
+
+
+def test_what_another_passphrase_encrypts_stays_behind(tmp_path: Path, project: Path) -> None:
+    secret = {"secure": "v1:x"}
+    config = {"mine:adminPassword": secret, "mine:deep": {"list": [secret]}, "mine:size": 4}
+    write(project / "Pulumi.offline.yaml", {"encryptionsalt": "v1:theirs", "config": config})
+    workspace = made(tmp_path, project)
+    assert settings(workspace) == {"config": {"mine:size": 4}}
+    assert workspace.missing_secrets() == ["mine:adminPassword"]
+
+
+@pytest.mark.parametrize("stack", ["", ".", "..", "../x", "/../../x", "org/mine/dev", "a b", "-x", "a" * 101])
+def test_stacks_that_none_is(tmp_path: Path, project: Path, stack: str) -> None:
+    with pytest.raises(PulumiError, match=r"the stack name .* is not allowed. Use 1 to 100 letters, digits,"):
+        Workspace(Home(tmp_path / "home"), project, stack)
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", ".."])
+def test_projects_that_none_is(tmp_path: Path, project: Path, name: str) -> None:
+    write(project / "Pulumi.yaml", {**PROJECT, "name": name})
+    with pytest.raises(PulumiError, match=r"the project name .* is not allowed. Use 1 to 100 letters"):
+        Workspace(Home(tmp_path / "home"), project, "offline")
+
+
+def test_a_home_inside_the_project_is_not_linked_into_itself(project: Path) -> None:
+    (project / "loop").symlink_to("loop")
+    workspace = Workspace(Home(project / "kept" / "home"), project, "offline")
+    with workspace.alone():
+        workspace.prepare()
+    assert {path.name for path in workspace.folder.iterdir() if path.is_symlink()} == {"infra", "loop"}
+
+
+def test_the_projects_own_plugins_and_journal_are_there(tmp_path: Path, project: Path) -> None:
+    (project / "plugins").mkdir()
+    (project / "journal").mkdir()
+    folder = made(tmp_path, project).folder
+    assert (folder / "plugins").resolve() == project / "plugins"
+    assert (folder / "journal").resolve() == project / "journal"
+
+
+def test_a_home_that_is_no_url(tmp_path: Path, project: Path) -> None:
+    workspace = Workspace(Home(tmp_path / "a b%41?#é"), project, "offline")
+    url = workspace.environment()["PULUMI_BACKEND_URL"]
+    assert url == f"file://{tmp_path}/a%20b%2541%3F%23%C3%A9/pulumi/state"
+
+
+def test_several_at_once_share_one_passphrase(tmp_path: Path, project: Path) -> None:
+    seen: list[str] = []
+
+    def prepare() -> None:
+        seen.append((made(tmp_path, project).folder.parents[1] / "passphrase").read_text())
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(prepare) for _ in range(8)]:
+            done.result()
+    assert len(set(seen)) == 1
+
+
+def test_the_home_is_made_as_every_command_makes_it(tmp_path: Path, project: Path) -> None:
+    made(tmp_path, project)
+    (tmp_path / "other").mkdir()
+    other = Home(tmp_path / "other" / "home")
+    other.create()
+    assert (tmp_path / "home").stat().st_mode == other.root.stat().st_mode
+
+
+def test_the_callers_way_to_the_cloud_is_left_out() -> None:
+    kept = {"PATH": "/bin", "PULUMI_PARALLEL": "2", "HTTPS_PROXY": "x"}
+    away = {
+        "PULUMI_CONFIG_PASSPHRASE": "x",
+        "PULUMI_ACCESS_TOKEN": "x",
+        "PULUMI_DIY_BACKEND_GZIP": "true",
+        "AZURE_CLIENT_ID": "x",
+        "AZURE_CLIENT_SECRET": "x",
+        "AZURE_TOKEN_CREDENTIALS": "dev",
+    }
+    assert without_cloud({**kept, **away}) == kept
+
+
 def test_secrets_that_are_missing_and_ones_for_them(tmp_path: Path, project: Path) -> None:
     workspace = made(tmp_path, project)
-    assert workspace.missing_secrets() == ["adminPassword"]
+    assert workspace.missing_secrets() == ["mine:adminPassword"]
     write(workspace.folder / "Pulumi.offline.yaml", {"config": {"mine:adminPassword": {"secure": "y"}}})
     assert workspace.missing_secrets() == []
     one, other = Workspace.new_secret(), Workspace.new_secret()
@@ -113,7 +197,7 @@ def test_secrets_that_are_missing_and_ones_for_them(tmp_path: Path, project: Pat
 
 def test_our_own_program_gets_its_password(tmp_path: Path, project: Path) -> None:
     write(project / "Pulumi.yaml", {"name": "azpg", "runtime": "python"})
-    assert made(tmp_path, project).missing_secrets() == ["adminPassword"]
+    assert made(tmp_path, project).missing_secrets() == ["azpg:adminPassword"]
 
 
 def test_what_the_project_has_no_longer_goes(tmp_path: Path, project: Path) -> None:

@@ -58,13 +58,13 @@ class Application:
         """ASGI."""
         began = time.perf_counter()
         request = Request(scope, receive)
-        path = request.url.path
+        path = _path(request)
         fault: Rule | None = None
         try:
             fault = self._faults.of_request(path, request.method)
             drop = fault is not None and fault.kind == "drop"
             if drop and self._faults.choose(0, 1) == 0:
-                log.info("%s %s dropped", request.method, path)
+                log.info("%s %s dropped", request.method, _in_log(path))
                 await break_connection(scope, receive)
                 return
             if fault is not None and not drop:
@@ -76,7 +76,7 @@ class Application:
         except Exception as error:
             answer = _refused(error, path)
         milliseconds = (time.perf_counter() - began) * 1000
-        log.info("%s %s %d %.1f ms", request.method, path, answer.status, milliseconds)
+        log.info("%s %s %d %.1f ms", request.method, _in_log(path), answer.status, milliseconds)
         if fault is not None and fault.kind == "drop":
             await break_connection(scope, receive)
             return
@@ -85,7 +85,12 @@ class Application:
     async def _call(self, request: Request) -> Call:
         self._authenticate(request.headers)
         query = {name.lower(): value for name, value in request.query_params.items()}
-        address = Address.parse(request.url.path)
+        path = _path(request)
+        if not path.isprintable():
+            raise ArmRefusal(
+                400, "InvalidResourceId", f"The path {path!r} has characters that cannot be printed."
+            )
+        address = Address.parse(path)
         if not query.get("api-version"):
             raise ArmRefusal(
                 400,
@@ -137,6 +142,19 @@ class Application:
         return ArmRefusal(status, code[status], "The service is not available. (`azpg arm faults`)")
 
 
+def _path(request: Request) -> str:
+    """The path, decoded once; `request.url` would show a name's ? as its escape."""
+    return str(request.scope["path"])
+
+
+def _in_log(path: str) -> str:
+    return path if path.isprintable() else repr(path)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
 async def _body(request: Request) -> Any:
     """The parsed body; None where there is none."""
     content = b""
@@ -149,8 +167,10 @@ async def _body(request: Request) -> Any:
     if not content.strip():
         return None
     try:
-        return json.loads(content)
-    except ValueError as error:
+        body = json.loads(content, parse_constant=_no_number)
+        json.dumps(body, ensure_ascii=False).encode()  # half of a surrogate pair could never be answered
+        return body
+    except (ValueError, RecursionError) as error:
         raise ArmRefusal(
             400,
             "InvalidRequestContent",
@@ -162,7 +182,7 @@ def _refused(error: Exception, path: str) -> Answer:
     """What a failed request is answered."""
     if not isinstance(error, ArmRefusal):
         said = explain(error)
-        log.error("%s: %s", path, said or "unexpected", exc_info=None if said else error)
+        log.error("%s: %s", _in_log(path), said or "unexpected", exc_info=None if said else error)
         error = ArmRefusal(
             500, "InternalServerError", said or "An unexpected error occurred; see `azpg arm logs`."
         )

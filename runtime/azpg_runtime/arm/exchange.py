@@ -31,7 +31,7 @@ class Call:
     def link(self, path: str) -> str:
         """An absolute URL with this request's api-version."""
         version = quote(self.query.get("api-version", ""))
-        return f"{self.base}{path}?api-version={version}"
+        return f"{self.base}{quote(path)}?api-version={version}"
 
 
 @dataclass(frozen=True, slots=True)

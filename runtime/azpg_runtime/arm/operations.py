@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from azpg.failures import explain
@@ -73,6 +74,8 @@ class Operations:
         self._verbs: dict[str, Work] = {}
         self._undo: dict[str, Work] = {}
         self._busy: dict[str, str] = {}
+        self._unwritten: dict[str, Json] = {}
+        """How operations ended whose end the disk did not take; the next process does them again."""
         self._lock = threading.Condition()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="operation")
 
@@ -124,12 +127,15 @@ class Operations:
 
     def get(self, id_: str) -> Operation | None:
         """An operation by its id."""
-        with self._state.changing() as connection:
+        with self._state.reading() as connection:
             row = connection.execute(
                 "SELECT id, resource, status, started, ended, code, message FROM operations WHERE id = ?",
                 [id_],
             ).fetchone()
-        return None if row is None else Operation(row[0], Address.parse(row[1]), *row[2:])
+        if row is None:
+            return None
+        found = Operation(row[0], Address.parse(row[1]), *row[2:])
+        return replace(found, **self._unwritten.get(id_, {}))
 
     def is_busy(self, address: Address) -> bool:
         """Whether an operation works on it."""
@@ -200,13 +206,17 @@ class Operations:
                 log.exception("could not undo %s of %s", verb, resource)
 
     def _end(self, id_: str, code: str | None, message: str | None) -> None:
-        status = "Succeeded" if code is None else "Failed"
-        with self._state.changing() as connection:
-            connection.execute(
-                "UPDATE operations SET status = ?, ended = ?, code = ?, message = ?, arguments = '{}' WHERE "
-                "id = ?",
-                [status, _now(), code, message, id_],
-            )
+        status, ended = "Succeeded" if code is None else "Failed", _now()
+        try:
+            with self._state.changing() as connection:
+                connection.execute(
+                    "UPDATE operations SET status = ?, ended = ?, code = ?, message = ?, arguments = '{}' "
+                    "WHERE id = ?",
+                    [status, ended, code, message, id_],
+                )
+        except sqlite3.Error:
+            log.exception("could not write how operation %s ended", id_)
+            self._unwritten[id_] = {"status": status, "ended": ended, "code": code, "message": message}
 
 
 def _failure(error: Exception, verb: str, resource: Address) -> tuple[str, str]:

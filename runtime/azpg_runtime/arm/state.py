@@ -106,17 +106,31 @@ class State:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                # A full disk or another reader may keep the COMMIT from being done, too. SQLite itself rolls
+                # some of these back.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """For queries, which a disk that takes no more does not keep from being answered."""
+        with self._lock:
+            yield self._connection
 
     # Facts
 
     def fact(self, name: str, default: str | None = None) -> str:
         """A value that is made once and kept: `default`, or a new random id."""
+        with self.reading() as connection:
+            query = "SELECT value FROM facts WHERE name = ?"
+            row = connection.execute(query, [name]).fetchone()
+            if row is not None:
+                return str(row[0])
         with self.changing() as connection:
-            row = connection.execute("SELECT value FROM facts WHERE name = ?", [name]).fetchone()
+            row = connection.execute(query, [name]).fetchone()
             if row is None:
                 row = (default or str(uuid.uuid4()),)
                 connection.execute("INSERT INTO facts VALUES (?, ?)", [name, *row])

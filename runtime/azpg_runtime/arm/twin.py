@@ -149,8 +149,8 @@ class ArmTwin:
         if delete:
             from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
 
-            for name in self.servers():
-                Instance(name, home=self._home).down(delete=True)
+            for path in self._home.root.glob("instances/[a-z0-9]*/resource"):  # also of half-made servers
+                Instance(path.parent.name, home=self._home).discard()
             shutil.rmtree(self._files.root, ignore_errors=True)
         return ran
 
@@ -237,6 +237,11 @@ class ArmTwin:
             found: dict[str, Any] = json.loads(self._files.settings.read_text())
         except FileNotFoundError:
             return {"port": 0, "proxy_port": 0, "profile": "preview-2024"}
+        except ValueError as error:
+            raise ArmError(
+                f"{self._files.settings} is damaged: {error}.",
+                hint="Delete it; the next start makes another.",
+            ) from None
         return found
 
 

@@ -22,31 +22,35 @@ app = typer.Typer(add_completion=False)
 def pulumi(
     context: typer.Context,
     *,
-    cwd: Annotated[Path, typer.Option(help="The project's folder, or one in it.")] = Path(),
-    stack: Annotated[str, typer.Option(help="The stack.")] = "offline",
+    cwd: Annotated[Path, typer.Option("--cwd", "-C", help="The project's folder, or one in it.")] = Path(),
+    stack: Annotated[str, typer.Option("--stack", "-s", help="The stack.")] = "offline",
 ) -> None:
     """Run pulumi (up, preview, destroy, stack output …) against the ARM twin, started if need be.
 
     The program runs as it stands. State, secrets and settings of offline stacks live in AZPG_HOME.
+    What comes after -- is Pulumi's alone: `azpg pulumi -- up --help`.
     """
     need(
         "azpg pulumi", "pulumi", "azure.identity", "azure.mgmt.core", "grpc", "pulumi", "pulumi_azure_native"
     )
-    program = shutil.which("pulumi")
-    if program is None:
+    found = shutil.which("pulumi")
+    if found is None:
         raise PulumiError(
             "pulumi is not on PATH",
             hint="Install it as Pulumi's documentation says, or run `make tools` in azpg's sources.",
         )
+    program = str(Path(found).absolute())  # it is run from another folder
     from azpg_runtime.arm.twin import ArmTwin  # noqa: PLC0415
+    from azpg_runtime.pulumi.caller import without_cloud  # noqa: PLC0415
     from azpg_runtime.pulumi.workspace import Workspace, find_project  # noqa: PLC0415
 
     home = Home.from_environment()
     workspace = Workspace(home, find_project(cwd), stack)
-    workspace.prepare()
+    with workspace.alone():
+        workspace.prepare()
     twin = ArmTwin(home)
     twin.start()
-    environment = {**os.environ, **twin.environment(), **workspace.environment()}
+    environment = {**without_cloud(os.environ), **twin.environment(), **workspace.environment()}
 
     def run(*arguments: str, secret: str | None = None) -> None:
         done = subprocess.run(
@@ -62,9 +66,10 @@ def pulumi(
         if done.returncode:
             raise PulumiError(f"`pulumi {' '.join(arguments)}` failed: {done.stderr.strip()}")
 
-    if not workspace.exists:
-        run("stack", "init", "--non-interactive", stack)
-    for key in workspace.missing_secrets():
-        run("config", "set", "--secret", "--non-interactive", key, secret=workspace.new_secret())
+    with workspace.alone():
+        if not workspace.exists:
+            run("stack", "init", "--non-interactive", stack)
+        for key in workspace.missing_secrets():
+            run("config", "set", "--secret", "--non-interactive", key, secret=workspace.new_secret())
     os.chdir(workspace.folder)
     os.execve(program, ["pulumi", *(context.args or ["--help"])], environment)

@@ -161,6 +161,16 @@ class Instance:
                 self._remove_deleted()
             return ran
 
+    def discard(self) -> None:
+        """Removes the instance for good, also one of which an earlier `up` was killed in the middle."""
+        if self.home.description.exists():
+            self.down(delete=True)
+            return
+        with self._locked():  # no server has been started yet, but perhaps a model host
+            HostControl(self.home, server_uid=os.geteuid()).stop()
+            shutil.rmtree(self.home.runtime, ignore_errors=True)
+            shutil.rmtree(self.home.root, ignore_errors=True)
+
     def running(self) -> bool:
         """Whether PostgreSQL runs; `status` says more and takes longer. Raises `InstanceNotFound`."""
         return self._cluster(self.description).postmaster() is not None

@@ -7,10 +7,13 @@ and who asks, comes from the environment that `azpg arm env` prints.
 from __future__ import annotations
 
 import os
+import threading
+import time
 from typing import cast
+from urllib.parse import quote
 
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import HttpResponseError
+from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.pipeline import PipelineResponse
 from azure.core.pipeline.policies import RequestIdPolicy, RetryPolicy
 from azure.core.polling import LROPoller
@@ -33,8 +36,16 @@ _BACKOFF = 0.05
 """Seconds before the second try of a request, doubled with each further one."""
 
 
+_STEP = 0.2
+"""Seconds after which a cancellation is noticed."""
+
+_GOES_ON = "Azure goes on with it, and `azpg pulumi refresh` tells how it ended"
+
+
 class Arm:
     """One subscription's resources.
+
+    A timeout is in seconds, and 0 is none; what ARM has begun goes on when it is over.
 
     Raises `PulumiError` when the environment does not say where ARM is, and what azure-core raises.
     """
@@ -42,6 +53,7 @@ class Arm:
     def __init__(self, credential: TokenCredential | None = None) -> None:
         self.endpoint = _needed("AZPG_ARM_ENDPOINT").rstrip("/")
         self.subscription = _needed("AZURE_SUBSCRIPTION_ID")
+        self._cancelled = threading.Event()
         self.credential = credential or DefaultAzureCredential()
         # What is sent and received may hold passwords: nothing of it is logged.
         policies = [
@@ -58,41 +70,54 @@ class Arm:
         response = self._send("GET", resource_id, api).http_response
         return None if response.status_code == 404 else self._json(response)
 
-    def put(self, resource_id: str, api: str, body: Json) -> Json:
+    def put(self, resource_id: str, api: str, body: Json, *, timeout: float = 0) -> Json:
         """Creates or updates; returns the resource when the operation has ended well."""
-        self._wait(self._send("PUT", resource_id, api, body))
+        self._wait(self._send("PUT", resource_id, api, body), timeout)
         found = self.get(resource_id, api)
         if found is None:
             raise PulumiError(f"{resource_id} is not there although ARM accepted it.")
         return found
 
-    def delete(self, resource_id: str, api: str) -> None:
+    def delete(self, resource_id: str, api: str, *, timeout: float = 0) -> None:
         """Deletes, which a resource that is not there is already."""
         response = self._send("DELETE", resource_id, api)
         if response.http_response.status_code not in (204, 404):
-            self._wait(response)
+            self._wait(response, timeout)
 
     def post(self, resource_id: str, api: str) -> Json:
         """The answer to an action."""
         return self._json(self._send("POST", resource_id, api).http_response)
+
+    def cancel(self) -> None:
+        """Ends all waiting, now and later."""
+        self._cancelled.set()
 
     def close(self) -> None:
         """Closes the connections."""
         self._client.close()
 
     def _send(self, method: str, resource_id: str, api: str, body: Json | None = None) -> _Response:
-        request = HttpRequest(method, f"{self.endpoint}{resource_id}", params={"api-version": api}, json=body)
+        url = f"{self.endpoint}{quote(resource_id)}"  # a name may have a ? or a space
+        request = HttpRequest(method, url, params={"api-version": api}, json=body)
         response = cast(_Response, self._client.send_request(request, _return_pipeline_response=True))
         status = response.http_response.status_code
         if status >= 400 and not (status == 404 and method in ("GET", "DELETE")):
             raise HttpResponseError(response=response.http_response, error_format=ARMErrorFormat)
         return response
 
-    def _wait(self, response: _Response) -> None:
+    def _wait(self, response: _Response, timeout: float) -> None:
         """Until the long-running operation that `response` announced, if any, has ended."""
         answer = response.http_response
         if answer.status_code == 202 or "azure-asyncoperation" in answer.headers:
-            LROPoller(self._client, response, lambda _: None, ARMPolling(_POLL)).result()
+            poller = LROPoller(self._client, response, lambda _: None, ARMPolling(_POLL))
+            began = time.monotonic()
+            while not poller.done():
+                poller.wait(_STEP)
+                if self._cancelled.is_set():
+                    raise AzureError(f"cancelled; {_GOES_ON}")
+                if timeout and time.monotonic() - began > timeout and not poller.done():
+                    raise AzureError(f"not done after {timeout:g} s, the custom timeout; {_GOES_ON}")
+            poller.result()
 
     @staticmethod
     def _json(response: HttpResponse) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 import uuid
@@ -18,6 +19,9 @@ UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """How Pulumi writes a value that a preview does not know yet."""
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
+_WORD = re.compile(r"[A-Za-z_$][\w$]*", re.ASCII)
+_SCOPES = ("scope", "resourceUri")
+"""Parameters that are whole ids."""
 _ITEM = ("id", "name", "type", "etag")
 
 
@@ -57,9 +61,7 @@ class Kind:
         """The inputs that an id holds, or None if it is another type's."""
         pattern = re.escape(self.path).replace(r"\{", "{").replace(r"\}", "}")
         pattern = _PARAMETER.sub(
-            lambda found: (
-                f"(?P<{found[1]}>.+)" if found[1] in ("scope", "resourceUri") else f"(?P<{found[1]}>[^/]+)"
-            ),
+            lambda found: f"(?P<{found[1]}>.+)" if found[1] in _SCOPES else f"(?P<{found[1]}>[^/]+)",
             pattern,
         )
         found = re.fullmatch(pattern, resource_id, re.IGNORECASE)
@@ -81,9 +83,16 @@ class Kind:
             return str(uuid.UUID(bytes=seed[:16], version=4))
         return f"{logical_name}{seed.hex()[:8]}"
 
-    def missing(self, inputs: Json) -> list[str]:
-        """The inputs without which there is no path."""
-        return [name for name in self.parameters if name not in inputs]
+    def wrong(self, inputs: Json) -> Iterator[tuple[str, str]]:
+        """The inputs of which there is no path, and why."""
+        for name in self.parameters:
+            value = inputs.get(name, "")
+            if name not in inputs:
+                yield name, f"{self.token} needs {name}."
+            elif not isinstance(value, str) or not value:
+                yield name, f"{name} must be a text that is not empty."
+            elif "/" in value and name not in _SCOPES:
+                yield name, f"{name} is {value!r}: use a name without /."
 
     def body(self, inputs: Json) -> Json:
         """What PUT sends."""
@@ -149,7 +158,7 @@ class Kind:
         """Whether a change at `path` (`a.b[0].c`) needs a new resource."""
         plain = re.sub(r"\[\d+\]", "", path)
         return plain in self.parameters or any(
-            plain == rule or plain.startswith(f"{rule}.") for rule in self.replace
+            plain == rule or plain.startswith((f"{rule}.", f"{rule}[")) for rule in self.replace
         )
 
 
@@ -207,7 +216,7 @@ def changes(old: Any, new: Any, path: str = "", key: str = "") -> Iterator[tuple
         before, after = (one if one is not _ABSENT else {} for one in (old, new))
         for name in sorted({*before, *after}):
             if not name.startswith("__"):
-                inner = f"{path}.{name}" if path else name
+                inner = _inside(path, name)
                 yield from changes(before.get(name, _ABSENT), after.get(name, _ABSENT), inner, name)
     elif isinstance(old, list) and isinstance(new, list):
         for index, (one, other) in enumerate(zip_longest(old, new, fillvalue=_ABSENT)):
@@ -218,6 +227,13 @@ def changes(old: Any, new: Any, path: str = "", key: str = "") -> Iterator[tuple
         yield path, "delete"
     elif not same(key, old, new):
         yield path, "update"
+
+
+def _inside(path: str, name: str) -> str:
+    """The path of a member, as Pulumi reads it: a name that is no word, such as a tag's, is in quotes."""
+    if not _WORD.fullmatch(name):
+        return f"{path}[{json.dumps(name, ensure_ascii=False)}]"
+    return f"{path}.{name}" if path else name
 
 
 @cache

@@ -6,6 +6,7 @@ Secrets stay with the engine: it unwraps them before it asks, and marks the same
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import TypeAlias, TypeVar
@@ -58,15 +59,17 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def __init__(self, connect: Callable[[], Arm], journal: Journal, version: str) -> None:
         self._connect = connect
         self._connected: Arm | None = None
+        self._connecting = threading.Lock()
         self._journal = journal
         self._version = version
         self._location: str | None = None
 
     @property
     def _arm(self) -> Arm:
-        if self._connected is None:
-            self._connected = self._connect()
-        return self._connected
+        with self._connecting:
+            if self._connected is None:
+                self._connected = self._connect()
+            return self._connected
 
     # The provider itself
 
@@ -93,6 +96,8 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.ConfigureResponse(supportsPreview=True)
 
     def Cancel(self, request: empty_pb2.Empty, context: Context) -> empty_pb2.Empty:
+        if self._connected is not None:
+            self._connected.cancel()
         return empty_pb2.Empty()
 
     # Resources
@@ -104,8 +109,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             news, to_python(request.olds), _name(request.urn), self._location, request.randomSeed
         )
         failures = [
-            provider_pb2.CheckFailure(property=name, reason=f"{kind.token} needs {name}.")
-            for name in kind.missing(inputs)
+            provider_pb2.CheckFailure(property=name, reason=reason) for name, reason in kind.wrong(inputs)
         ]
         return provider_pb2.CheckResponse(inputs=to_struct(inputs), failures=failures)
 
@@ -145,7 +149,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
                 )
             self._journal.begin(resource_id, request.urn)
         try:
-            answer = self._arm.put(resource_id, kind.api, kind.body(inputs))
+            answer = self._arm.put(resource_id, kind.api, kind.body(inputs), timeout=request.timeout)
         except AzureError as error:
             self._abort_created(context, kind, resource_id, inputs, error)
         return provider_pb2.CreateResponse(id=resource_id, properties=to_struct(kind.outputs(answer)))
@@ -153,6 +157,11 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     @_answers
     def Read(self, request: provider_pb2.ReadRequest, context: Context) -> provider_pb2.ReadResponse:
         kind = _kind(request.urn)
+        if kind.parse(request.id) is None:
+            raise PulumiError(
+                f"{request.id} is no id of {kind.token}",
+                hint=f"Such an id is {kind.path}.",
+            )
         answer = self._arm.get(request.id, kind.api)
         self._journal.end(request.id)
         if answer is None:
@@ -168,7 +177,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         kind, inputs = _kind(request.urn), to_python(request.news)
         if request.preview:
             return provider_pb2.UpdateResponse(properties=to_struct(over(to_python(request.olds), inputs)))
-        answer = self._arm.put(request.id, kind.api, kind.body(inputs))
+        answer = self._arm.put(request.id, kind.api, kind.body(inputs), timeout=request.timeout)
         return provider_pb2.UpdateResponse(properties=to_struct(kind.outputs(answer)))
 
     @_answers
@@ -177,7 +186,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         if kind.delete == "default":
             self._reset(kind, request.id)
         else:
-            self._arm.delete(request.id, kind.api)
+            self._arm.delete(request.id, kind.api, timeout=request.timeout)
         self._journal.end(request.id)
         return empty_pb2.Empty()
 
@@ -247,4 +256,4 @@ def _words(error: AzureError) -> str:
     """The error as one line; azure-core's own text has the request's headers and a page more."""
     if isinstance(error, HttpResponseError) and error.error is not None:
         return f"{error.error.code}: {error.error.message}"
-    return str(error.message).splitlines()[0]
+    return (str(error.message) or type(error).__name__).splitlines()[0]

@@ -9,8 +9,9 @@
       projects/NAME-HASH/     one for each project folder
         Pulumi.yaml           the project's, and a `plugins:` block, which must not stand in that one
         Pulumi.STACK.yaml     the project's, and what `pulumi config set` added
-        plugins/azure-native/ the provider's executable
-        journal/              what is being created
+        .azpg/azure-native/   the provider's executable
+        .azpg/journal/        what is being created
+        .azpg/committed/      the project's settings as they were last taken over
         …                     links to everything else of the project
 """
 
@@ -18,20 +19,26 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import shlex
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
 from azpg_runtime.errors import PulumiError
 from azpg_runtime.files import make_folder, write_atomically
 from azpg_runtime.home import Home
+from azpg_runtime.postgres.lock import locked
 
 PLUGIN = "pulumi-resource-azure-native"
-_OWN = {"Pulumi.yaml", "plugins", "journal", ".committed"}
+_FOLDER = ".azpg"
+_NAME = re.compile(r"(?!-)(?!\.+$)[A-Za-z0-9_.-]{1,100}")
+"""Pulumi's rule for projects and stacks, without what would be an option or a folder."""
 _SECRET_BYTES = 24
 
 _UNDECLARED = {"azpg": ["adminPassword"]}
@@ -48,16 +55,24 @@ class Workspace:
         project: the folder that holds Pulumi.yaml.
         stack: the stack's name.
 
-    Raises `PulumiError` if there is no project, or its files are not YAML of the expected shape.
+    Raises `PulumiError` if there is no project, its files are not YAML of the expected shape, or a name is
+    none.
     """
 
     def __init__(self, home: Home, project: Path, stack: str) -> None:
         self.project = project.resolve()
         self.stack = stack
+        self._home = home
         self._definition = _load(self.project / "Pulumi.yaml")
         name = self._definition.get("name")
         if not isinstance(name, str):
             raise PulumiError(f"{self.project / 'Pulumi.yaml'} has no `name`.")
+        for what, one in (("project", name), ("stack", stack)):
+            if not _NAME.fullmatch(one):
+                raise PulumiError(
+                    f"the {what} name {one!r} is not allowed",
+                    hint="Use 1 to 100 letters, digits, hyphens, underscores and dots, not a hyphen first.",
+                )
         self.name = name
         self._root = home.root / "pulumi"
         key = hashlib.sha256(os.fsencode(self.project)).hexdigest()[:8]
@@ -75,17 +90,22 @@ class Workspace:
     def environment(self) -> dict[str, str]:
         """What the Pulumi command line is told: a backend, a home and a passphrase of our own, no network."""
         return {
-            "PULUMI_BACKEND_URL": f"file://{self._root / 'state'}",
+            "PULUMI_BACKEND_URL": f"file://{quote(str(self._root / 'state'))}",
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(self._root / "passphrase"),
             "PULUMI_HOME": str(self._root / "home"),
             "PULUMI_STACK": self.stack,
             "PULUMI_SKIP_UPDATE_CHECK": "1",
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "1",
-            "AZPG_PULUMI_JOURNAL": str(self.folder / "journal" / self.stack),
+            "AZPG_PULUMI_JOURNAL": str(self.folder / _FOLDER / "journal" / self.stack),
         }
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Keeps other commands of this home from preparing a stack meanwhile."""
+        self._home.create()
+        return locked(self._home.root / "locks" / "pulumi")
+
     def prepare(self) -> None:
-        """Makes the folder, or brings it up to date with the project."""
+        """Makes the folder, or brings it up to date with the project. Only inside `alone`."""
         for folder in (self._root, self._root / "state", self._root / "home", self.folder):
             make_folder(folder, 0o700)
         passphrase = self._root / "passphrase"
@@ -101,12 +121,12 @@ class Workspace:
         declared = self._definition.get("config") or {}
         values = (_load(self._settings) if self._settings.exists() else {}).get("config") or {}
         needed = [
-            key.removeprefix(f"{self.name}:")
+            key if ":" in key else f"{self.name}:{key}"
             for key, entry in declared.items()
             if isinstance(entry, dict) and entry.get("secret") is True
         ]
-        needed += _UNDECLARED.get(self.name, [])
-        return [key for key in needed if f"{self.name}:{key}" not in values]
+        needed += [f"{self.name}:{key}" for key in _UNDECLARED.get(self.name, [])]
+        return [key for key in needed if key not in values]
 
     @staticmethod
     def new_secret() -> str:
@@ -117,7 +137,7 @@ class Workspace:
         definition = dict(self._definition)
         plugins = dict(definition.get("plugins") or {})
         others = [one for one in plugins.get("providers") or [] if one.get("name") != "azure-native"]
-        plugins["providers"] = [*others, {"name": "azure-native", "path": "./plugins/azure-native"}]
+        plugins["providers"] = [*others, {"name": "azure-native", "path": f"./{_FOLDER}/azure-native"}]
         definition["plugins"] = plugins
         runtime = definition.get("runtime")
         # The program runs where azpg does: that environment has what it needs.
@@ -128,7 +148,7 @@ class Workspace:
         return definition
 
     def _write_plugin(self) -> None:
-        folder = self.folder / "plugins" / "azure-native"
+        folder = self.folder / _FOLDER / "azure-native"
         folder.mkdir(parents=True, exist_ok=True)
         command = f'exec {shlex.quote(sys.executable)} -m azpg_runtime.pulumi "$@"'
         write_atomically(folder / PLUGIN, f"#!/bin/sh\n{command}\n", mode=0o755)
@@ -140,23 +160,31 @@ class Workspace:
                 path.unlink()
         for path in self.project.iterdir():
             link = self.folder / path.name
-            if path.name in _OWN or (path.name.startswith("Pulumi.") and path.suffix == ".yaml"):
+            if path.name == _FOLDER or (path.name.startswith("Pulumi.") and path.suffix == ".yaml"):
                 continue
+            if Path(os.path.realpath(self.folder)).is_relative_to(os.path.realpath(path)):
+                continue  # AZPG_HOME lies in the project: a link would lead round and round
             if not link.is_symlink() and not link.exists():
                 link.symlink_to(path)
 
     def _take_over_settings(self) -> None:
-        """Brings what changed in the committed stack file into ours, which has more in it."""
+        """Brings what changed in the committed stack file into ours, which has more in it.
+
+        Encrypted values stay behind: only the passphrase of that file's own backend opens them.
+        """
         source = self.project / f"Pulumi.{self.stack}.yaml"
-        committed = _load(source) if source.exists() else {}
-        record = self.folder / ".committed" / f"{self.stack}.yaml"
-        before = _load(record) if record.exists() else {}
-        mine = _load(self._settings) if self._settings.exists() else {}
-        config = merged(committed.get("config") or {}, before.get("config") or {}, mine.get("config") or {})
+        committed = _plain((_load(source) if source.exists() else {}).get("config") or {})
+        record = self.folder / _FOLDER / "committed" / f"{self.stack}.yaml"
+        before: Settings = {}
+        mine: Settings = {}
+        if self._settings.exists():  # `pulumi stack rm` removes it, and with it all that was taken over
+            mine = _load(self._settings)
+            before = (_load(record) if record.exists() else {}).get("config") or {}
+        config = merged(committed, before, mine.get("config") or {})
         mine = {**{key: value for key, value in mine.items() if key != "config"}, "config": config}
         write_atomically(self._settings, yaml.safe_dump(mine, sort_keys=False), mode=0o600)
         record.parent.mkdir(exist_ok=True)
-        write_atomically(record, yaml.safe_dump(committed, sort_keys=False))
+        write_atomically(record, yaml.safe_dump({"config": committed}, sort_keys=False))
 
 
 def find_project(start: Path) -> Path:
@@ -179,6 +207,16 @@ def merged(committed: Settings, before: Settings, mine: Settings) -> Settings:
         elif key not in committed:
             result.pop(key, None)
     return result
+
+
+def _plain(config: Settings) -> Settings:
+    return {key: value for key, value in config.items() if not _is_encrypted(value)}
+
+
+def _is_encrypted(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "secure" in value or any(map(_is_encrypted, value.values()))
+    return isinstance(value, list) and any(map(_is_encrypted, value))
 
 
 def _load(path: Path) -> Settings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.services import Services
@@ -55,9 +54,7 @@ class LocalServers:
         if resource is not None and instance.home.resource.is_file():
             if instance.home.resource.read_text() != resource.body["id"]:
                 raise InstanceError(f"the local server {instance.name!r} belongs to another resource.")
-            if instance.home.description.exists():
-                instance.down(delete=True)
-            shutil.rmtree(instance.home.root, ignore_errors=True)
+            instance.discard()
         self._services.delete(server)
 
     def _find(self, server: Address) -> tuple[Resource, Instance]:

@@ -14,7 +14,7 @@ from azpg_runtime.arm.postgres.injection import check_network
 from azpg_runtime.arm.postgres.local import PASSING, LocalServers
 from azpg_runtime.arm.regions import display_name
 from azpg_runtime.arm.schema.document import check, hidden
-from azpg_runtime.arm.services import Services
+from azpg_runtime.arm.services import Services, not_found
 from azpg_runtime.arm.state import Json, Resource
 from azpg_runtime.errors import ArmRefusal
 from azpg_runtime.postgres.connections import HOST
@@ -129,12 +129,12 @@ class Servers(Kind):
         check_network(self.state, resource.properties["network"])
         if password is not None:
             properties.check_password(resource.properties.get("administratorLogin"), password)
-        self.services.managed.fill(resource)
         scaled = existing is not None and existing.body["sku"] != resource.body["sku"]
         return self.begin(
             call,
             "server.update" if existing else "server.create",
             resource,
+            existing,
             {"password": password, "restart": scaled, "before": existing.body if existing else None},
         )
 
@@ -159,7 +159,7 @@ class Servers(Kind):
         existing = self.find(call.address)
         if existing is None:
             return Answer(204)
-        return self.begin(call, "server.delete", existing)
+        return self.begin(call, "server.delete", existing, existing)
 
     def restart(self, call: Call) -> Answer:
         """The action of that name."""
@@ -168,35 +168,44 @@ class Servers(Kind):
         self.check_ready(server)
         if wishes.get("restartWithFailover") and server.properties["highAvailability"]["mode"] == "Disabled":
             raise refusals.invalid("restartWithFailover", "The server has no high availability.")
-        return self.begin(call, "server.restart", server)
+        return self.begin(call, "server.restart", server, server)
 
     def start(self, call: Call) -> Answer:
         """The action of that name."""
         server = self.existing(_of_action(call))
-        return self.begin(call, "server.start", server)
+        return self.begin(call, "server.start", server, server)
 
     def stop(self, call: Call) -> Answer:
         """The action of that name."""
         server = self.existing(_of_action(call))
-        return self.begin(call, "server.stop", server)
+        return self.begin(call, "server.stop", server, server)
 
-    def begin(self, call: Call, verb: str, server: Resource, arguments: Json | None = None) -> Answer:
-        """Starts an operation on a server, of which there is one at a time."""
+    def begin(
+        self, call: Call, verb: str, server: Resource, before: Resource | None, arguments: Json | None = None
+    ) -> Answer:
+        """Starts an operation on a server, of which there is one at a time; `before` is what was there."""
+
+        def claim() -> None:
+            # Others may have come between the checks and this, which nobody can come between.
+            if before is None:
+                self.placed(server.address)
+            kept = self.state.get(server.address)
+            if before is not None and kept is None:
+                raise not_found(server.address)
+            if (kept and kept.body) != (before and before.body):
+                raise refusals.busy(server.address.name)
+            self.services.managed.fill(server)
+            self.state.put(server)
+
         operation = self.services.operations.start(
             verb,
             server.address,
             arguments=arguments,
             busy=server.address,
             refusal=lambda: refusals.busy(server.address.name),
-            prepare=lambda: self._keep(server),
+            prepare=claim,
         )
         return self.services.accepted(call, operation)
-
-    def _keep(self, server: Resource) -> None:
-        """Stores a server. Nobody else can take a new one's name meanwhile."""
-        if self.state.get(server.address) is None:
-            self._check_name(server.address.name)
-        self.state.put(server)
 
     def _check_name(self, name: str) -> None:
         if self.is_taken(name):
