@@ -65,11 +65,10 @@ def test_setting_and_resetting_one(azure: Azure, instance: Instance) -> None:
 
 
 def test_a_static_one_waits_for_a_restart(azure: Azure) -> None:
-    changed = set_parameter(azure, "max_connections", "61")
+    changed = set_parameter(azure, "max_locks_per_transaction", "128")
     assert changed.properties.is_config_pending_restart
-    assert not set_parameter(
-        azure, "max_connections", None, "system-default"
-    ).properties.is_config_pending_restart
+    back = set_parameter(azure, "max_locks_per_transaction", None, "system-default")
+    assert not back.properties.is_config_pending_restart
 
 
 def test_allow_listing_an_extension_allows_it(azure: Azure, instance: Instance) -> None:
