@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 
 from azpg_runtime.embedding.embedder import Embedder
 from azpg_runtime.embedding.session import Session
-from azpg_runtime.embedding.tokenizer import Tokenizer
 from azpg_runtime.errors import ModelError, OutOfMemory, RuntimeTwinError
 from azpg_runtime.host.memory import check_available, give_back, megabytes
 from azpg_runtime.host.settings import HostSettings
@@ -21,6 +21,10 @@ from azpg_runtime.models import ModelStore
 
 log = logging.getLogger(__name__)
 
+_MOMENT = 0.01
+"""Seconds."""
+_OURS = 2
+"""References to what only a list holds, as `sys.getrefcount` counts its own argument."""
 _RAISE = "`azpg down`, then `azpg up --model-memory MB`"
 
 
@@ -205,24 +209,27 @@ class LoadedModels:
                     detail=str(error),
                     hint="Unload other models with model_unload, or end other programs.",
                 ) from None
-            # When nobody has it any more, whichever thread that is on. What it is made of outlives it, so
-            # that the memory is free before it is given back.
-            parts: list[Session | Tokenizer] = [embedder.session, embedder.tokenizer]
-            weakref.finalize(embedder, self._gone, loop, parts).atexit = False
+            # When nobody has it any more, whichever thread that is on.
+            weakref.finalize(embedder, self._gone, loop, [embedder.session]).atexit = False
             return embedder
 
         entry = _Entry(digest, memory, loop.create_task(_result(loop.run_in_executor(self._thread, work))))
         entry.embedder.add_done_callback(lambda _: self._settle(entry))
         return entry
 
-    def _gone(self, loop: asyncio.AbstractEventLoop, parts: list[Session | Tokenizer]) -> None:
+    def _gone(self, loop: asyncio.AbstractEventLoop, box: list[Session]) -> None:
         """Called in the middle of anything, even of handing work to the thread: it must take no lock."""
         with suppress(RuntimeError):  # closed
-            loop.call_soon_threadsafe(self._give_back, parts)
+            loop.call_soon_threadsafe(self._give_back, loop, box)
 
-    def _give_back(self, parts: list[Session | Tokenizer]) -> None:
+    def _give_back(self, loop: asyncio.AbstractEventLoop, box: list[Session]) -> None:
+        """Ends the session in the box on our thread, so that its memory is free before it is given back."""
+        if sys.getrefcount(box[0]) > _OURS:  # the embedder is still going, on another thread
+            loop.call_later(_MOMENT, self._give_back, loop, box)
+            return
+
         def work() -> None:
-            parts.clear()
+            box.clear()
             give_back()
 
         with suppress(RuntimeError):  # closed
