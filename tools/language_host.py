@@ -24,11 +24,9 @@ from typing import Any
 import grpc
 from google.protobuf.empty_pb2 import Empty
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
+from run_program import SHOWN
 
 EXECUTOR = Path(__file__).with_name("run_program.py")
-
-SHOWN = 32
-"""The exit code of a program whose error people have seen already."""
 
 
 class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):

@@ -38,7 +38,6 @@ class VirtualNetwork(Component):
         self, name: str, args: VirtualNetworkArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("VirtualNetwork", name, opts)
-        self._args = args
         self.network = azure.VirtualNetwork(
             name,
             resource_group_name=args.group,

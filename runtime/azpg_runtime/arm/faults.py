@@ -20,7 +20,6 @@ from azpg_runtime.errors import ArmError, ArmRefusal
 from azpg_runtime.files import write_atomically
 
 REQUESTS = ("throttle", "error", "drop")
-OPERATIONS = ("slow", "fail")
 KINDS = {
     "throttle": "429, to be tried again after 25 ms",
     "error": "500, 502, 503 or 504, nothing done",

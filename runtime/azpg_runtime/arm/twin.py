@@ -13,11 +13,10 @@ import json
 import shutil
 import ssl
 import urllib.request
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from azpg.errors import NotAvailable
+from azpg.extras import need
 from azpg_runtime.arm.files import ArmFiles
 from azpg_runtime.errors import ArmError, InstanceError
 from azpg_runtime.files import make_folder
@@ -35,8 +34,6 @@ _NEEDED = (
     "starlette",
     "uvicorn",
 )
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +94,7 @@ class ArmTwin:
             NotAvailable: the extra [arm] is not installed.
             UsageError: for a profile that there is not.
         """
-        check_installed()
+        need("the ARM twin", "arm", *_NEEDED)
         from azpg_runtime.arm.identity import tls  # noqa: PLC0415
         from azpg_runtime.arm.settings import Settings  # noqa: PLC0415
         from azpg_runtime.host.control import rotate  # noqa: PLC0415
@@ -243,16 +240,3 @@ class ArmTwin:
                 hint="Delete it; the next start makes another.",
             ) from None
         return found
-
-
-def check_installed() -> None:
-    """Raises `NotAvailable` where the extra [arm] is not installed."""
-    from importlib.util import find_spec  # noqa: PLC0415
-
-    for module in _NEEDED:
-        try:
-            missing = find_spec(module) is None
-        except ModuleNotFoundError:
-            missing = True
-        if missing:
-            raise NotAvailable("the ARM twin needs what the extra [arm] brings: pip install 'azpg[arm]'.")
