@@ -40,7 +40,7 @@ $(VENV)/installed: $(SOURCES)
 	@touch $@
 
 $(VENV)/developed: $(VENV)/installed
-	$(PIP) install --editable '.[arm,azure,pulumi,test,lint]'
+	$(PIP) install --editable '.[arm,azure,provision,pulumi,test,lint]'
 	@touch $@
 
 demo: $(VENV)/installed

@@ -1,0 +1,1 @@
+"""The changes of a plan, done one by one, in order."""

@@ -1,0 +1,1 @@
+"""Approximate indexes over vectorized columns: built, looked through, judged."""

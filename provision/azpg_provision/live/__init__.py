@@ -1,0 +1,1 @@
+"""What a server has now, read from its catalogues."""

@@ -1,0 +1,55 @@
+"""One difference between what a spec asks and what a server has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Action(StrEnum):
+    """What is done about a difference."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    REPLACE = "replace"
+    """Drops what azpg owns and makes it anew; only with `--allow-replace`."""
+
+
+class Kind(StrEnum):
+    """What differs. Changes are done in this order."""
+
+    ALLOWED_EXTENSION = "allowed_extension"
+    PRELOADED_LIBRARY = "preloaded_library"
+    RESTART = "restart"
+    DATABASE = "database"
+    EXTENSION = "extension"
+    SETTING = "setting"
+    MODEL = "model"
+    LEDGER = "ledger"
+    INIT = "init"
+    GRANT = "grant"
+    COLUMN = "column"
+    SYNC = "sync"
+    ROWS = "rows"
+    INDEX = "index"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change.
+
+    Attributes:
+        database: None for what belongs to the server.
+        name: of what changes, such as ``public.products.embedding``.
+        before, after: what is there and what will be, as JSON has it; None where there is nothing.
+        note: what a person should know before saying yes, such as how many rows are rewritten.
+    """
+
+    action: Action
+    kind: Kind
+    database: str | None
+    name: str
+    before: Any = None
+    after: Any = None
+    note: str = field(default="", compare=False)

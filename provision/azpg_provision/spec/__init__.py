@@ -1,0 +1,1 @@
+"""What a person wants: azpg.yaml, read, checked, and explained where it is wrong."""

@@ -1,0 +1,1 @@
+"""How a vectorized column keeps up with its rows."""

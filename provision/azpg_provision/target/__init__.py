@@ -1,0 +1,1 @@
+"""Where a spec is applied, and how to get there."""

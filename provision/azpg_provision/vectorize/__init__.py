@@ -1,0 +1,1 @@
+"""Rows without an up-to-date embedding get one."""
