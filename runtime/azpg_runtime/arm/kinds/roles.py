@@ -66,11 +66,12 @@ class RoleAssignments(Kind):
 
     def delete(self, call: Call) -> Answer:
         """Answers what was deleted."""
-        existing = self.find(call.address)
-        if existing is None:
-            return Answer(204)
-        super().delete(call)
-        return Answer(200, existing.body)
+        with self.state.changing():
+            existing = self.find(call.address)
+            if existing is None:
+                return Answer(204)
+            super().delete(call)
+            return Answer(200, existing.body)
 
 
 def _last(value: str) -> str:
