@@ -65,4 +65,4 @@ def add_cognitive(router: Router, services: Services) -> None:
     router.on("GET", f"{NAMESPACE}/deletedAccounts", accounts.deleted.listing)
     router.on("GET", DELETED, accounts.deleted.get)
     router.on("DELETE", DELETED, accounts.deleted.purge)
-    router.on("POST", f"{NAMESPACE}/checkDomainAvailability", check_domain)
+    router.on_question(f"{NAMESPACE}/checkDomainAvailability", check_domain)

@@ -7,6 +7,7 @@ import uuid
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.identities import USER_ASSIGNED
 from azpg_runtime.arm.kinds.kind import Kind
+from azpg_runtime.arm.locks import LOCKS
 from azpg_runtime.arm.schema import types
 from azpg_runtime.arm.state import Resource
 from azpg_runtime.errors import ArmRefusal
@@ -102,9 +103,9 @@ class ZoneLink(Document):
 
 
 class Lock(Kind):
-    """What keeps a scope from being deleted."""
+    """What keeps a scope from being changed or deleted; see `arm.locks`."""
 
-    resource_type = "Microsoft.Authorization/locks"
+    resource_type = LOCKS
     model = types.Lock
 
 
