@@ -159,6 +159,38 @@ def test_a_private_endpoint_and_its_zones(azure: Azure, group: str) -> None:
         azure.resources.resources.get_by_id(f"{id_}/privateDnsZoneGroups/default", api_version="2024-05-01")
 
 
+def test_a_private_endpoint_in_a_subnet_as_it_was_read(azure: Azure, group: str) -> None:
+    """The SDK's own model of a subnet holds more than the id, which is all that is answered."""
+    net = network(azure, group)
+    subnet = azure.raw("GET", f"{net}/subnets/first").body
+    assert {"name", "etag", "type", "properties"} <= subnet.keys()
+    id_ = f"{group}/providers/Microsoft.Network/privateEndpoints/pe"
+    body = {"location": "eastus", "properties": {"subnet": subnet}}
+    made = azure.put(id_, body, "2024-05-01")
+    assert made.properties["subnet"] == {"id": subnet["id"]}
+    for wrong, said in (
+        ({"name": "first"}, "'properties.subnet.id' is required"),
+        (
+            subnet | {"addressPrefix": "10.0.0.0/24"},
+            "could not find member 'properties.subnet.addressPrefix'",
+        ),
+        (subnet | {"properties": {"addressPrefix": 1}}, "'properties.subnet.properties.addressPrefix'"),
+    ):
+        reply = azure.raw("PUT", id_, {"location": "eastus", "properties": {"subnet": wrong}})
+        assert (reply.status, said in reply.body["error"]["message"]) == (400, True), reply.body
+
+
+def test_a_subnet_with_what_it_refers_to(azure: Azure, group: str) -> None:
+    """As the SDK's own models have it: a security group and a route table, of which the id is kept."""
+    net = network(azure, group)
+    group_ = {"id": f"{group}/providers/Microsoft.Network/networkSecurityGroups/g", "location": "eastus"}
+    table = {"id": f"{group}/providers/Microsoft.Network/routeTables/t", "properties": {"routes": []}}
+    own = {"addressPrefix": "10.0.2.0/24", "networkSecurityGroup": group_, "routeTable": table}
+    made = azure.put(f"{net}/subnets/guarded", {"properties": own}, "2024-05-01").properties
+    assert made["networkSecurityGroup"] == {"id": group_["id"]}
+    assert made["routeTable"] == {"id": table["id"]}
+
+
 def test_a_workspace_and_a_diagnostic_setting(azure: Azure, group: str) -> None:
     workspace = azure.put(
         f"{group}/providers/Microsoft.OperationalInsights/workspaces/logs1",

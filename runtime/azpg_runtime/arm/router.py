@@ -24,6 +24,7 @@ class Router:
         self._kinds: dict[str, Kind] = {}
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._questions: set[str] = set()
+        self._beginnings: list[Callable[[], None]] = []
 
     def add(self, kind: Kind, *, as_: str | None = None) -> None:
         """Adds a type of resource; its addresses have its own type, or `as_` in lower case."""
@@ -37,6 +38,15 @@ class Router:
         """Adds an action (POST) that changes nothing, and so is allowed in spite of locks."""
         self.on("POST", type_, handler)
         self._questions.add(type_.lower())
+
+    def on_start(self, work: Callable[[], None]) -> None:
+        """Adds what is to be done before the first request."""
+        self._beginnings.append(work)
+
+    def start(self) -> None:
+        """Does what is to be done before the first request."""
+        for work in self._beginnings:
+            work()
 
     def namespaces(self) -> list[str]:
         """The providers, as they spell themselves."""

@@ -9,7 +9,7 @@ from azpg_runtime.arm.exchange import Answer, Call, listed
 from azpg_runtime.arm.kinds.kind import Kind, being_deleted, check_stays
 from azpg_runtime.arm.operations import RETRY_HEADERS
 from azpg_runtime.arm.regions import short_name
-from azpg_runtime.arm.schema import types
+from azpg_runtime.arm.schema.types import groups
 from azpg_runtime.arm.services import Services
 from azpg_runtime.arm.state import Json, Resource
 from azpg_runtime.errors import ArmRefusal
@@ -24,7 +24,7 @@ class Groups(Kind):
     """What resources lie in, and go with."""
 
     resource_type = "Microsoft.Resources/resourceGroups"
-    model = types.Group
+    model = groups.Group
     name_pattern = r"[\w().-]{0,89}[\w()-]"
 
     def __init__(self, services: Services, router: Router) -> None:

@@ -7,7 +7,7 @@ import uuid
 
 from azpg_runtime.arm.exchange import Answer, Call, listed
 from azpg_runtime.arm.kinds.kind import Kind
-from azpg_runtime.arm.schema import types
+from azpg_runtime.arm.schema.types import authorization
 from azpg_runtime.arm.state import Resource
 from azpg_runtime.errors import ArmRefusal
 
@@ -18,7 +18,7 @@ class RoleAssignments(Kind):
     """Who may do what in a scope. Nothing is enforced by the twin."""
 
     resource_type = "Microsoft.Authorization/roleAssignments"
-    model = types.RoleAssignment
+    model = authorization.RoleAssignment
 
     def defaults(self, resource: Resource, existing: Resource | None) -> None:
         """See `Kind`."""

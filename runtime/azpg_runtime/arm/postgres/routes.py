@@ -27,6 +27,7 @@ def add_postgres(router: Router, services: Services) -> None:
     """Adds flexible servers with all their parts."""
     servers = Servers(services)
     router.add(servers)
+    router.on_start(servers.renew_trust)
     for part in (Configurations, Databases, FirewallRules, Administrators):
         router.add(part(servers))
     for action in ("restart", "start", "stop"):
