@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from azpg_runtime.arm.address import Address
-from azpg_runtime.arm.operations import Operation, Operations
+from azpg_runtime.arm.operation import Operation
+from azpg_runtime.arm.operations import Operations
 from azpg_runtime.arm.state import Json, Resource, State
 from azpg_runtime.errors import ArmError, ArmRefusal, InstanceError
 from azpg_runtime.wait import wait_for

@@ -15,11 +15,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from azpg.failures import explain
 from azpg_runtime.arm.address import Address
+from azpg_runtime.arm.operation import Operation
 from azpg_runtime.arm.state import Json, State
 from azpg_runtime.errors import ArmRefusal
 
@@ -35,33 +36,6 @@ Work = Callable[[Address, Json], None]
 
 class _Interrupted(Exception):
     """The process ends: the next one does the operation again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One operation, running or over.
-
-    Attributes:
-        status: InProgress, Succeeded or Failed.
-        code, message: of a failed one.
-    """
-
-    id: str
-    resource: Address
-    status: str
-    started: str
-    ended: str | None
-    code: str | None
-    message: str | None
-
-    def as_json(self, path: str) -> Json:
-        """What Azure-AsyncOperation answers."""
-        found: Json = {"id": path, "name": self.id, "status": self.status, "startTime": self.started}
-        if self.ended:
-            found["endTime"] = self.ended
-        if self.status == "Failed":
-            found["error"] = {"code": self.code, "message": self.message}
-        return found
 
 
 class Operations:
