@@ -11,6 +11,7 @@
 #include "utils/fmgrprotos.h"
 
 #include "azure_local_ai.h"
+#include "host_error.h"
 
 #ifdef PG_MODULE_MAGIC_EXT
 PG_MODULE_MAGIC_EXT(.name = "azure_local_ai",.version = "1.0.0");
@@ -109,18 +110,6 @@ call_for_done(const Call *call, FrameWriter *writer, FrameKind kind)
 	channel_release(reply);
 }
 
-/* A string of the host in the server's encoding, terminated. */
-static char *
-server_text(const Call *call, FrameString string)
-{
-	char	   *utf8 = pnstrdup(string.bytes, string.length);
-
-	/* A zero byte is not accepted, either. */
-	if (!pg_verify_mbstr(PG_UTF8, utf8, (int) string.length, true))
-		channel_malformed(call, "its text is not UTF-8");
-	return pg_any_to_server(utf8, (int) string.length, PG_UTF8);
-}
-
 /* Makes jsonb of what the host sent. */
 static Datum
 parse_json(const Call *call, char *json)
@@ -155,19 +144,9 @@ call_for_json(const Call *call, FrameWriter *writer, FrameKind kind)
 
 	if (!frame_done(&reader))
 		channel_malformed(call, "its text does not fill its body");
-	json = server_text(call, string);
+	json = host_text(string);
+	if (json == NULL)
+		channel_malformed(call, "its text is not UTF-8");
 	channel_release(reply);
 	return parse_json(call, json);
-}
-
-void
-raise_host_error(const Call *call, const FrameError *error)
-{
-	const char *state = error->sqlstate;
-
-	ereport(ERROR,
-			(errcode(MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4])),
-			 errmsg_internal("azure_local_ai.%s: %s", call->function, server_text(call, error->message)),
-			 error->detail.length ? errdetail_internal("%s", server_text(call, error->detail)) : 0,
-			 error->hint.length ? errhint("%s", server_text(call, error->hint)) : 0));
 }

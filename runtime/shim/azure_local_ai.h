@@ -1,7 +1,7 @@
 /*
  * azure_local_ai.h
  *		What the SQL functions of azure_local_ai.so share: arguments on their way to a
- *		request, replies on their way to a value, and the host's errors.
+ *		request, and replies on their way to a value.
  */
 #ifndef AZPG_AZURE_LOCAL_AI_H
 #define AZPG_AZURE_LOCAL_AI_H
@@ -39,8 +39,5 @@ extern void call_for_done(const Call *call, FrameWriter *writer, FrameKind kind)
 
 /* Sends a request whose reply is a text that holds JSON; the result is jsonb. */
 extern Datum call_for_json(const Call *call, FrameWriter *writer, FrameKind kind);
-
-extern void raise_host_error(const Call *call, const FrameError *error)
-			__attribute__((__noreturn__));
 
 #endif							/* AZPG_AZURE_LOCAL_AI_H */

@@ -22,8 +22,8 @@
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
-#include "azure_local_ai.h"
 #include "channel.h"
+#include "host_error.h"
 
 #define NS_PER_MS INT64CONST(1000000)
 
@@ -554,7 +554,8 @@ channel_receive(const Call *call, uint64 request_id, FrameKind kind, FrameReader
 
 		if (!frame_get_error(reader, &error))
 			channel_malformed(call, "its error cannot be read");
-		raise_host_error(call, &error);
+		raise_host_error(call->function, &error);
+		channel_malformed(call, "its text is not UTF-8");
 	}
 	if (reply->header.kind != kind)
 		channel_malformed(call, "it is of another kind than the request asks for");

@@ -159,6 +159,38 @@ def test_a_private_endpoint_and_its_zones(azure: Azure, group: str) -> None:
         azure.resources.resources.get_by_id(f"{id_}/privateDnsZoneGroups/default", api_version="2024-05-01")
 
 
+def test_a_private_endpoint_in_a_subnet_as_it_was_read(azure: Azure, group: str) -> None:
+    """The SDK's own model of a subnet holds more than the id, which is all that is answered."""
+    net = network(azure, group)
+    subnet = azure.raw("GET", f"{net}/subnets/first").body
+    assert {"name", "etag", "type", "properties"} <= subnet.keys()
+    id_ = f"{group}/providers/Microsoft.Network/privateEndpoints/pe"
+    body = {"location": "eastus", "properties": {"subnet": subnet}}
+    made = azure.put(id_, body, "2024-05-01")
+    assert made.properties["subnet"] == {"id": subnet["id"]}
+    for wrong, said in (
+        ({"name": "first"}, "'properties.subnet.id' is required"),
+        (
+            subnet | {"addressPrefix": "10.0.0.0/24"},
+            "could not find member 'properties.subnet.addressPrefix'",
+        ),
+        (subnet | {"properties": {"addressPrefix": 1}}, "'properties.subnet.properties.addressPrefix'"),
+    ):
+        reply = azure.raw("PUT", id_, {"location": "eastus", "properties": {"subnet": wrong}})
+        assert (reply.status, said in reply.body["error"]["message"]) == (400, True), reply.body
+
+
+def test_a_subnet_with_what_it_refers_to(azure: Azure, group: str) -> None:
+    """As the SDK's own models have it: a security group and a route table, of which the id is kept."""
+    net = network(azure, group)
+    group_ = {"id": f"{group}/providers/Microsoft.Network/networkSecurityGroups/g", "location": "eastus"}
+    table = {"id": f"{group}/providers/Microsoft.Network/routeTables/t", "properties": {"routes": []}}
+    own = {"addressPrefix": "10.0.2.0/24", "networkSecurityGroup": group_, "routeTable": table}
+    made = azure.put(f"{net}/subnets/guarded", {"properties": own}, "2024-05-01").properties
+    assert made["networkSecurityGroup"] == {"id": group_["id"]}
+    assert made["routeTable"] == {"id": table["id"]}
+
+
 def test_a_workspace_and_a_diagnostic_setting(azure: Azure, group: str) -> None:
     workspace = azure.put(
         f"{group}/providers/Microsoft.OperationalInsights/workspaces/logs1",
@@ -240,17 +272,105 @@ def test_role_assignments(azure: Azure, group: str) -> None:
     assert azure.raw("DELETE", id_).status == 204
 
 
+def refusal(azure: Azure, method: str, path: str, body: Any = None) -> str:
+    """What a request is told that a lock forbids."""
+    reply = azure.raw(method, path, body)
+    assert (reply.status, reply.body["error"]["code"]) == (409, "ScopeLocked"), (method, path)
+    return str(reply.body["error"]["message"])
+
+
 def test_a_lock_keeps_what_it_is_on(azure: Azure, group: str) -> None:
     net = network(azure, group)
     lock = f"{net}/providers/Microsoft.Authorization/locks/keep"
     assert azure.raw("PUT", lock, {"properties": {"level": "CanNotDelete"}}).status == 201
     for path in (net, f"{net}/subnets/first", group):
-        reply = azure.raw("DELETE", path)
-        assert (reply.status, reply.body["error"]["code"]) == (409, "ScopeLocked"), path
-        assert "Please remove the lock and try again" in reply.body["error"]["message"]
+        assert refusal(azure, "DELETE", path) == (
+            f"The scope '{path}' cannot perform delete operation because following scope(s) are locked: "
+            f"'{net}'. Please remove the lock and try again."
+        )
+    assert azure.raw("PUT", net, NETWORK | {"tags": {"a": "b"}}).status == 200, "it can be changed"
     assert azure.raw("DELETE", zone(azure, group)).status == 200, "it is elsewhere"
     assert azure.raw("DELETE", lock).status == 200
     assert azure.raw("DELETE", net).status == 200
+
+
+def test_a_read_only_lock_forbids_every_change(azure: Azure, group: str) -> None:
+    """In its scope and below; what it lies in can be changed, but not deleted."""
+    net, elsewhere = network(azure, group), zone(azure, group)
+    lock = f"{net}/providers/Microsoft.Authorization/locks/read-only"
+    assert azure.raw("PUT", lock, {"properties": {"level": "ReadOnly"}}).status == 201
+    subnet = {"properties": {"addressPrefix": "10.0.1.0/24"}}
+    assert refusal(azure, "PUT", net, NETWORK) == (
+        f"The scope '{net}' cannot perform write operation because following scope(s) are locked: '{net}'. "
+        "Please remove the lock and try again."
+    )
+    refusal(azure, "PUT", f"{net}/subnets/second", subnet)
+    refusal(azure, "PATCH", f"{net}/subnets/first", subnet)
+    setting = f"{net}/providers/Microsoft.Insights/diagnosticSettings/logs"
+    assert azure.raw("PUT", setting, {"properties": {}}).body["code"] == "ScopeLocked"
+    for path in (net, f"{net}/subnets/first", group):
+        refusal(azure, "DELETE", path)
+    assert azure.raw("GET", net).status == azure.raw("GET", f"{net}/subnets").status == 200
+    assert azure.raw("PATCH", group, {"tags": {"a": "b"}}).status == 200
+    assert azure.raw("DELETE", elsewhere).status == 200
+    softer = azure.raw("PUT", lock, {"properties": {"level": "CanNotDelete"}})
+    assert softer.status == 200, "a lock can be changed"
+    assert azure.raw("PUT", f"{net}/subnets/second", subnet).status == 201
+    assert azure.raw("DELETE", lock).status == 200
+    assert azure.raw("DELETE", net).status == 200
+
+
+def test_a_read_only_lock_on_a_group_forbids_actions(azure: Azure, group: str) -> None:
+    """Those that change something, and listing keys, which is a POST to Azure; questions are allowed."""
+    account = f"{group}/providers/Microsoft.CognitiveServices/accounts/locked-{uuid.uuid4().hex[:8]}"
+    azure.put(account, {"location": "eastus", "kind": "OpenAI", "sku": {"name": "S0"}})
+    assert azure.raw("POST", f"{account}/listKeys").status == 200
+    lock = f"{group}/providers/Microsoft.Authorization/locks/read-only"
+    assert azure.raw("PUT", lock, {"properties": {"level": "ReadOnly"}}).status == 201
+    for action in ("listKeys", "regenerateKey"):
+        assert f"The scope '{account}' cannot perform write" in refusal(azure, "POST", f"{account}/{action}")
+    server = f"{group}/providers/Microsoft.DBforPostgreSQL/flexibleServers/any"
+    for action in ("restart", "start", "stop"):
+        refusal(azure, "POST", f"{server}/{action}")
+    refusal(azure, "PUT", server, {})
+    refusal(azure, "PATCH", group, {"tags": {}})
+    refusal(azure, "DELETE", group)
+    ask = {"subdomainName": "free-one", "type": "Microsoft.CognitiveServices/accounts"}
+    check = "/providers/Microsoft.CognitiveServices/checkDomainAvailability"
+    subscription = f"/subscriptions/{azure.subscription}"
+    whole = f"{subscription}/providers/Microsoft.Authorization/locks/all"
+    assert azure.raw("PUT", whole, {"properties": {"level": "ReadOnly"}}).status == 201
+    try:
+        assert azure.raw("POST", check, ask).status == 200
+        assert f"'{subscription}'" in refusal(
+            azure, "PUT", "/resourceGroups/locked-out", {"location": "eastus"}
+        )
+    finally:
+        assert azure.raw("DELETE", whole).status == 200
+    assert azure.raw("DELETE", lock).status == 200
+    assert azure.raw("POST", f"{account}/listKeys").status == 200
+
+
+def test_long_lists_have_pages(azure: Azure, group: str) -> None:
+    zones = f"{group}/providers/Microsoft.Network/privateDnsZones"
+    names = [f"z{number:03}.example" for number in range(201)]
+    for name in names:
+        assert azure.raw("PUT", f"{zones}/{name}", {"location": "global"}).status == 201
+    name = group.rsplit("/", 1)[-1]
+    pages = azure.resources.resources.list_by_resource_group(name).by_page()
+    assert [[one.name for one in page] for page in pages] == [names[:100], names[100:200], names[200:]]
+    first = azure.raw("GET", f"{zones}?$filter=a%20eq%20%27b%27")
+    link = first.body["nextLink"]
+    assert link.startswith(f"{azure.endpoint}{zones}?")
+    assert "%24filter=a%20eq%20%27b%27" in link
+    assert azure.raw("DELETE", f"{zones}/{names[99]}").status == 200
+    assert azure.raw("DELETE", f"{zones}/{names[100]}").status == 200
+    second = azure.raw("GET", link)
+    assert [one["name"] for one in second.body["value"]] == names[101:], "from where the first ended"
+    assert "nextLink" not in second.body
+    reply = azure.raw("GET", f"{zones}?$skipToken=%C3%A4")
+    assert (reply.status, reply.body["error"]["code"]) == (400, "InvalidSkipToken")
+    assert "Follow a nextLink as it was answered" in reply.body["error"]["message"]
 
 
 def test_what_does_not_move(azure: Azure, group: str) -> None:

@@ -41,6 +41,7 @@ def faults(azure: Azure) -> Iterator[Callable[..., None]]:
 
 
 def test_throttling(azure: Azure, faults: Callable[..., None], clients: Callable[..., Azure]) -> None:
+    azure.group("throttled")
     faults(Rule("throttle", times=2))
     reply = azure.raw("GET", GROUPS)
     assert (reply.status, reply.body["error"]["code"]) == (429, "TooManyRequests")

@@ -167,6 +167,7 @@ def test_a_request_with_another_token(
     [
         (b"{", "could not be deserialized"),
         (b'{"location": NaN}', "NaN is no JSON"),
+        (b'{"location": 1e999}', "Out of range float values"),
         (rb'{"location": "eastus", "tags": {"a": "\ud800"}}', "surrogates not allowed"),
         (b"[" * 100_000 + b"]" * 100_000, "could not be deserialized"),
         (b"[]", "is not a JSON object"),

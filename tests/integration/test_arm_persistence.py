@@ -6,11 +6,15 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 
+import psycopg
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.mgmt.postgresqlflexibleservers import models as pg
 
+from azpg_runtime.access_tokens import DATABASE
 from azpg_runtime.arm.faults import Plan, Rule
+from azpg_runtime.arm.identity.identities import Identities
+from azpg_runtime.arm.identity.tokens import Issuer
 from azpg_runtime.arm.twin import ArmTwin
 from azpg_runtime.errors import ArmError
 from azpg_runtime.files import make_folder
@@ -66,6 +70,45 @@ def test_everything_is_there_after_a_restart(twin: ArmTwin, clients: Callable[..
     ]
     kill(twin)
     assert again.postgres.servers.get("kept", "kept-server") == made
+
+
+def login(twin: ArmTwin, instance: Instance) -> str:
+    """Who one is with a new token of the default identity."""
+    identities = Identities(twin.files.identity)
+    token = Issuer(twin.files.identity, identities).issue(identities.default, DATABASE, 600)
+    with psycopg.connect(
+        host="127.0.0.1",
+        port=instance.status().tls_port,
+        user="somebody",
+        password=token,
+        dbname="postgres",
+        sslmode="require",
+        passfile="/nonexistent",
+    ) as connection:
+        return str(connection.info.user)
+
+
+def test_servers_take_tokens_of_a_key_that_was_replaced(twin: ArmTwin, clients: Callable[..., Azure]) -> None:
+    azure = clients(twin)
+    azure.group("kept")
+    for name in ("damaged", "rekeyed"):
+        model = server_model(auth_config=pg.AuthConfig(active_directory_auth="Enabled"))
+        azure.postgres.servers.begin_create_or_update("kept", name, model).result()
+    who = Identities(twin.files.identity).default
+    own = {"properties": {"principalName": "somebody", "principalType": "ServicePrincipal"}}
+    administrators = azure.postgres.administrators_microsoft_entra
+    administrators.begin_create_or_update("kept", "rekeyed", who.object_id, own).result()
+    instance = Instance("rekeyed", home=twin.files.home)
+    assert login(twin, instance) == "somebody"
+    twin.stop()
+    (twin.files.identity / "signing.key").unlink()
+    damaged = twin.files.home.instance("damaged").access
+    kept = damaged.read_bytes()
+    damaged.write_text("{")
+    twin.start()
+    assert login(twin, instance) == "somebody"
+    assert "damaged is not told the present key" in twin.files.log.read_text()
+    damaged.write_bytes(kept)
 
 
 def test_a_killed_creation_goes_on(twin: ArmTwin, clients: Callable[..., Azure]) -> None:

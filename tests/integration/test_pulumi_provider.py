@@ -191,11 +191,15 @@ def test_what_failed_and_left_nothing_can_be_made_by_others(azure: Azure, engine
 
 def test_deleting_a_parameter_gives_its_default_back(engine: Engine, azure: Azure, server_id: str) -> None:
     parts = server_id.split("/")
-    names = {"resourceGroupName": parts[4], "serverName": parts[-1], "configurationName": "work_mem"}
+    names = {
+        "resourceGroupName": parts[4],
+        "serverName": parts[-1],
+        "configurationName": "maintenance_work_mem",
+    }
     made = engine.create(PARAMETER, "p", **names, value="8192", source="user-override")
-    assert azure.postgres.configurations.get(parts[4], parts[-1], "work_mem").value == "8192"
+    assert azure.postgres.configurations.get(parts[4], parts[-1], "maintenance_work_mem").value == "8192"
     engine.delete(PARAMETER, "p", made.id)
-    found = azure.postgres.configurations.get(parts[4], parts[-1], "work_mem")
+    found = azure.postgres.configurations.get(parts[4], parts[-1], "maintenance_work_mem")
     assert found.value == found.default_value
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from azpg_runtime.arm.address import Address
-from azpg_runtime.arm.operations import Operation, Operations
+from azpg_runtime.arm.operation import Operation
+from azpg_runtime.arm.operations import Operations
 from azpg_runtime.arm.state import Json, Resource, State
 from azpg_runtime.errors import ArmError, ArmRefusal, InstanceError
 from azpg_runtime.wait import wait_for
@@ -114,6 +115,59 @@ def test_what_is_prepared_and_refused_is_as_it_was(operations: Operations, state
         operations.start("do", THING, busy=THING, prepare=prepare)
     assert state.get(THING) is None
     assert not operations.is_busy(THING)
+
+
+def test_what_begins_in_a_transaction_ends_with_it(operations: Operations, state: State) -> None:
+    """Nothing of it is done before it is written, and nothing when it is not."""
+    done = threading.Event()
+    operations.verb("do", lambda *_: done.set())
+
+    def start_and_fail() -> None:
+        with state.changing():
+            begun.append(operations.start("do", THING, busy=THING))
+            raise KeyError
+
+    begun: list[Operation] = []
+    with pytest.raises(KeyError):
+        start_and_fail()
+    assert operations.get(begun[0].id) is None
+    assert not operations.is_busy(THING)
+    with state.changing():
+        kept = operations.start("do", THING, busy=THING)
+        assert not done.is_set()
+    assert ended(operations, kept).status == "Succeeded"
+    assert done.is_set()
+
+
+def test_who_waits_is_left_for_the_next_process(state: State) -> None:
+    """Also for one that has not begun, and now will not."""
+    release, interrupted = threading.Event(), threading.Event()
+    earlier = Operations(state)
+    earlier.verb("do", lambda *_: (release.wait(30), None)[1])
+
+    def remove(address: Address, _: Json) -> None:
+        try:
+            with earlier.holding(address.child("parts", "p"), "remove"):
+                state.delete(address)
+        finally:
+            interrupted.set()
+
+    earlier.verb("remove", remove, waits=True)
+    for number in range(8):
+        earlier.start("do", Address.parse(f"/subscriptions/S/providers/Microsoft.X/things/{number}"))
+    part = THING.child("parts", "p")
+    queued = earlier.start("do", part, busy=part)
+    waiting = earlier.start("remove", THING, busy=THING)
+    closing = threading.Thread(target=earlier.close)
+    closing.start()
+    assert interrupted.wait(30)
+    release.set()
+    closing.join(30)
+    assert not closing.is_alive()
+    for one in (queued, waiting):
+        found = earlier.get(one.id)
+        assert found is not None
+        assert found.status == "InProgress"
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from azure.mgmt.cognitiveservices import models as ai
 from azure.mgmt.postgresqlflexibleservers import models as pg
 
-from azpg_runtime.arm.schema import types
 from azpg_runtime.arm.schema.document import check, hidden
+from azpg_runtime.arm.schema.types import authorization, monitoring, networks, zones
 from azpg_runtime.errors import ArmRefusal
 
 SKU = {"name": "Standard_E4ds_v5", "tier": "MemoryOptimized"}
@@ -32,7 +33,34 @@ def test_what_is_read_only_or_null_is_dropped() -> None:
     account = {"location": "eastus", "etag": "x", "properties": {"endpoint": "x", "restore": True}}
     assert check(ai.Account, account, "create") == {"location": "eastus", "properties": {"restore": True}}
     zone = {"location": "global", "properties": {"provisioningState": "Failed"}}
-    assert check(types.Zone, zone, "create") == {"location": "global", "properties": {}}
+    assert check(zones.Zone, zone, "create") == {"location": "global", "properties": {}}
+
+
+def capacity(level: object) -> dict[str, Any]:
+    sku = {"name": "CapacityReservation", "capacityReservationLevel": level}
+    return {"location": "eastus", "properties": {"sku": sku}}
+
+
+@pytest.mark.parametrize("level", [2**53 - 1, 2**53 + 1, -(2**63) - 1, 10**400])
+def test_whole_numbers_of_any_size_are_exact(level: int) -> None:
+    """What is written as a whole number is one, in JSON as in Python."""
+    found = check(monitoring.Workspace, json.loads(json.dumps(capacity(level))), "create")
+    assert found["properties"]["sku"]["capacityReservationLevel"] == level
+
+
+@pytest.mark.parametrize("written", ["9007199254740993.0", "1e300", "-9007199254740993.0"])
+def test_whole_numbers_that_are_written_inexactly(written: str) -> None:
+    body = json.loads(json.dumps(capacity("HERE")).replace('"HERE"', written))
+    with pytest.raises(ArmRefusal, match="is not exact; write it without a fraction and an exponent"):
+        check(monitoring.Workspace, body, "create")
+    assert check(monitoring.Workspace, capacity(100.0), "create") == capacity(100)
+
+
+@pytest.mark.parametrize("quota", [2**53 + 1, 10**400])
+def test_numbers_with_a_fraction_that_are_too_large(quota: int) -> None:
+    body = {"location": "eastus", "properties": {"workspaceCapping": {"dailyQuotaGb": quota}}}
+    with pytest.raises(ArmRefusal, match="is not exact here; use at most 9007199254740991"):
+        check(monitoring.Workspace, body, "create")
 
 
 def test_what_only_a_creation_may_say_is_dropped_from_an_update() -> None:
@@ -104,12 +132,16 @@ def test_words_get_their_own_spelling_and_numbers_may_have_a_fraction() -> None:
         (ai.Account, {"properties": {"disableLocalAuth": "yes"}}, "should be a valid boolean"),
         (ai.Account, {"properties": {"networkAcls": {"ipRules": [{"valu": "x"}]}}}, "did you mean 'value'?"),
         (
-            types.Lock,
+            authorization.Lock,
             {"properties": {"level": "Never"}},
             "allowed are CanNotDelete, ReadOnly or NotSpecified",
         ),
-        (types.Lock, {}, "'properties' is required"),
-        (types.VirtualNetwork, {"location": "x", "properties": {}}, "'properties.addressSpace' is required"),
+        (authorization.Lock, {}, "'properties' is required"),
+        (
+            networks.VirtualNetwork,
+            {"location": "x", "properties": {}},
+            "'properties.addressSpace' is required",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(model: type, body: dict[str, Any], said: str) -> None:
@@ -133,4 +165,4 @@ def test_a_body_is_an_object(body: Any) -> None:
 
 def test_what_no_answer_holds() -> None:
     assert hidden(pg.ServerProperties) == {"administratorLoginPassword", "createMode", "pointInTimeUTC"}
-    assert hidden(types.Zone) == frozenset()
+    assert hidden(zones.Zone) == frozenset()

@@ -16,6 +16,7 @@ SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
 SERVER = kinds()["azure-native:dbforpostgresql:Server"]
 ACCOUNT = kinds()["azure-native:cognitiveservices:Account"]
 ROLE = kinds()["azure-native:authorization:RoleAssignment"]
+ENDPOINT = kinds()["azure-native:network:PrivateEndpoint"]
 SUBNET = kinds()["azure-native:network:Subnet"]
 
 JSON = st.recursive(
@@ -115,6 +116,17 @@ def test_items_have_properties_of_their_own() -> None:
         {"name": "d", "properties": {"serviceName": "Microsoft.DBforPostgreSQL/flexibleServers"}}
     ]
     assert SUBNET.live(inputs, {"id": "/x", "name": "s", **body}) == inputs
+
+
+def test_what_is_said_of_an_endpoints_subnet_besides_its_id() -> None:
+    """azure-native has the members of `properties` beside the id."""
+    subnet = {"id": "/v/subnets/s", "name": "s", "addressPrefix": "10.0.0.0/24"}
+    inputs = {"resourceGroupName": "g", "privateEndpointName": "e", "subnet": subnet}
+    wire = {"id": "/v/subnets/s", "name": "s", "properties": {"addressPrefix": "10.0.0.0/24"}}
+    assert ENDPOINT.body(inputs)["properties"]["subnet"] == wire
+    assert ENDPOINT.outputs({"properties": {"subnet": wire}})["subnet"] == subnet
+    answer = {"id": "/x", "name": "e", "properties": {"subnet": {"id": "/v/subnets/s"}}}
+    assert ENDPOINT.live(inputs, answer) == inputs, "only the id is answered"
 
 
 def test_a_role_assignment_has_no_location() -> None:

@@ -168,7 +168,8 @@ async def _body(request: Request) -> Any:
         return None
     try:
         body = json.loads(content, parse_constant=_no_number)
-        json.dumps(body, ensure_ascii=False).encode()  # half of a surrogate pair could never be answered
+        # Half of a surrogate pair, or a number beyond all doubles, could never be answered.
+        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
         return body
     except (ValueError, RecursionError) as error:
         raise ArmRefusal(

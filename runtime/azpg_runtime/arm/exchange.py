@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.state import Json
@@ -28,10 +28,10 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
 
-    def link(self, path: str) -> str:
+    def link(self, path: str, **parameters: str) -> str:
         """An absolute URL with this request's api-version."""
-        version = quote(self.query.get("api-version", ""))
-        return f"{self.base}{quote(path)}?api-version={version}"
+        query = {"api-version": self.query.get("api-version", "")} | parameters
+        return f"{self.base}{quote(path)}?{urlencode(query, quote_via=quote)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,5 +44,5 @@ class Answer:
 
 
 def listed(bodies: list[Json]) -> Answer:
-    """A collection, all on one page."""
+    """A collection; `paging` makes pages of it."""
     return Answer(body={"value": bodies})

@@ -15,11 +15,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from azpg.failures import explain
 from azpg_runtime.arm.address import Address
+from azpg_runtime.arm.operation import Operation
 from azpg_runtime.arm.state import Json, State
 from azpg_runtime.errors import ArmRefusal
 
@@ -33,31 +34,8 @@ _KEPT = timedelta(days=7)
 Work = Callable[[Address, Json], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One operation, running or over.
-
-    Attributes:
-        status: InProgress, Succeeded or Failed.
-        code, message: of a failed one.
-    """
-
-    id: str
-    resource: Address
-    status: str
-    started: str
-    ended: str | None
-    code: str | None
-    message: str | None
-
-    def as_json(self, path: str) -> Json:
-        """What Azure-AsyncOperation answers."""
-        found: Json = {"id": path, "name": self.id, "status": self.status, "startTime": self.started}
-        if self.ended:
-            found["endTime"] = self.ended
-        if self.status == "Failed":
-            found["error"] = {"code": self.code, "message": self.message}
-        return found
+class _Interrupted(Exception):
+    """The process ends: the next one does the operation again."""
 
 
 class Operations:
@@ -77,11 +55,24 @@ class Operations:
         self._unwritten: dict[str, Json] = {}
         """How operations ended whose end the disk did not take; the next process does them again."""
         self._lock = threading.Condition()
+        self._closing = False
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="operation")
+        # Who waits for others takes no worker from them: so there is always one that can go on.
+        self._waiting_pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="waiting-operation")
+        self._waiting: set[str] = set()
 
-    def verb(self, name: str, work: Work, *, undo: Work | None = None) -> None:
-        """Says what a verb does, again if it must; and, if it fails, how the state becomes right again."""
+    def verb(self, name: str, work: Work, *, undo: Work | None = None, waits: bool = False) -> None:
+        """Says what a verb does.
+
+        Args:
+            name: the verb.
+            work: what it does, again if it must.
+            undo: if it fails, how the state becomes right again.
+            waits: whether it is one of those that wait for others, by `holding`; these do not wait for it.
+        """
         self._verbs[name] = work
+        if waits:
+            self._waiting.add(name)
         if undo is not None:
             self._undo[name] = undo
 
@@ -104,25 +95,26 @@ class Operations:
             busy: what only one operation at a time may work on.
             refusal: the answer when one does already.
             prepare: done before anything is started, in the same transaction that notes the operation.
+
+        Inside a transaction of the state it begins when that is written, and has never been if it is not.
         """
         key = "" if busy is None else busy.key
-        if key:
-            self._take(key, verb, refusal)
-        try:
-            found = Operation(str(uuid.uuid4()), resource, "InProgress", _now(), None, None, None)
-            with self._state.changing() as connection:
-                prepare()
-                connection.execute(
-                    "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)",
-                    [
-                        *(found.id, verb, str(resource), json.dumps(arguments or {})),
-                        *(key, found.status, found.started),
-                    ],
-                )
-        except BaseException:
-            self._release(key)
-            raise
-        self._pool.submit(self._run, found.id, verb, resource, arguments or {}, key)
+        found = Operation(str(uuid.uuid4()), resource, "InProgress", _now(), None, None, None)
+        with self._state.changing() as connection:
+            if key:
+                self._take(key, verb, refusal)
+            self._state.afterwards(
+                done=lambda: self._submit(found.id, verb, resource, arguments or {}, key),
+                undone=lambda: self._release(key),
+            )
+            prepare()
+            connection.execute(
+                "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)",
+                [
+                    *(found.id, verb, str(resource), json.dumps(arguments or {})),
+                    *(key, found.status, found.started),
+                ],
+            )
         return found
 
     def get(self, id_: str) -> Operation | None:
@@ -148,9 +140,14 @@ class Operations:
 
     @contextmanager
     def holding(self, address: Address, verb: str) -> Iterator[None]:
-        """Waits until nothing works on a resource; inside the block, others find `verb` working on it."""
+        """Waits until nothing works on a resource; inside the block, others find `verb` working on it.
+
+        Raises `_Interrupted` when the process ends meanwhile.
+        """
         with self._lock:
-            self._lock.wait_for(lambda: address.key not in self._busy)
+            self._lock.wait_for(lambda: self._closing or address.key not in self._busy)
+            if self._closing:
+                raise _Interrupted
             self._busy[address.key] = verb
         try:
             yield
@@ -165,15 +162,27 @@ class Operations:
                 "SELECT id, verb, resource, arguments, busy FROM operations WHERE status = 'InProgress' "
                 "ORDER BY started"
             ).fetchall()
+        self._busy.update({key: verb for _, verb, _, _, key in rows if key})  # before any of them begins
         for id_, verb, resource, arguments, key in rows:
             log.info("takes up %s of %s", verb, resource)
-            if key:
-                self._busy[key] = verb
-            self._pool.submit(self._run, id_, verb, Address.parse(resource), json.loads(arguments), key)
+            self._submit(id_, verb, Address.parse(resource), json.loads(arguments), key)
 
     def close(self) -> None:
-        """Waits for what runs; what has not begun is left for the next process."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Waits for what runs; what has not begun, or waits for that, is left for the next process."""
+        pools = (self._waiting_pool, self._pool)
+        with self._lock:
+            self._closing = True
+            for pool in pools:
+                pool.shutdown(wait=False, cancel_futures=True)
+            self._lock.notify_all()
+        for pool in pools:
+            pool.shutdown(wait=True)
+
+    def _submit(self, id_: str, verb: str, resource: Address, arguments: Json, key: str) -> None:
+        pool = self._waiting_pool if verb in self._waiting else self._pool
+        with self._lock:
+            if not self._closing:
+                pool.submit(self._run, id_, verb, resource, arguments, key)
 
     def _take(self, key: str, verb: str, refusal: Callable[[], ArmRefusal] | None) -> None:
         with self._lock:
@@ -191,6 +200,8 @@ class Operations:
         try:
             self._before(resource)
             self._verbs[verb](resource, arguments)
+        except _Interrupted:
+            return
         except Exception as error:
             code, message = _failure(error, verb, resource)
             self._undone(verb, resource, arguments)

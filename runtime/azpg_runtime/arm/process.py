@@ -44,6 +44,7 @@ async def serve(home: Home, listener: socket.socket) -> None:
     operations = Operations(state, before=lambda address: faults.of_operation(str(address)))
     services = Services(home, settings, state, operations, identity)
     router = build(services)
+    router.start()
     operations.resume()
 
     async def status(_: Request) -> JSONResponse:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.exchange import Answer, Call
 from azpg_runtime.arm.kinds.kind import Kind
+from azpg_runtime.arm.locks import check_locks
+from azpg_runtime.arm.paging import page
 from azpg_runtime.arm.state import State
 from azpg_runtime.errors import ArmRefusal
 
 Handler = Callable[[Call], Answer]
-_LOCKS = "microsoft.authorization/locks"
 _ALLOWED = "GET, HEAD, PUT, PATCH, DELETE"
 
 
@@ -22,6 +23,8 @@ class Router:
         self._state = state
         self._kinds: dict[str, Kind] = {}
         self._handlers: dict[tuple[str, str], Handler] = {}
+        self._questions: set[str] = set()
+        self._beginnings: list[Callable[[], None]] = []
 
     def add(self, kind: Kind, *, as_: str | None = None) -> None:
         """Adds a type of resource; its addresses have its own type, or `as_` in lower case."""
@@ -30,6 +33,20 @@ class Router:
     def on(self, method: str, type_: str, handler: Handler) -> None:
         """Adds what is no resource: a type as `Address.kind` writes it, without names."""
         self._handlers[method, type_.lower()] = handler
+
+    def on_question(self, type_: str, handler: Handler) -> None:
+        """Adds an action (POST) that changes nothing, and so is allowed in spite of locks."""
+        self.on("POST", type_, handler)
+        self._questions.add(type_.lower())
+
+    def on_start(self, work: Callable[[], None]) -> None:
+        """Adds what is to be done before the first request."""
+        self._beginnings.append(work)
+
+    def start(self) -> None:
+        """Does what is to be done before the first request."""
+        for work in self._beginnings:
+            work()
 
     def namespaces(self) -> list[str]:
         """The providers, as they spell themselves."""
@@ -54,8 +71,13 @@ class Router:
 
     def answer(self, call: Call) -> Answer:
         """Does what a request asks for. Raises `ArmRefusal`."""
+        self._check_subscription(call.address)
+        if call.address.kind not in self._questions:
+            check_locks(self._state, call.method, call.address)
+        return page(call, self._answer(call))
+
+    def _answer(self, call: Call) -> Answer:
         address = call.address
-        self._check_subscription(address)
         method = "GET" if call.method == "HEAD" else call.method
         handler = self._handlers.get((method, address.kind))
         if handler is not None:
@@ -80,7 +102,6 @@ class Router:
             case "PATCH":
                 return kind.patch(call)
             case "DELETE":
-                self._check_locks(call.address)
                 return kind.delete(call)
         raise _not_allowed(call)
 
@@ -93,24 +114,6 @@ class Router:
                 f"The subscription '{wanted}' could not be found. The local ARM twin has "
                 f"{self._state.fact('subscription')}.",
             )
-
-    def _check_locks(self, address: Address) -> None:
-        """Raises `ArmRefusal` if a lock forbids it: on the resource, around it or inside it."""
-        if address.kind == _LOCKS:
-            return
-        for lock in self._state.all_of(_LOCKS):
-            scope = lock.address.scope
-            if scope is None or lock.properties["level"] == "NotSpecified":
-                continue
-            inside = f"{address.key}/".startswith(f"{scope.key}/")
-            if inside or f"{scope.key}/".startswith(f"{address.key}/"):
-                raise ArmRefusal(
-                    409,
-                    "ScopeLocked",
-                    f"The scope '{address}' cannot perform delete operation because following scope(s) are "
-                    "locked: "
-                    f"'{scope}'. Please remove the lock and try again.",
-                )
 
     def _unknown(self, address: Address) -> ArmRefusal:
         if address.namespace.lower() in {one.lower() for one in self.namespaces()}:

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +69,7 @@ class State:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
+        self._afterwards: list[tuple[Callable[[], object], Callable[[], object]]] = []
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
@@ -98,7 +99,10 @@ class State:
 
     @contextmanager
     def changing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction of several calls; nobody else reads or writes meanwhile."""
+        """A transaction of several calls; nobody else reads or writes meanwhile.
+
+        Inside another one, it is a part of that.
+        """
         with self._lock:
             if self._connection.in_transaction:
                 yield self._connection
@@ -112,7 +116,20 @@ class State:
                 # some of these back.
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+                for _, undone in self._taken_afterwards():
+                    undone()
                 raise
+            for done, _ in self._taken_afterwards():
+                done()
+
+    def afterwards(self, done: Callable[[], object], undone: Callable[[], object]) -> None:
+        """Calls `done` when the transaction that this thread is in is written, or `undone` when it is not."""
+        assert self._connection.in_transaction
+        self._afterwards.append((done, undone))
+
+    def _taken_afterwards(self) -> list[tuple[Callable[[], object], Callable[[], object]]]:
+        taken, self._afterwards = self._afterwards, []
+        return taken
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

@@ -117,7 +117,8 @@ class Kind:
             items = [self._wire("", one) for one in value]
             return [_deepen(one) for one in items] if key in self.nested else items
         if isinstance(value, dict):
-            return {name: self._wire(name, one) for name, one in value.items()}
+            members = {name: self._wire(name, one) for name, one in value.items()}
+            return _deepen(members) if key in self.nested else members
         return value
 
     def outputs(self, answer: Json) -> Json:
@@ -136,7 +137,8 @@ class Kind:
             items = [self._flat("", one) for one in value]
             return [_flatten(one) for one in items] if key in self.nested else items
         if isinstance(value, dict):
-            return {name: self._flat(name, one) for name, one in value.items()}
+            members = {name: self._flat(name, one) for name, one in value.items()}
+            return _flatten(members) if key in self.nested else members
         return value
 
     def live(self, inputs: Json, answer: Json) -> Json:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
-import secrets
-from datetime import UTC, datetime, timedelta
-from typing import ClassVar
+from datetime import UTC, datetime
 
 from azure.mgmt.cognitiveservices import models
 
 from azpg_runtime.arm.address import Address
-from azpg_runtime.arm.exchange import Answer, Call, listed
+from azpg_runtime.arm.cognitive import domains, keys
+from azpg_runtime.arm.cognitive.deleted import DeletedAccounts
+from azpg_runtime.arm.cognitive.names import ACCOUNTS
+from azpg_runtime.arm.exchange import Answer, Call
 from azpg_runtime.arm.kinds.kind import Kind
 from azpg_runtime.arm.regions import short_name
-from azpg_runtime.arm.services import Services, not_found
-from azpg_runtime.arm.state import Json, Resource
+from azpg_runtime.arm.services import Services
+from azpg_runtime.arm.state import Resource
 from azpg_runtime.errors import ArmRefusal
 
-NAMESPACE = "Microsoft.CognitiveServices"
-KIND = f"{NAMESPACE}/accounts".lower()
-DELETED = f"{NAMESPACE}/locations/resourceGroups/deletedAccounts"
 KINDS = {
     "OpenAI": ("S0",),
     "AIServices": ("S0",),
@@ -28,21 +25,19 @@ KINDS = {
     "TextTranslation": ("F0", "S1"),
 }
 """Kinds of accounts and their SKUs."""
-_KEPT = timedelta(hours=48)
-_SUB_DOMAIN = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,62}[a-zA-Z0-9])"
 
 
 class Accounts(Kind):
     """Microsoft.CognitiveServices/accounts."""
 
-    resource_type = f"{NAMESPACE}/accounts"
+    resource_type = ACCOUNTS
     model = models.Account
     name_pattern = r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,63}"
     etags = True
-    keys: ClassVar[tuple[str, ...]] = ("key1", "key2")
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
+        self.deleted = DeletedAccounts(services)
         services.operations.verb(
             "account.write",
             lambda address, _: self.set_state(address, "Succeeded"),
@@ -53,9 +48,6 @@ class Accounts(Kind):
             lambda address, _: self.discard(address),
             undo=lambda address, _: self.set_state(address, "Succeeded"),
         )
-        services.operations.verb("account.purge", self._purge)
-
-    # Requests
 
     def defaults(self, resource: Resource, existing: Resource | None) -> None:
         """See `Kind`."""
@@ -74,9 +66,8 @@ class Accounts(Kind):
         if existing:
             own["dateCreated"] = existing.properties["dateCreated"]
         else:
-            own["dateCreated"] = _now().isoformat()
-        for key in self.keys:
-            resource.private.setdefault(key, secrets.token_hex(16))
+            own["dateCreated"] = datetime.now(UTC).isoformat()
+        keys.fill(resource)
 
     def validate(self, resource: Resource, existing: Resource | None) -> None:
         """See `Kind`."""
@@ -103,32 +94,14 @@ class Accounts(Kind):
             raise ArmRefusal(
                 400, "BadRequest", f"The account is of kind {existing.body['kind']}, which cannot change."
             )
-        self._check_domain(resource, existing)
+        domains.check(self.state, resource, existing)
 
     def put(self, call: Call) -> Answer:
         """See `Kind`. A deleted account comes back only when the request says `restore`."""
-        address = self.placed(call.address)
-        location = str(call.body.get("location", "")) if isinstance(call.body, dict) else ""
-        kept = (
-            self.state.get(self._deleted_address(address, location)) if self.find(address) is None else None
-        )
-        if kept is not None:
-            restore = (call.body.get("properties") or {}).get("restore")
-            if not restore:
-                raise ArmRefusal(
-                    409,
-                    "FlagMustBeSetForRestore",
-                    f"An existing resource with ID '{address}' has been soft-deleted. To restore the "
-                    "resource, you must "
-                    "specify 'restore' to be 'true' in the property. If you don't want to restore existing "
-                    "resource, "
-                    "please purge it first.",
-                )
-            with self.state.changing():
-                for one in kept.private["resources"]:
-                    self.state.put(Resource(**one))
-                self.state.delete(kept.address)
-        return super().put(call)
+        with self.state.changing():
+            if self.find(call.address) is None:
+                self._restore(call)
+            return super().put(call)
 
     def store(self, call: Call, resource: Resource, existing: Resource | None) -> Answer:
         """See `Kind`."""
@@ -139,66 +112,24 @@ class Accounts(Kind):
             resource.address,
             busy=resource.address,
             refusal=lambda: conflict(resource.address),
-            prepare=lambda: self.state.put(resource),
+            prepare=lambda: self.keep(resource),
         )
         return self.services.accepted(call, operation, status=202 if existing else 201, body=resource.body)
 
     def delete(self, call: Call) -> Answer:
         """See `Kind`."""
-        existing = self.find(call.address)
-        if existing is None:
-            return Answer(204)
-        existing.properties["provisioningState"] = "Deleting"
-        operation = self.services.operations.start(
-            "account.delete",
-            existing.address,
-            busy=existing.address,
-            refusal=lambda: conflict(existing.address),
-            prepare=lambda: self.state.put(existing),
-        )
+        with self.state.changing():
+            existing = self.find(call.address)
+            if existing is None:
+                return Answer(204)
+            operation = self.services.operations.start(
+                "account.delete",
+                existing.address,
+                busy=existing.address,
+                refusal=lambda: conflict(existing.address),
+                prepare=lambda: self.set_state(existing.address, "Deleting"),
+            )
         return self.services.accepted(call, operation)
-
-    # Keys
-
-    def list_keys(self, call: Call) -> Answer:
-        """Both keys."""
-        return self._keys(self.existing(_of_action(call)))
-
-    def regenerate_key(self, call: Call) -> Answer:
-        """Replaces one of the keys."""
-        account = self.existing(_of_action(call))
-        name = str((call.body or {}).get("keyName", "")).lower()
-        if name not in self.keys:
-            raise ArmRefusal(400, "BadRequest", f"The keyName '{name}' is neither Key1 nor Key2.")
-        self._keys(account)
-        account.private[name] = secrets.token_hex(16)
-        self.state.put(account)
-        return self._keys(account)
-
-    def _keys(self, account: Resource) -> Answer:
-        if account.properties["disableLocalAuth"]:
-            raise ArmRefusal(400, "BadRequest", "Failed to list key. disableLocalAuth is set to be true")
-        return Answer(body={key: account.private[key] for key in self.keys})
-
-    # Deleted accounts
-
-    def deleted(self, call: Call) -> Answer:
-        """All deleted accounts of the subscription."""
-        return listed([one.body for one in self.state.all_of(DELETED.lower())])
-
-    def get_deleted(self, call: Call) -> Answer:
-        """One deleted account."""
-        return Answer(body=self._existing_deleted(call.address).body)
-
-    def purge(self, call: Call) -> Answer:
-        """Removes a deleted account for good."""
-        found = self.state.get(call.address)
-        if found is None:
-            return Answer(204)
-        operation = self.services.operations.start("account.purge", found.address, busy=found.address)
-        return self.services.accepted(call, operation)
-
-    # Operations
 
     def discard(self, address: Address) -> None:
         """Removes an account and its deployments, which its return brings back."""
@@ -206,70 +137,23 @@ class Accounts(Kind):
         if account is None:
             return
         account.properties["provisioningState"] = "Succeeded"
-        parts = [account, *self.state.below(address)]
-        where = self._deleted_address(address, account.body["location"])
-        now = _now()
-        dates = {"deletionDate": now.isoformat(), "scheduledPurgeDate": (now + _KEPT).isoformat()}
-        body = account.body | {"id": str(where), "type": DELETED, "properties": account.properties | dates}
-        with self.state.changing():
-            self.services.delete(address)
-            self.state.put(
-                Resource(body, {"resources": [{"body": one.body, "private": one.private} for one in parts]})
-            )
+        self.deleted.keep(account, parts=self.state.below(address))
 
-    def _purge(self, address: Address, _: Json) -> None:
-        self.state.delete(address)
-
-    # Parts
-
-    def _existing_deleted(self, address: Address) -> Resource:
-        found = self.state.get(address)
-        if found is None:
-            raise not_found(address.spelled(DELETED))
-        return found
-
-    def _deleted_address(self, address: Address, location: str) -> Address:
-        group = address.group
-        assert group is not None
-        subscription = Address(None, "", ("subscriptions",), (str(address.subscription),))
-        return Address(
-            subscription,
-            NAMESPACE,
-            ("locations", "resourceGroups", "deletedAccounts"),
-            (short_name(location), group.name, address.name),
-        )
-
-    def _check_domain(self, resource: Resource, existing: Resource | None) -> None:
-        domain = resource.properties.get("customSubDomainName")
-        before = existing.properties.get("customSubDomainName") if existing else None
-        if before and domain != before:
-            raise ArmRefusal(
-                400, "CustomDomainCannotBeChanged", f"The custom subdomain name '{before}' cannot change."
-            )
-        if domain and not re.fullmatch(_SUB_DOMAIN, domain):
-            raise ArmRefusal(
-                400,
-                "InvalidCustomSubDomainName",
-                f"The custom subdomain name '{domain}' has characters other than letters, digits and "
-                "hyphens, or is not 2 to 64 long.",
-            )
-        if domain and self.is_domain_taken(domain, resource.address):
+    def _restore(self, call: Call) -> None:
+        address = self.placed(call.address)
+        body = call.body if isinstance(call.body, dict) else {}
+        kept = self.deleted.find(address, str(body.get("location", "")))
+        if kept is None:
+            return
+        if not (body.get("properties") or {}).get("restore"):
             raise ArmRefusal(
                 409,
-                "CustomDomainInUse",
-                f"Please pick a different name. The subdomain name '{domain}' is not available as it's "
-                "already used by "
-                "a resource.",
+                "FlagMustBeSetForRestore",
+                f"An existing resource with ID '{address}' has been soft-deleted. To restore the resource, "
+                "you must specify 'restore' to be 'true' in the property. If you don't want to restore "
+                "existing resource, please purge it first.",
             )
-
-    def is_domain_taken(self, domain: str, but_for: Address | None = None) -> bool:
-        """Whether another account has a subdomain, or has had it until it was deleted."""
-        there = [*self.state.all_of(KIND), *self.state.all_of(DELETED.lower())]
-        return any(
-            str(one.properties.get("customSubDomainName", "")).lower() == domain.lower()
-            for one in there
-            if but_for is None or one.address.key != but_for.key
-        )
+        self.deleted.restore(kept)
 
 
 def conflict(address: Address) -> ArmRefusal:
@@ -280,12 +164,3 @@ def conflict(address: Address) -> ArmRefusal:
         f"Another operation is being performed on the parent resource '{address}'. Please make sure that "
         "operations on one account follow each other.",
     )
-
-
-def _of_action(call: Call) -> Address:
-    assert call.address.parent is not None
-    return call.address.parent
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -86,14 +86,15 @@ class Deployments(Kind):
 
     def delete(self, call: Call) -> Answer:
         """See `Kind`."""
-        existing = self.find(call.address)
-        if existing is None:
-            self.check_parent(call.address, for_reading=True)
-            return Answer(204)
-        account = _account(existing.address)
-        operation = self.services.operations.start(
-            "deployment.delete", existing.address, busy=account, refusal=lambda: conflict(account)
-        )
+        with self.state.changing():
+            existing = self.find(call.address)
+            if existing is None:
+                self.check_parent(call.address, for_reading=True)
+                return Answer(204)
+            account = _account(existing.address)
+            operation = self.services.operations.start(
+                "deployment.delete", existing.address, busy=account, refusal=lambda: conflict(account)
+            )
         return self.services.accepted(call, operation)
 
 

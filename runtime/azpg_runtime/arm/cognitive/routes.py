@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from azpg_runtime.arm.cognitive.accounts import DELETED, KINDS, NAMESPACE, Accounts
+from azpg_runtime.arm.cognitive import domains
+from azpg_runtime.arm.cognitive.accounts import KINDS, Accounts
 from azpg_runtime.arm.cognitive.deployments import Deployments
+from azpg_runtime.arm.cognitive.keys import add_keys
+from azpg_runtime.arm.cognitive.names import DELETED, NAMESPACE
 from azpg_runtime.arm.cognitive.offered import MODELS
 from azpg_runtime.arm.exchange import Answer, Call, listed
 from azpg_runtime.arm.router import Router
@@ -42,7 +45,7 @@ def add_cognitive(router: Router, services: Services) -> None:
         name = body.get("subdomainName")
         if not name:
             raise ArmRefusal(400, "BadRequest", "The request needs a subdomainName and a type.")
-        taken = accounts.is_domain_taken(str(name))
+        taken = domains.is_taken(services.state, str(name))
         return Answer(
             body={
                 "isSubdomainAvailable": not taken,
@@ -53,14 +56,13 @@ def add_cognitive(router: Router, services: Services) -> None:
             }
         )
 
-    router.on("POST", f"{accounts.resource_type}/listKeys", accounts.list_keys)
-    router.on("POST", f"{accounts.resource_type}/regenerateKey", accounts.regenerate_key)
+    add_keys(router, services)
     router.on("GET", f"{accounts.resource_type}/models", models_of_account)
     router.on("GET", f"{accounts.resource_type}/skus", skus)
     router.on("GET", f"{accounts.resource_type}/usages", lambda _: listed([]))
     router.on("GET", f"{NAMESPACE}/locations/models", models_of_region)
     router.on("GET", f"{NAMESPACE}/locations/usages", lambda _: listed([]))
-    router.on("GET", f"{NAMESPACE}/deletedAccounts", accounts.deleted)
-    router.on("GET", DELETED, accounts.get_deleted)
-    router.on("DELETE", DELETED, accounts.purge)
-    router.on("POST", f"{NAMESPACE}/checkDomainAvailability", check_domain)
+    router.on("GET", f"{NAMESPACE}/deletedAccounts", accounts.deleted.listing)
+    router.on("GET", DELETED, accounts.deleted.get)
+    router.on("DELETE", DELETED, accounts.deleted.purge)
+    router.on_question(f"{NAMESPACE}/checkDomainAvailability", check_domain)

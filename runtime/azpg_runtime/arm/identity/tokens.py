@@ -119,7 +119,7 @@ class Issuer:
         if not isinstance(key, rsa.RSAPrivateKey):
             raise IdentityError(
                 f"the key {path} is damaged.",
-                hint="Remove it: another is made. Earlier tokens are refused then, and each server takes new "
-                "ones after its next update.",
+                hint="Remove it: another is made. Earlier tokens are refused then, and servers take new ones "
+                "after the next `azpg arm up`.",
             )
         return key

@@ -7,7 +7,8 @@ import uuid
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.identities import USER_ASSIGNED
 from azpg_runtime.arm.kinds.kind import Kind
-from azpg_runtime.arm.schema import types
+from azpg_runtime.arm.locks import LOCKS
+from azpg_runtime.arm.schema.types import authorization, endpoints, identities, monitoring, zones
 from azpg_runtime.arm.state import Resource
 from azpg_runtime.errors import ArmRefusal
 
@@ -30,15 +31,21 @@ class PrivateEndpoint(Document):
     """A way into a service from a network."""
 
     resource_type = "Microsoft.Network/privateEndpoints"
-    model = types.PrivateEndpoint
+    model = endpoints.PrivateEndpoint
     etags = True
+
+    def defaults(self, resource: Resource, existing: Resource | None) -> None:
+        """See `Kind`. The subnet is answered by its id, whatever else was said of it."""
+        super().defaults(resource, existing)
+        subnet = resource.properties["subnet"]
+        resource.properties["subnet"] = {"id": subnet["id"]}
 
 
 class ZoneGroup(Document):
     """The zones that a private endpoint is registered in."""
 
     resource_type = "Microsoft.Network/privateEndpoints/privateDnsZoneGroups"
-    model = types.ZoneGroup
+    model = endpoints.ZoneGroup
     etags = True
 
 
@@ -46,7 +53,7 @@ class Zone(Document):
     """A private DNS zone."""
 
     resource_type = "Microsoft.Network/privateDnsZones"
-    model = types.Zone
+    model = zones.Zone
     etags = True
 
     def defaults(self, resource: Resource, existing: Resource | None) -> None:
@@ -84,7 +91,7 @@ class ZoneLink(Document):
     """A network in which a zone is known."""
 
     resource_type = "Microsoft.Network/privateDnsZones/virtualNetworkLinks"
-    model = types.ZoneLink
+    model = zones.ZoneLink
     etags = True
 
     def defaults(self, resource: Resource, existing: Resource | None) -> None:
@@ -102,17 +109,17 @@ class ZoneLink(Document):
 
 
 class Lock(Kind):
-    """What keeps a scope from being deleted."""
+    """What keeps a scope from being changed or deleted; see `arm.locks`."""
 
-    resource_type = "Microsoft.Authorization/locks"
-    model = types.Lock
+    resource_type = LOCKS
+    model = authorization.Lock
 
 
 class DiagnosticSetting(Kind):
     """Where a resource's logs go."""
 
     resource_type = "Microsoft.Insights/diagnosticSettings"
-    model = types.DiagnosticSetting
+    model = monitoring.DiagnosticSetting
     created = 200
 
     def validate(self, resource: Resource, existing: Resource | None) -> None:
@@ -135,7 +142,7 @@ class Workspace(Document):
     """A Log Analytics workspace."""
 
     resource_type = "Microsoft.OperationalInsights/workspaces"
-    model = types.Workspace
+    model = monitoring.Workspace
     name_pattern = r"[A-Za-z0-9][A-Za-z0-9-]{2,61}[A-Za-z0-9]"
 
     def defaults(self, resource: Resource, existing: Resource | None) -> None:
@@ -150,7 +157,7 @@ class UserAssignedIdentity(Kind):
     """A managed identity of its own."""
 
     resource_type = USER_ASSIGNED
-    model = types.Identity
+    model = identities.Identity
 
     def defaults(self, resource: Resource, existing: Resource | None) -> None:
         """See `Kind`."""

@@ -9,7 +9,7 @@ from azpg_runtime.arm.exchange import Answer, Call, listed
 from azpg_runtime.arm.kinds.kind import Kind, being_deleted, check_stays
 from azpg_runtime.arm.operations import RETRY_HEADERS
 from azpg_runtime.arm.regions import short_name
-from azpg_runtime.arm.schema import types
+from azpg_runtime.arm.schema.types import groups
 from azpg_runtime.arm.services import Services
 from azpg_runtime.arm.state import Json, Resource
 from azpg_runtime.errors import ArmRefusal
@@ -24,13 +24,13 @@ class Groups(Kind):
     """What resources lie in, and go with."""
 
     resource_type = "Microsoft.Resources/resourceGroups"
-    model = types.Group
+    model = groups.Group
     name_pattern = r"[\w().-]{0,89}[\w()-]"
 
     def __init__(self, services: Services, router: Router) -> None:
         super().__init__(services)
         self._router = router
-        services.operations.verb("group.delete", self._delete, undo=self._stay)
+        services.operations.verb("group.delete", self._delete, undo=self._stay, waits=True)
 
     def spelled(self, address: Address) -> Address:
         """See `Kind`."""
@@ -67,8 +67,9 @@ class Groups(Kind):
 
     def put(self, call: Call) -> Answer:
         """See `Kind`."""
-        check_stays(self.state.get(call.address))
-        return super().put(call)
+        with self.state.changing():
+            check_stays(self.state.get(call.address))
+            return super().put(call)
 
     def resources(self, call: Call) -> Answer:
         """All resources of a group or of the subscription that are no part of another."""
@@ -81,19 +82,15 @@ class Groups(Kind):
 
     def delete(self, call: Call) -> Answer:
         """Removes a group with all that lies in it."""
-        group = self.existing(call.address)
-
-        def mark() -> None:
-            group.properties["provisioningState"] = "Deleting"
-            self.state.put(group)
-
-        operation = self.services.operations.start(
-            "group.delete",
-            group.address,
-            busy=group.address,
-            refusal=lambda: being_deleted(group),
-            prepare=mark,
-        )
+        with self.state.changing():
+            group = self.existing(call.address)
+            operation = self.services.operations.start(
+                "group.delete",
+                group.address,
+                busy=group.address,
+                refusal=lambda: being_deleted(group),
+                prepare=lambda: self.set_state(group.address, "Deleting"),
+            )
         path = f"/subscriptions/{call.address.subscription}/operationresults/{operation.id}"
         return Answer(202, headers={"Location": call.link(path), **RETRY_HEADERS})
 

@@ -1,5 +1,6 @@
 """A type of resource: what it answers to PUT, PATCH, GET, DELETE and to a listing.
 
+What a request checks holds until it has changed what it wants to: both are one transaction of the state.
 The methods are called one after the other; a type that is more than a document overrides some of them.
 """
 
@@ -46,24 +47,24 @@ class Kind:
 
     def put(self, call: Call) -> Answer:
         """Creates a resource, or replaces what it says of itself."""
-        address = self.placed(call.address)
-        existing = self.find(address)
-        self.check_condition(call, existing)
-        body = check(self.model, call.body, "create")
-        resource = self.composed(address, body, existing)
-        self.validate(resource, existing)
-        self.services.managed.fill(resource)
-        return self.store(call, resource, existing)
+        with self.state.changing():
+            address = self.placed(call.address)
+            existing = self.find(address)
+            self.check_condition(call, existing)
+            body = check(self.model, call.body, "create")
+            resource = self.composed(address, body, existing)
+            self.validate(resource, existing)
+            return self.store(call, resource, existing)
 
     def patch(self, call: Call) -> Answer:
         """Changes some of what a resource says of itself."""
-        existing = self.existing(call.address)
-        self.check_condition(call, existing)
-        body = check(self.model if self.patch_model is None else self.patch_model, call.body, "update")
-        resource = self.composed(existing.address, self.merged(existing, body), existing)
-        self.validate(resource, existing)
-        self.services.managed.fill(resource)
-        return self.store(call, resource, existing)
+        with self.state.changing():
+            existing = self.existing(call.address)
+            self.check_condition(call, existing)
+            body = check(self.model if self.patch_model is None else self.patch_model, call.body, "update")
+            resource = self.composed(existing.address, self.merged(existing, body), existing)
+            self.validate(resource, existing)
+            return self.store(call, resource, existing)
 
     def get(self, call: Call) -> Answer:
         """One resource."""
@@ -71,13 +72,14 @@ class Kind:
 
     def delete(self, call: Call) -> Answer:
         """Removes a resource."""
-        existing = self.find(call.address)
-        if existing is None:
-            return Answer(204)
-        self.check_condition(call, existing)
-        self.validate_deletion(existing)
-        self.services.delete(call.address)
-        return Answer(200)
+        with self.state.changing():
+            existing = self.find(call.address)
+            if existing is None:
+                return Answer(204)
+            self.check_condition(call, existing)
+            self.validate_deletion(existing)
+            self.services.delete(call.address)
+            return Answer(200)
 
     def listing(self, call: Call) -> Answer:
         """All resources of the type below an address."""
@@ -111,10 +113,15 @@ class Kind:
 
     def store(self, call: Call, resource: Resource, existing: Resource | None) -> Answer:
         """Makes it so."""
-        self.state.put(resource)
+        self.keep(resource)
         return Answer(200 if existing else self.created, self.shown(resource))
 
     # Steps
+
+    def keep(self, resource: Resource) -> None:
+        """Stores a resource, its identity complete."""
+        self.services.managed.fill(resource)
+        self.state.put(resource)
 
     def existing(self, address: Address) -> Resource:
         """The resource at an address. Raises `ArmRefusal` where there is none."""
@@ -198,10 +205,11 @@ class Kind:
 
     def set_state(self, address: Address, state: str) -> None:
         """Changes a resource's provisioningState, if it is there."""
-        found = self.state.get(address)
-        if found is not None:
-            found.properties["provisioningState"] = state
-            self.state.put(found)
+        with self.state.changing():
+            found = self.state.get(address)
+            if found is not None:
+                found.properties["provisioningState"] = state
+                self.state.put(found)
 
     def check_condition(self, call: Call, existing: Resource | None) -> None:
         """Raises `ArmRefusal` where If-Match or If-None-Match does not hold."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from azpg_runtime.arm.exchange import Answer, Call
 from azpg_runtime.arm.kinds.documents import Document
-from azpg_runtime.arm.schema import types
+from azpg_runtime.arm.schema.types import networks
 from azpg_runtime.arm.state import Json, Resource
 from azpg_runtime.errors import ArmRefusal
 
@@ -19,7 +19,7 @@ class VirtualNetwork(Document):
     """A network."""
 
     resource_type = "Microsoft.Network/virtualNetworks"
-    model = types.VirtualNetwork
+    model = networks.VirtualNetwork
     etags = True
 
     def defaults(self, resource: Resource, existing: Resource | None) -> None:
@@ -68,7 +68,7 @@ class Subnet(Document):
     """A part of a network."""
 
     resource_type = _SUBNETS
-    model = types.Subnet
+    model = networks.Subnet
     etags = True
 
     def validate(self, resource: Resource, existing: Resource | None) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from azpg_runtime.arm.exchange import Answer, Call
-from azpg_runtime.arm.operations import RETRY_HEADERS, Operation, Operations
+from azpg_runtime.arm.operation import Operation
+from azpg_runtime.arm.operations import RETRY_HEADERS, Operations
 from azpg_runtime.arm.state import State
 from azpg_runtime.errors import ArmRefusal
 

@@ -7,7 +7,7 @@ import uuid
 
 from azpg_runtime.arm.exchange import Answer, Call, listed
 from azpg_runtime.arm.kinds.kind import Kind
-from azpg_runtime.arm.schema import types
+from azpg_runtime.arm.schema.types import authorization
 from azpg_runtime.arm.state import Resource
 from azpg_runtime.errors import ArmRefusal
 
@@ -18,7 +18,7 @@ class RoleAssignments(Kind):
     """Who may do what in a scope. Nothing is enforced by the twin."""
 
     resource_type = "Microsoft.Authorization/roleAssignments"
-    model = types.RoleAssignment
+    model = authorization.RoleAssignment
 
     def defaults(self, resource: Resource, existing: Resource | None) -> None:
         """See `Kind`."""
@@ -66,11 +66,12 @@ class RoleAssignments(Kind):
 
     def delete(self, call: Call) -> Answer:
         """Answers what was deleted."""
-        existing = self.find(call.address)
-        if existing is None:
-            return Answer(204)
-        super().delete(call)
-        return Answer(200, existing.body)
+        with self.state.changing():
+            existing = self.find(call.address)
+            if existing is None:
+                return Answer(204)
+            super().delete(call)
+            return Answer(200, existing.body)
 
 
 def _last(value: str) -> str:

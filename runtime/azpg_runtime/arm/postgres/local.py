@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterable
 
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.services import Services
 from azpg_runtime.arm.state import Json, Resource
-from azpg_runtime.errors import InstanceError
+from azpg_runtime.errors import InstanceError, RuntimeTwinError
 from azpg_runtime.files import make_folder, write_atomically
 from azpg_runtime.postgres.instance import Instance, Wishes
 from azpg_runtime.postgres.roles import DEFAULT_ADMIN
+
+log = logging.getLogger(__name__)
 
 PASSING = {
     "server.create": "Provisioning",
@@ -46,6 +50,21 @@ class LocalServers:
             return home.description.exists() and home.resource.read_text() == resource.body["id"]
         except FileNotFoundError:
             return False
+
+    def renew_trust(self, servers: Iterable[Resource]) -> None:
+        """Tells servers the present keys, which are others when the key was lost or replaced."""
+        for server in servers:
+            entra = self._services.instance(server.address).entra
+            try:
+                known = entra.access()
+                if known.trust is None or not self.is_ours(server):
+                    continue
+                trust = self._services.identity.issuer.trust
+                if known.trust != trust:
+                    entra.allow(password=known.password, trust=trust)
+                    log.info("%s takes tokens of the present key", server.address.name)
+            except (RuntimeTwinError, OSError) as error:  # others go on, and so does the twin
+                log.warning("%s is not told the present key: %s", server.address.name, error)
 
     def remove(self, server: Address) -> None:
         """Removes a server now, whole or half made."""

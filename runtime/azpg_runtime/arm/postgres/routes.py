@@ -27,6 +27,7 @@ def add_postgres(router: Router, services: Services) -> None:
     """Adds flexible servers with all their parts."""
     servers = Servers(services)
     router.add(servers)
+    router.on_start(servers.renew_trust)
     for part in (Configurations, Databases, FirewallRules, Administrators):
         router.add(part(servers))
     for action in ("restart", "start", "stop"):
@@ -36,10 +37,10 @@ def add_postgres(router: Router, services: Services) -> None:
     router.on("GET", f"{locations}/capabilities", capabilities.of_location)
     router.on("GET", f"{servers.resource_type}/capabilities", capabilities.of_server)
     router.on("GET", f"{locations}/resourceType/usages", capabilities.usages)
-    router.on("POST", f"{_NAMESPACE}/checkNameAvailability", capabilities.check_name)
-    router.on("POST", f"{locations}/checkNameAvailability", capabilities.check_name)
-    router.on("POST", f"{_NAMESPACE}/getPrivateDnsZoneSuffix", capabilities.zone_suffix)
-    router.on("POST", f"{locations}/checkVirtualNetworkSubnetUsage", capabilities.subnet_usage)
+    router.on_question(f"{_NAMESPACE}/checkNameAvailability", capabilities.check_name)
+    router.on_question(f"{locations}/checkNameAvailability", capabilities.check_name)
+    router.on_question(f"{_NAMESPACE}/getPrivateDnsZoneSuffix", capabilities.zone_suffix)
+    router.on_question(f"{locations}/checkVirtualNetworkSubnetUsage", capabilities.subnet_usage)
 
     def nothing(call: Call) -> Answer:
         assert call.address.parent is not None

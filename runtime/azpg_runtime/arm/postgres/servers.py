@@ -33,6 +33,10 @@ class Servers(Kind):
         super().__init__(services)
         self._local = LocalServers(services)
 
+    def renew_trust(self) -> None:
+        """Tells every server whose tokens to take now."""
+        self._local.renew_trust(super().every())
+
     # What there is
 
     def every(self, under: Address | None = None) -> list[Resource]:

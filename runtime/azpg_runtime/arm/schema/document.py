@@ -20,6 +20,8 @@ from azpg_runtime.errors import ArmRefusal
 
 Verb = Literal["create", "update"]
 _SHOWN = 60
+_EXACT = 2**53 - 1
+"""Up to which a double holds every whole number."""
 
 
 def check(model: type, body: Any, verb: Verb) -> Json:
@@ -115,7 +117,7 @@ def _single(hint: Any, verb: Verb) -> Any:
     if _is_enum(hint):
         return _words(tuple(one.value for one in hint))
     if hint in {int, float}:
-        return Annotated[hint, BeforeValidator(_number)]
+        return Annotated[hint, BeforeValidator(_whole if hint is int else _fraction)]
     strict = {datetime: str, str: str, bool: bool}
     return Annotated[strict[hint], Strict()] if hint in strict else hint
 
@@ -130,10 +132,23 @@ def _words(words: tuple[str, ...]) -> Any:
     return Annotated[Literal[words], BeforeValidator(match)]
 
 
-def _number(value: Any) -> Any:
+def _whole(value: Any) -> Any:
+    _check_number(value)
+    if isinstance(value, float) and abs(value) > _EXACT:
+        raise ValueError(f"{value!r} is not exact; write it without a fraction and an exponent")
+    return value
+
+
+def _fraction(value: Any) -> Any:
+    _check_number(value)
+    if isinstance(value, int) and abs(value) > _EXACT:
+        raise ValueError(f"{_shown(value)} is not exact here; use at most {_EXACT}")
+    return value
+
+
+def _check_number(value: Any) -> None:
     if isinstance(value, bool | str):
         raise ValueError(f"{value!r} is not a number")
-    return value
 
 
 def _complaint(error: ErrorDetails, model: type) -> str:
