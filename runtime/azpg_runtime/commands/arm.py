@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -54,7 +54,7 @@ def up(
     with working("Starting the ARM twin"):
         started = twin.start(port=port, profile=profile)
     if json:
-        print_json(twin.status().as_json() | {"environment": twin.environment()})
+        print_json(twin.status().as_json() | _as_json(twin.environment()))
         return
     say(f"The ARM twin {'is up' if started else 'is up already'} at {twin.status().endpoint}")
     _print_exports(twin.environment())
@@ -96,7 +96,7 @@ def env(*, json: Json = False) -> None:
     """Print what programs need in their environment, as lines for a shell: eval "$(azpg arm env)"."""
     environment = _twin().environment()
     if json:
-        print_json({"version": 1, "environment": environment})
+        print_json({"version": 1} | _as_json(environment))
         return
     _print_exports(environment)
 
@@ -166,7 +166,16 @@ def off(*, json: Json = False) -> None:
     _print_plan(Plan(), json=json)
 
 
+def _as_json(environment: dict[str, str]) -> dict[str, Any]:
+    from azpg_runtime.arm.identity.rivals import RIVALS  # noqa: PLC0415
+
+    return {"environment": environment, "unset": list(RIVALS)}
+
+
 def _print_exports(environment: dict[str, str]) -> None:
+    from azpg_runtime.arm.identity.rivals import RIVALS  # noqa: PLC0415
+
+    typer.echo(f"unset {' '.join(RIVALS)}")
     for name, value in environment.items():
         typer.echo(f"export {name}={quote(value)}")
 
