@@ -199,6 +199,41 @@ def test_deleting_a_parameter_gives_its_default_back(engine: Engine, azure: Azur
     assert found.value == found.default_value
 
 
+def test_deleting_waits_for_what_else_is_done_to_the_server(
+    engine: Engine, azure: Azure, server_id: str
+) -> None:
+    parts = server_id.split("/")
+    names = {"resourceGroupName": parts[4], "serverName": parts[-1], "configurationName": "work_mem"}
+    made = engine.create(PARAMETER, "p", **names, value="8192", source="user-override")
+    Plan((Rule("slow", path="*/firewallRules/held", delay=3),)).save(azure.twin.files.faults)
+    rule = {"properties": {"startIpAddress": "1.1.1.1", "endIpAddress": "1.1.1.1"}}
+    begin = azure.postgres.firewall_rules.begin_create_or_update
+    held = begin(parts[4], parts[-1], "held", rule, polling_interval=0)
+    try:
+        hasty = provider_pb2.DeleteRequest(urn=urn(PARAMETER, "p"), id=made.id, timeout=0.3)
+        with pytest.raises(grpc.RpcError) as error:
+            engine.stub.Delete(hasty, timeout=DEADLINE)
+        assert refusal(error).startswith("ServerIsBusy: Cannot complete operation while server")
+        engine.delete(PARAMETER, "p", made.id)
+        found = azure.postgres.configurations.get(parts[4], parts[-1], "work_mem")
+        assert found.value == found.default_value
+        held.result()
+        made = engine.create(PARAMETER, "p", **names, value="8192", source="user-override")
+        held = begin(parts[4], parts[-1], "held", rule, polling_interval=0)
+        patient = provider_pb2.DeleteRequest(urn=urn(PARAMETER, "p"), id=made.id)
+        call = engine.stub.Delete.future(patient, timeout=DEADLINE)
+        engine.stub.Cancel(Empty(), timeout=DEADLINE)
+        with pytest.raises(grpc.RpcError) as error:
+            call.result()
+        assert refusal(error) == "cancelled while something else was being done there; nothing was changed"
+    finally:
+        azure.twin.files.faults.unlink()
+        held.result()
+        azure.postgres.firewall_rules.begin_delete(parts[4], parts[-1], "held").result()
+        body = {"properties": {"value": "4096", "source": "user-override"}}
+        azure.postgres.configurations.begin_put(parts[4], parts[-1], "work_mem", body).result()
+
+
 def test_an_id_of_another_type_is_not_taken_for_one(engine: Engine, azure: Azure) -> None:
     group = azure.group("imported")
     assert engine.read(GROUP, "g", group).id == group

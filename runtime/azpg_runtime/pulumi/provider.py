@@ -183,10 +183,15 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     @_answers
     def Delete(self, request: provider_pb2.DeleteRequest, context: Context) -> empty_pb2.Empty:
         kind = _kind(request.urn)
-        if kind.delete == "default":
-            self._reset(kind, request.id)
-        else:
-            self._arm.delete(request.id, kind.api, timeout=request.timeout)
+
+        def delete() -> None:
+            if kind.delete == "default":
+                self._reset(kind, request.id)
+            else:
+                self._arm.delete(request.id, kind.api, timeout=request.timeout)
+
+        # `pulumi destroy` runs no program, so that nobody else tries again.
+        self._arm.when_idle(delete, timeout=request.timeout)
         self._journal.end(request.id)
         return empty_pb2.Empty()
 
