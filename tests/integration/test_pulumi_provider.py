@@ -48,7 +48,7 @@ class Engine:
         request = provider_pb2.ConfigureRequest(args=to_struct(config))
         return self.stub.Configure(request, timeout=DEADLINE)
 
-    def check(self, kind: str, name: str, **inputs: Any) -> dict[str, Any]:
+    def check(self, kind: str, name: str, /, **inputs: Any) -> dict[str, Any]:
         request = provider_pb2.CheckRequest(
             urn=urn(kind, name), news=to_struct(inputs), randomSeed=b"12345678"
         )
@@ -56,7 +56,7 @@ class Engine:
         assert not response.failures, response.failures
         return to_python(response.inputs)
 
-    def create(self, kind: str, name: str, *, preview: bool = False, **inputs: Any) -> Any:
+    def create(self, kind: str, name: str, /, *, preview: bool = False, **inputs: Any) -> Any:
         checked = to_struct(self.check(kind, name, **inputs))
         request = provider_pb2.CreateRequest(urn=urn(kind, name), properties=checked, preview=preview)
         return self.stub.Create(request, timeout=DEADLINE)
@@ -197,6 +197,19 @@ def test_deleting_a_parameter_gives_its_default_back(engine: Engine, azure: Azur
     engine.delete(PARAMETER, "p", made.id)
     found = azure.postgres.configurations.get(parts[4], parts[-1], "work_mem")
     assert found.value == found.default_value
+
+
+def test_a_deleted_account_leaves_its_name(engine: Engine, azure: Azure) -> None:
+    azure.group("again")
+    kind = "azure-native:cognitiveservices:Account"
+    domain = {"customSubDomainName": "made-again"}
+    inputs = {"accountName": "made-again", "kind": "OpenAI", "sku": {"name": "S0"}, "properties": domain}
+    for _ in range(2):
+        made = engine.create(kind, "ai", resourceGroupName="again", location="East US", **inputs)
+        request = provider_pb2.DeleteRequest(urn=urn(kind, "ai"), id=made.id, properties=made.properties)
+        for _ in range(2):  # a deletion whose answer was lost is done again
+            engine.stub.Delete(request, timeout=DEADLINE)
+    assert not [one for one in azure.cognitive.deleted_accounts.list() if one.name == "made-again"]
 
 
 def test_deleting_waits_for_what_else_is_done_to_the_server(

@@ -246,3 +246,17 @@ def test_the_paths_of_changes_are_pulumis() -> None:
         'tags["cost.center"]',
         "tags.plain",
     ]
+
+
+def test_what_remains_of_a_deleted_resource() -> None:
+    account = "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/a"
+    kind = kinds()["azure-native:cognitiveservices:Account"]
+    assert kind.remains(account, {"location": "West Europe"}) == (
+        "/subscriptions/s/providers/Microsoft.CognitiveServices/locations/westeurope/resourceGroups/g"
+        "/deletedAccounts/a"
+    )
+    assert kind.remains(account, {}) is None
+    assert (
+        kinds()["azure-native:resources:ResourceGroup"].remains("/subscriptions/s/resourceGroups/g", {})
+        is None
+    )

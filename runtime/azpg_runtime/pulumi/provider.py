@@ -192,6 +192,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
         # `pulumi destroy` runs no program, so that nobody else tries again.
         self._arm.when_idle(delete, timeout=request.timeout)
+        # Unlike azure-native: an offline stack is made again more often than restored.
+        if remains := kind.remains(request.id, to_python(request.properties)):
+            self._arm.delete(remains, kind.api, timeout=request.timeout)
         self._journal.end(request.id)
         return empty_pb2.Empty()
 
