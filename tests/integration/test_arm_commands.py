@@ -229,3 +229,18 @@ def test_without_the_extra(azpg: Run, own_home: Home) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "azpg: the ARM twin needs what the extra [arm] brings: pip install 'azpg[arm]'.\n"
+
+
+def test_stacks_that_list_what_is_gone_are_named(home: Home) -> None:
+    state = home.root / "pulumi" / "state" / ".pulumi" / "stacks" / "mine"
+    state.mkdir(parents=True)
+    for name, latest in {"made": {"resources": [{}]}, "gone": {}, "new": None}.items():
+        (state / f"{name}.json").write_text(json.dumps({"version": 3, "checkpoint": {"latest": latest}}))
+    (state / "damaged.json").write_text("{")
+    azpg = runner(home)
+    done = azpg("arm", "down", "--delete")
+    assert done.stdout == "The ARM twin is deleted\n"
+    assert done.stderr == (
+        "Pulumi still lists what is gone, in mine/made; azpg pulumi refresh, then azpg pulumi up\n"
+    )
+    assert azpg("arm", "down").stderr == ""

@@ -77,6 +77,8 @@ def down(
         print_json({"version": 1, "ran": ran, "deleted": delete, "servers": [] if delete else servers})
         return
     out().print("The ARM twin " + ("is deleted" if delete else "is down" if ran else "was down already"))
+    if delete:
+        _tell_stacks()
     if servers and not delete:
         out().print(f"Its servers go on: {', '.join(servers)}; [bold]azpg down NAME[/] stops one")
 
@@ -164,6 +166,14 @@ def off(*, json: Json = False) -> None:
 
     _twin().files.faults.unlink(missing_ok=True)
     _print_plan(Plan(), json=json)
+
+
+def _tell_stacks() -> None:
+    """Says which stacks still hold what is gone: the next `up` would fail for it."""
+    from azpg_runtime.pulumi.stacks import with_resources  # noqa: PLC0415
+
+    if stacks := ", ".join(with_resources(Home.from_environment().root / "pulumi")):
+        say(f"Pulumi still lists what is gone, in {stacks}; azpg pulumi refresh, then azpg pulumi up")
 
 
 def _as_json(environment: dict[str, str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from azpg_runtime.errors import PulumiError
 from azpg_runtime.files import write_atomically
+from azpg_runtime.pulumi.stacks import states
 
 _HASH = len("-12345678")
 
@@ -40,10 +41,9 @@ class Passphrase:
 
     def _encrypted(self) -> list[str]:
         """What it has been used for, as PROJECT/STACK."""
-        states = self._root.glob("state/.pulumi/stacks/*/*.json")
         settings = self._root.glob("projects/*/Pulumi.*.yaml")
         return sorted(
-            {f"{path.parent.name}/{path.stem}" for path in states}
+            set(states(self._root))
             | {
                 f"{path.parent.name[:-_HASH]}/{path.stem.removeprefix('Pulumi.')}"
                 for path in settings
