@@ -18,7 +18,10 @@ app = typer.Typer(add_completion=False)
 
 
 # What is not ours is Pulumi's.
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    options_metavar="[OPTIONS] COMMAND ...",
+)
 def pulumi(
     context: typer.Context,
     *,
