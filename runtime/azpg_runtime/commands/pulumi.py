@@ -34,7 +34,14 @@ def pulumi(
     What comes after -- is Pulumi's alone: `azpg pulumi -- up --help`.
     """
     need(
-        "azpg pulumi", "pulumi", "azure.identity", "azure.mgmt.core", "grpc", "pulumi", "pulumi_azure_native"
+        "azpg pulumi",
+        "pulumi",
+        "azure.identity",
+        "azure.mgmt.core",
+        "grpc",
+        "pip",
+        "pulumi",
+        "pulumi_azure_native",
     )
     found = shutil.which("pulumi")
     if found is None:

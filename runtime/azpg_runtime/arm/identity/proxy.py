@@ -1,7 +1,7 @@
 """The CONNECT proxy: programs that were made for Azure reach the twin through HTTPS_PROXY, unchanged.
 
-Port 443 of the hosts that the twin stands for is its own TLS port; all else is refused in one line. Other hosts
-are refused in the status, too, which is what most clients show.
+Port 443 of the hosts that the twin stands for is its own TLS port; all else is refused in one line.
+Other hosts are refused in the status, too, which is what most clients show.
 The proxy connects to nothing but the twin, so nothing that is told to use it can leave this machine by it.
 """
 
