@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -244,3 +245,21 @@ def test_stacks_that_list_what_is_gone_are_named(home: Home) -> None:
         "Pulumi still lists what is gone, in mine/made; azpg pulumi refresh, then azpg pulumi up\n"
     )
     assert azpg("arm", "down").stderr == ""
+
+
+def test_ids_are_whole_on_a_narrow_terminal(home: Home) -> None:
+    runner(home)("arm", "principal", "add", "a-service-with-a-long-name", "--json")
+    path = "*/providers/Microsoft.DBforPostgreSQL/flexibleServers/*/configurations/azure.extensions"
+    runner(home)("arm", "faults", "add", "slow", "--path", path)
+    listed = runner(home)("arm", "principal", "list", "--json").stdout
+    ids = [one[key] for one in json.loads(listed)["principals"] for key in ("object_id", "client_id")]
+    environment = {**os.environ, "AZPG_HOME": str(home.root), "COLUMNS": "80", "TERM": "xterm"}
+    for arguments, whole in ((["principal", "list"], ids), (["faults", "show"], [path])):
+        ours, theirs = pty.openpty()
+        try:
+            subprocess.run([*AZPG, "arm", *arguments], env=environment, check=True, stdout=theirs)
+            said = os.read(ours, 4096).decode()
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        assert all(one in said for one in whole), said

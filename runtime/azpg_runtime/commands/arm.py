@@ -228,5 +228,5 @@ def _print_plan(plan: Plan, *, json: bool) -> None:
         delay = f"{rule.delay:g} s" if rule.kind == "slow" else ""
         times = str(rule.times) if rule.times else "any"
         table.add_row(rule.kind, f"{rule.rate:g}", rule.method, escape(rule.path), delay, times)
-    print_table(table)
+    print_table(table, whole=True)
     out().print(f"[dim]seed {plan.seed}[/]")

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from azpg.extras import need
+from azpg.output import working
 from azpg_runtime.errors import PulumiError
 from azpg_runtime.home import Home
 
@@ -59,7 +60,8 @@ def pulumi(
     with workspace.alone():
         workspace.prepare()
     twin = ArmTwin(home)
-    twin.start()
+    with working("Starting the ARM twin"):
+        twin.start()
     environment = {**without_cloud(os.environ), **twin.environment(), **workspace.environment()}
 
     def run(*arguments: str, secret: str | None = None) -> None:
