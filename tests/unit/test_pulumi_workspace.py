@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,11 @@ def test_programs_in_another_language(tmp_path: Path, project: Path, runtime: An
     )
 
 
+@pytest.mark.parametrize("lost", [Path.unlink, lambda path: path.write_text("")], ids=["gone", "empty"])
 @pytest.mark.parametrize("left", ["state", "settings"])
-def test_a_lost_passphrase_is_not_replaced(tmp_path: Path, project: Path, left: str) -> None:
+def test_a_lost_passphrase_is_not_replaced(
+    tmp_path: Path, project: Path, left: str, lost: Callable[[Path], None]
+) -> None:
     workspace = made(tmp_path, project)
     root = tmp_path / "home" / "pulumi"
     passphrase = root / "passphrase"
@@ -108,14 +112,14 @@ def test_a_lost_passphrase_is_not_replaced(tmp_path: Path, project: Path, left: 
     else:
         write(workspace.folder / "Pulumi.offline.yaml", {"config": {}, "encryptionsalt": "v1:x"})
     kept = passphrase.read_text()
-    passphrase.unlink()
+    lost(passphrase)
     with pytest.raises(PulumiError) as caught:
         workspace.prepare()
     assert str(caught.value) == (
         f"{passphrase} is lost, and nothing else opens the secrets of the stacks mine/offline. Put the file back. "
         f"If there is no copy, begin anew: `azpg arm down --delete` deletes the servers; then delete {root}."
     )
-    assert not passphrase.exists()
+    assert not passphrase.exists() or not passphrase.read_text()
     passphrase.write_text(kept)
     workspace.prepare()
 

@@ -48,7 +48,8 @@ def pulumi(
     if found is None:
         raise PulumiError(
             "pulumi is not on PATH",
-            hint="Install it as Pulumi's documentation says, or run `make tools` in azpg's sources.",
+            hint="Install it as Pulumi's documentation says; or run `make tools` in azpg's sources, and put "
+            "their .cache/tools on PATH.",
         )
     program = str(Path(found).absolute())  # it is run from another folder
     from azpg_runtime.arm.twin import ArmTwin  # noqa: PLC0415

@@ -29,7 +29,7 @@ class Passphrase:
         Raises `PulumiError` if it is lost: another one would open nothing, which Pulumi says late and in no
         words of ours.
         """
-        if self.path.exists():
+        if self.path.exists() and self.path.stat().st_size:
             return
         if stacks := self._encrypted():
             raise PulumiError(
