@@ -334,6 +334,17 @@ def test_functions(engine: Engine, azure: Azure) -> None:
     assert found["provisioningState"] == "Succeeded"
 
 
+def test_it_ends_when_the_engine_was_killed() -> None:
+    script = '"$0" -m azpg_runtime.pulumi x & wait'
+    with subprocess.Popen(
+        ["/bin/sh", "-c", script, sys.executable], stdout=subprocess.PIPE, text=True
+    ) as engine:
+        assert engine.stdout is not None
+        assert engine.stdout.readline().strip().isdigit()
+        engine.kill()
+        assert engine.stdout.read() == "", "its end of the pipe is closed"
+
+
 def test_without_an_environment_it_says_what_is_missing() -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("AZPG_", "AZURE_"))}
     with subprocess.Popen(

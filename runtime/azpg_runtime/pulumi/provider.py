@@ -96,9 +96,13 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.ConfigureResponse(supportsPreview=True)
 
     def Cancel(self, request: empty_pb2.Empty, context: Context) -> empty_pb2.Empty:
+        self.cancel()
+        return empty_pb2.Empty()
+
+    def cancel(self) -> None:
+        """Ends all waiting for Azure, which goes on."""
         if self._connected is not None:
             self._connected.cancel()
-        return empty_pb2.Empty()
 
     # Resources
 
