@@ -7,7 +7,7 @@ from typing import Any
 
 import pulumi_azure_native as azure
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from azpg_runtime.pulumi.kind import Kind, changes, kinds, same
@@ -195,6 +195,8 @@ def test_drift_is_what_was_asked_for_and_is_otherwise() -> None:
 
 
 @given(JSON, JSON)
+@example([], [{}])
+@example([{"a": {}}], [])
 def test_changes_are_none_exactly_where_nothing_differs(one: Any, other: Any) -> None:
     found = list(changes({"x": one}, {"x": other}))
     assert bool(found) == (filled(one) != filled(other))

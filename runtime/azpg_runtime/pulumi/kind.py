@@ -232,7 +232,11 @@ def changes(old: Any, new: Any, path: str = "", key: str = "") -> Iterator[tuple
                 yield from changes(before.get(name, _ABSENT), after.get(name, _ABSENT), inner, name)
     elif isinstance(old, list) and isinstance(new, list):
         for index, (one, other) in enumerate(zip_longest(old, new, fillvalue=_ABSENT)):
-            yield from changes(one, other, f"{path}[{index}]")
+            item = f"{path}[{index}]"
+            within = list(changes(one, other, item))
+            if not within and (one is _ABSENT) != (other is _ABSENT):  # an object without members is an item
+                within = [(item, "add" if one is _ABSENT else "delete")]
+            yield from within
     elif old is _ABSENT:
         yield path, "add"
     elif new is _ABSENT:
