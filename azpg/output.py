@@ -83,16 +83,22 @@ def counting(what: str, total: int | None, *, shown: bool = True) -> Iterator[Ca
         yield lambda done: bar.update(task, completed=done)
 
 
-def print_table(table: Table) -> None:
-    """A table: fitted to a terminal; in a pipe each row is a line, however long."""
+def print_table(table: Table, *, whole: bool = False) -> None:
+    """A table: fitted to a terminal; in a pipe each row is a line, however long.
+
+    Args:
+        table: what to print.
+        whole: each row is a line on a terminal, too, for cells that people copy.
+    """
     console = out()
-    if console.is_terminal:
+    if console.is_terminal and not whole:
         console.print(table)
         return
     console.width = sys.maxsize
     with console.capture() as captured:
         console.print(table)
-    console.out("\n".join(line.rstrip() for line in captured.get().splitlines()), highlight=False)
+    for line in captured.get().splitlines():
+        sys.stdout.write(f"{line.rstrip()}\n")
 
 
 def print_json(value: Any, *, lines: bool = False) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -138,8 +139,15 @@ def main() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    threading.Thread(target=_end_with, args=(os.pidfd_open(os.getppid()),), daemon=True).start()
     print(port, flush=True)
     server.wait_for_termination()
+
+
+def _end_with(engine: int) -> None:
+    """Ends this process when the engine's, which may be killed without a word, has ended."""
+    select.select([engine], [], [])
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -82,6 +82,8 @@ def test_a_stack_from_nothing_to_nothing(stack: Stack) -> None:
     stack.pulumi("destroy", "--yes", "--non-interactive", "--skip-preview")
     assert stack.resources() == []
     assert stack.twin.servers() == []
+    stack.up()  # its names are free again
+    stack.pulumi("destroy", "--yes", "--non-interactive", "--skip-preview")
 
 
 def drift(stack: Stack) -> None:

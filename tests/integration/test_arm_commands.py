@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from azpg_runtime.arm.identity.rivals import RIVALS
 from azpg_runtime.arm.twin import ArmTwin
 from azpg_runtime.home import Home
 from tests.conftest import new_home, remove_home
@@ -87,7 +89,8 @@ def test_what_it_prints_is_an_environment(azpg: Run, up: dict[str, str]) -> None
     again = azpg("arm", "up")
     assert "The ARM twin is up already at https://127.0.0.1:" in again.stderr
     assert again.stdout == azpg("arm", "env").stdout
-    assert machine(azpg("arm", "env", "--json"), "arm-env") == {"version": 1, "environment": up}
+    as_json = machine(azpg("arm", "env", "--json"), "arm-env")
+    assert as_json == {"version": 1, "environment": up, "unset": list(RIVALS)}
     script = f"{again.stdout}\n{sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))'"
     done = subprocess.run(["/bin/sh", "-c", script], check=True, capture_output=True, text=True)
     assert up.items() <= json.loads(done.stdout).items()
@@ -95,6 +98,46 @@ def test_what_it_prints_is_an_environment(azpg: Run, up: dict[str, str]) -> None
         *("AZPG_ARM_ENDPOINT", "AZURE_SUBSCRIPTION_ID", "AZURE_TENANT_ID", "HTTPS_PROXY", "NO_PROXY"),
         *("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "IDENTITY_ENDPOINT", "IDENTITY_HEADER"),
     }
+
+
+CALLER = """
+from azure.identity import DefaultAzureCredential
+import base64
+with DefaultAzureCredential() as credential:
+    token = credential.get_token("https://management.azure.com/.default").token
+print(base64.urlsafe_b64decode(token.split(".")[1] + "==").decode())
+"""
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"AZURE_CLIENT_ID": "theirs", "AZURE_CLIENT_SECRET": "theirs"},
+        {"AZURE_CLIENT_ID": "theirs", "AZURE_FEDERATED_TOKEN_FILE": "/theirs"},
+        {"AZURE_CLIENT_ID": "theirs", "AZURE_USERNAME": "theirs", "AZURE_PASSWORD": "theirs"},
+        {"AZURE_CLIENT_ID": "theirs"},
+        {"AZURE_TOKEN_CREDENTIALS": "dev"},
+        {"AZURE_AUTHORITY_HOST": "login.chinacloudapi.cn"},
+        {"IDENTITY_SERVER_THUMBPRINT": "theirs"},
+    ],
+    ids=lambda own: list(own)[-1],
+)
+def test_an_identity_that_the_caller_has_does_not_go_before_the_twins(
+    azpg: Run, up: dict[str, str], own_home: Home, own: dict[str, str]
+) -> None:
+    environment = {**os.environ, "AZPG_HOME": str(own_home.root), "AZURE_TENANT_ID": "theirs", **own}
+    script = 'set -u; eval "$("$0" -m azpg arm env)"; exec "$0" -c "$1"'
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, sys.executable, CALLER],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    principals = json.loads(azpg("arm", "principal", "list", "--json").stdout)["principals"]
+    (default,) = (one for one in principals if one["name"] == "azpg-developer")
+    assert json.loads(done.stdout)["oid"] == default["object_id"]
 
 
 def test_status(azpg: Run, up: dict[str, str]) -> None:
@@ -187,3 +230,36 @@ def test_without_the_extra(azpg: Run, own_home: Home) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "azpg: the ARM twin needs what the extra [arm] brings: pip install 'azpg[arm]'.\n"
+
+
+def test_stacks_that_list_what_is_gone_are_named(home: Home) -> None:
+    state = home.root / "pulumi" / "state" / ".pulumi" / "stacks" / "mine"
+    state.mkdir(parents=True)
+    for name, latest in {"made": {"resources": [{}]}, "gone": {}, "new": None}.items():
+        (state / f"{name}.json").write_text(json.dumps({"version": 3, "checkpoint": {"latest": latest}}))
+    (state / "damaged.json").write_text("{")
+    azpg = runner(home)
+    done = azpg("arm", "down", "--delete")
+    assert done.stdout == "The ARM twin is deleted\n"
+    assert done.stderr == (
+        "Pulumi still lists what is gone, in mine/made; azpg pulumi refresh, then azpg pulumi up\n"
+    )
+    assert azpg("arm", "down").stderr == ""
+
+
+def test_ids_are_whole_on_a_narrow_terminal(home: Home) -> None:
+    runner(home)("arm", "principal", "add", "a-service-with-a-long-name", "--json")
+    path = "*/providers/Microsoft.DBforPostgreSQL/flexibleServers/*/configurations/azure.extensions"
+    runner(home)("arm", "faults", "add", "slow", "--path", path)
+    listed = runner(home)("arm", "principal", "list", "--json").stdout
+    ids = [one[key] for one in json.loads(listed)["principals"] for key in ("object_id", "client_id")]
+    environment = {**os.environ, "AZPG_HOME": str(home.root), "COLUMNS": "80", "TERM": "xterm"}
+    for arguments, whole in ((["principal", "list"], ids), (["faults", "show"], [path])):
+        ours, theirs = pty.openpty()
+        try:
+            subprocess.run([*AZPG, "arm", *arguments], env=environment, check=True, stdout=theirs)
+            said = os.read(ours, 4096).decode()
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        assert all(one in said for one in whole), said

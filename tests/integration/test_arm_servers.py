@@ -69,7 +69,7 @@ def test_what_a_created_server_is(azure: Azure, server: pg.Server, server_id: st
     about = instance.description
     assert (about.admin, about.location, about.sku, about.profile) == (
         "boss",
-        "East US",
+        "eastus",
         "Standard_E4ds_v5",
         "preview-2024",
     )

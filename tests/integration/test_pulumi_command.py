@@ -38,8 +38,8 @@ def test_without_pulumi(home: Home, tmp_path: Path) -> None:
     done = azpg(home, tmp_path, "/nowhere", "up")
     assert done.returncode == 1
     assert done.stderr == (
-        "azpg: pulumi is not on PATH. Install it as Pulumi's documentation says, or run `make tools` in azpg's "
-        "sources.\n"
+        "azpg: pulumi is not on PATH. Install it as Pulumi's documentation says; or run `make tools` in azpg's "
+        "sources, and put their .cache/tools on PATH.\n"
     )
 
 

@@ -48,7 +48,7 @@ class Engine:
         request = provider_pb2.ConfigureRequest(args=to_struct(config))
         return self.stub.Configure(request, timeout=DEADLINE)
 
-    def check(self, kind: str, name: str, **inputs: Any) -> dict[str, Any]:
+    def check(self, kind: str, name: str, /, **inputs: Any) -> dict[str, Any]:
         request = provider_pb2.CheckRequest(
             urn=urn(kind, name), news=to_struct(inputs), randomSeed=b"12345678"
         )
@@ -56,7 +56,7 @@ class Engine:
         assert not response.failures, response.failures
         return to_python(response.inputs)
 
-    def create(self, kind: str, name: str, *, preview: bool = False, **inputs: Any) -> Any:
+    def create(self, kind: str, name: str, /, *, preview: bool = False, **inputs: Any) -> Any:
         checked = to_struct(self.check(kind, name, **inputs))
         request = provider_pb2.CreateRequest(urn=urn(kind, name), properties=checked, preview=preview)
         return self.stub.Create(request, timeout=DEADLINE)
@@ -203,6 +203,54 @@ def test_deleting_a_parameter_gives_its_default_back(engine: Engine, azure: Azur
     assert found.value == found.default_value
 
 
+def test_a_deleted_account_leaves_its_name(engine: Engine, azure: Azure) -> None:
+    azure.group("again")
+    kind = "azure-native:cognitiveservices:Account"
+    domain = {"customSubDomainName": "made-again"}
+    inputs = {"accountName": "made-again", "kind": "OpenAI", "sku": {"name": "S0"}, "properties": domain}
+    for _ in range(2):
+        made = engine.create(kind, "ai", resourceGroupName="again", location="East US", **inputs)
+        request = provider_pb2.DeleteRequest(urn=urn(kind, "ai"), id=made.id, properties=made.properties)
+        for _ in range(2):  # a deletion whose answer was lost is done again
+            engine.stub.Delete(request, timeout=DEADLINE)
+    assert not [one for one in azure.cognitive.deleted_accounts.list() if one.name == "made-again"]
+
+
+def test_deleting_waits_for_what_else_is_done_to_the_server(
+    engine: Engine, azure: Azure, server_id: str
+) -> None:
+    parts = server_id.split("/")
+    names = {"resourceGroupName": parts[4], "serverName": parts[-1], "configurationName": "work_mem"}
+    made = engine.create(PARAMETER, "p", **names, value="8192", source="user-override")
+    Plan((Rule("slow", path="*/firewallRules/held", delay=3),)).save(azure.twin.files.faults)
+    rule = {"properties": {"startIpAddress": "1.1.1.1", "endIpAddress": "1.1.1.1"}}
+    begin = azure.postgres.firewall_rules.begin_create_or_update
+    held = begin(parts[4], parts[-1], "held", rule, polling_interval=0)
+    try:
+        hasty = provider_pb2.DeleteRequest(urn=urn(PARAMETER, "p"), id=made.id, timeout=0.3)
+        with pytest.raises(grpc.RpcError) as error:
+            engine.stub.Delete(hasty, timeout=DEADLINE)
+        assert refusal(error).startswith("ServerIsBusy: Cannot complete operation while server")
+        engine.delete(PARAMETER, "p", made.id)
+        found = azure.postgres.configurations.get(parts[4], parts[-1], "work_mem")
+        assert found.value == found.default_value
+        held.result()
+        made = engine.create(PARAMETER, "p", **names, value="8192", source="user-override")
+        held = begin(parts[4], parts[-1], "held", rule, polling_interval=0)
+        patient = provider_pb2.DeleteRequest(urn=urn(PARAMETER, "p"), id=made.id)
+        call = engine.stub.Delete.future(patient, timeout=DEADLINE)
+        engine.stub.Cancel(Empty(), timeout=DEADLINE)
+        with pytest.raises(grpc.RpcError) as error:
+            call.result()
+        assert refusal(error) == "cancelled while something else was being done there; nothing was changed"
+    finally:
+        azure.twin.files.faults.unlink()
+        held.result()
+        azure.postgres.firewall_rules.begin_delete(parts[4], parts[-1], "held").result()
+        body = {"properties": {"value": "4096", "source": "user-override"}}
+        azure.postgres.configurations.begin_put(parts[4], parts[-1], "work_mem", body).result()
+
+
 def test_an_id_of_another_type_is_not_taken_for_one(engine: Engine, azure: Azure) -> None:
     group = azure.group("imported")
     assert engine.read(GROUP, "g", group).id == group
@@ -288,6 +336,17 @@ def test_functions(engine: Engine, azure: Azure) -> None:
     found = engine.invoke("azure-native:resources:getResourceGroup", resourceGroupName="functions")
     assert found["name"] == "functions"
     assert found["provisioningState"] == "Succeeded"
+
+
+def test_it_ends_when_the_engine_was_killed() -> None:
+    script = '"$0" -m azpg_runtime.pulumi x & wait'
+    with subprocess.Popen(
+        ["/bin/sh", "-c", script, sys.executable], stdout=subprocess.PIPE, text=True
+    ) as engine:
+        assert engine.stdout is not None
+        assert engine.stdout.readline().strip().isdigit()
+        engine.kill()
+        assert engine.stdout.read() == "", "its end of the pipe is closed"
 
 
 def test_without_an_environment_it_says_what_is_missing() -> None:

@@ -78,9 +78,10 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", [b"management.azure.com", b"login.microsoftonline.com", b"example.com", b"127.0.0.1"]
+    "host",
+    [b"management.azure.com", b"Login.MicrosoftOnline.com", b"login.windows.net", b"127.0.0.1", b"[::1]"],
 )
-def test_every_host_is_the_twin(host: bytes) -> None:
+def test_hosts_that_are_the_twin(host: bytes) -> None:
     async def test() -> None:
         async with proxied() as (twin, port), client(port) as (reader, writer):
             writer.write(b"CONNECT " + host + b":443 HTTP/1.1\r\n\r\nfirst ")
@@ -119,6 +120,10 @@ def test_much_at_a_time_in_both_directions() -> None:
     [
         (b"GET http://example.com/ HTTP/1.1\r\nHost: example.com\r\n\r\n", b"405"),
         (b"CONNECT example.com:22 HTTP/1.1\r\n\r\n", b"403"),
+        (
+            b"CONNECT pypi.org:443 HTTP/1.1\r\n\r\n",
+            b"403 Only the ARM twin is here - use a shell without azpg arm env\r\n",
+        ),
         (b"x" * 100_000, b"431"),
         (b"\x16\x03\x01\r\n\r\n", b"400"),
     ],

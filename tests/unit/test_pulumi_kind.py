@@ -7,7 +7,7 @@ from typing import Any
 
 import pulumi_azure_native as azure
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from azpg_runtime.pulumi.kind import Kind, changes, kinds, same
@@ -207,6 +207,8 @@ def test_drift_is_what_was_asked_for_and_is_otherwise() -> None:
 
 
 @given(JSON, JSON)
+@example([], [{}])
+@example([{"a": {}}], [])
 def test_changes_are_none_exactly_where_nothing_differs(one: Any, other: Any) -> None:
     found = list(changes({"x": one}, {"x": other}))
     assert bool(found) == (filled(one) != filled(other))
@@ -258,3 +260,17 @@ def test_the_paths_of_changes_are_pulumis() -> None:
         'tags["cost.center"]',
         "tags.plain",
     ]
+
+
+def test_what_remains_of_a_deleted_resource() -> None:
+    account = "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/a"
+    kind = kinds()["azure-native:cognitiveservices:Account"]
+    assert kind.remains(account, {"location": "West Europe"}) == (
+        "/subscriptions/s/providers/Microsoft.CognitiveServices/locations/westeurope/resourceGroups/g"
+        "/deletedAccounts/a"
+    )
+    assert kind.remains(account, {}) is None
+    assert (
+        kinds()["azure-native:resources:ResourceGroup"].remains("/subscriptions/s/resourceGroups/g", {})
+        is None
+    )

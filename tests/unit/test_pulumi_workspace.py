@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -68,6 +71,63 @@ def test_the_project_is_as_it_was_and_ours_has_the_plugin(tmp_path: Path, projec
     passphrase = tmp_path / "home" / "pulumi" / "passphrase"
     assert stat.S_IMODE(passphrase.stat().st_mode) == 0o600
     assert passphrase.read_text() not in str(workspace.environment())
+
+
+def test_pulumi_takes_the_python_that_runs_azpg_whatever_that_is(tmp_path: Path, project: Path) -> None:
+    """As Pulumi's own language host does: the file must be there, and it runs it. /usr/bin has no `python`."""
+    write(project / "Pulumi.yaml", {**PROJECT, "runtime": {"name": "python", "options": {"toolchain": "uv"}}})
+    folder = made(tmp_path, project).folder
+    runtime = yaml.safe_load((folder / "Pulumi.yaml").read_text())["runtime"]
+    assert runtime == {"name": "python", "options": {"virtualenv": ".azpg/python", "toolchain": "pip"}}
+    python = folder / ".azpg" / "python" / "bin" / "python"
+    code = "import sys; print(sys.executable, sys.prefix, *sys.argv[1:])"
+    said = subprocess.check_output([python, "-c", code, "two words", "$x"], text=True)
+    assert said == f"{sys.executable} {sys.prefix} two words $x\n"
+
+
+@pytest.mark.parametrize("runtime", ["nodejs", {"name": "nodejs"}, None, 3])
+def test_programs_in_another_language(tmp_path: Path, project: Path, runtime: Any) -> None:
+    name = runtime["name"] if isinstance(runtime, dict) else runtime
+    write(project / "Pulumi.yaml", {**PROJECT, "runtime": runtime})
+    with pytest.raises(PulumiError) as caught:
+        made(tmp_path, project)
+    assert str(caught.value) == (
+        f"`azpg pulumi` runs programs in Python, and the runtime of this one is {name!r}. Run it with pulumi "
+        "itself, on Azure."
+    )
+
+
+@pytest.mark.parametrize("lost", [Path.unlink, lambda path: path.write_text("")], ids=["gone", "empty"])
+@pytest.mark.parametrize("left", ["state", "settings"])
+def test_a_lost_passphrase_is_not_replaced(
+    tmp_path: Path, project: Path, left: str, lost: Callable[[Path], None]
+) -> None:
+    workspace = made(tmp_path, project)
+    root = tmp_path / "home" / "pulumi"
+    passphrase = root / "passphrase"
+    if left == "state":
+        state = root / "state" / ".pulumi" / "stacks" / "mine" / "offline.json"
+        state.parent.mkdir(parents=True)
+        state.write_text("{}")
+    else:
+        write(workspace.folder / "Pulumi.offline.yaml", {"config": {}, "encryptionsalt": "v1:x"})
+    kept = passphrase.read_text()
+    lost(passphrase)
+    with pytest.raises(PulumiError) as caught:
+        workspace.prepare()
+    assert str(caught.value) == (
+        f"{passphrase} is lost, and nothing else opens the secrets of the stacks mine/offline. Put the file back. "
+        f"If there is no copy, begin anew: `azpg arm down --delete` deletes the servers; then delete {root}."
+    )
+    assert not passphrase.exists() or not passphrase.read_text()
+    passphrase.write_text(kept)
+    workspace.prepare()
+
+
+def test_a_passphrase_that_was_never_used_may_go(tmp_path: Path, project: Path) -> None:
+    workspace = made(tmp_path, project)
+    (tmp_path / "home" / "pulumi" / "passphrase").unlink()
+    workspace.prepare()
 
 
 def test_other_plugins_stay(tmp_path: Path, project: Path) -> None:

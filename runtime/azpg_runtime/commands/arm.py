@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -54,7 +54,7 @@ def up(
     with working("Starting the ARM twin"):
         started = twin.start(port=port, profile=profile)
     if json:
-        print_json(twin.status().as_json() | {"environment": twin.environment()})
+        print_json(twin.status().as_json() | _as_json(twin.environment()))
         return
     say(f"The ARM twin {'is up' if started else 'is up already'} at {twin.status().endpoint}")
     _print_exports(twin.environment())
@@ -77,6 +77,8 @@ def down(
         print_json({"version": 1, "ran": ran, "deleted": delete, "servers": [] if delete else servers})
         return
     out().print("The ARM twin " + ("is deleted" if delete else "is down" if ran else "was down already"))
+    if delete:
+        _tell_stacks()
     if servers and not delete:
         out().print(f"Its servers go on: {', '.join(servers)}; [bold]azpg down NAME[/] stops one")
 
@@ -96,7 +98,7 @@ def env(*, json: Json = False) -> None:
     """Print what programs need in their environment, as lines for a shell: eval "$(azpg arm env)"."""
     environment = _twin().environment()
     if json:
-        print_json({"version": 1, "environment": environment})
+        print_json({"version": 1} | _as_json(environment))
         return
     _print_exports(environment)
 
@@ -166,7 +168,24 @@ def off(*, json: Json = False) -> None:
     _print_plan(Plan(), json=json)
 
 
+def _tell_stacks() -> None:
+    """Says which stacks still hold what is gone: the next `up` would fail for it."""
+    from azpg_runtime.pulumi.stacks import with_resources  # noqa: PLC0415
+
+    if stacks := ", ".join(with_resources(Home.from_environment().root / "pulumi")):
+        say(f"Pulumi still lists what is gone, in {stacks}; azpg pulumi refresh, then azpg pulumi up")
+
+
+def _as_json(environment: dict[str, str]) -> dict[str, Any]:
+    from azpg_runtime.arm.identity.rivals import RIVALS  # noqa: PLC0415
+
+    return {"environment": environment, "unset": list(RIVALS)}
+
+
 def _print_exports(environment: dict[str, str]) -> None:
+    from azpg_runtime.arm.identity.rivals import RIVALS  # noqa: PLC0415
+
+    typer.echo(f"unset {' '.join(RIVALS)}")
     for name, value in environment.items():
         typer.echo(f"export {name}={quote(value)}")
 
@@ -209,5 +228,5 @@ def _print_plan(plan: Plan, *, json: bool) -> None:
         delay = f"{rule.delay:g} s" if rule.kind == "slow" else ""
         times = str(rule.times) if rule.times else "any"
         table.add_row(rule.kind, f"{rule.rate:g}", rule.method, escape(rule.path), delay, times)
-    print_table(table)
+    print_table(table, whole=True)
     out().print(f"[dim]seed {plan.seed}[/]")

@@ -56,7 +56,7 @@ def list_(*, json: Json = False) -> None:
     table = Table("name", "kind", "object id", "client id", box=None, pad_edge=False)
     for identity in found:
         table.add_row(escape(identity.name), identity.kind, identity.object_id, identity.client_id)
-    print_table(table)
+    print_table(table, whole=True)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from azpg.extras import need
+from azpg.output import working
 from azpg_runtime.errors import PulumiError
 from azpg_runtime.home import Home
 
@@ -18,7 +19,10 @@ app = typer.Typer(add_completion=False)
 
 
 # What is not ours is Pulumi's.
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    options_metavar="[OPTIONS] COMMAND ...",
+)
 def pulumi(
     context: typer.Context,
     *,
@@ -31,13 +35,21 @@ def pulumi(
     What comes after -- is Pulumi's alone: `azpg pulumi -- up --help`.
     """
     need(
-        "azpg pulumi", "pulumi", "azure.identity", "azure.mgmt.core", "grpc", "pulumi", "pulumi_azure_native"
+        "azpg pulumi",
+        "pulumi",
+        "azure.identity",
+        "azure.mgmt.core",
+        "grpc",
+        "pip",
+        "pulumi",
+        "pulumi_azure_native",
     )
     found = shutil.which("pulumi")
     if found is None:
         raise PulumiError(
             "pulumi is not on PATH",
-            hint="Install it as Pulumi's documentation says, or run `make tools` in azpg's sources.",
+            hint="Install it as Pulumi's documentation says; or run `make tools` in azpg's sources, and put "
+            "their .cache/tools on PATH.",
         )
     program = str(Path(found).absolute())  # it is run from another folder
     from azpg_runtime.arm.twin import ArmTwin  # noqa: PLC0415
@@ -49,7 +61,8 @@ def pulumi(
     with workspace.alone():
         workspace.prepare()
     twin = ArmTwin(home)
-    twin.start()
+    with working("Starting the ARM twin"):
+        twin.start()
     environment = {**without_cloud(os.environ), **twin.environment(), **workspace.environment()}
 
     def run(*arguments: str, secret: str | None = None) -> None:

@@ -17,6 +17,7 @@ import grpc
 from pulumi.runtime.proto import provider_pb2_grpc
 
 from azpg_runtime.pulumi.arm import Arm
+from azpg_runtime.pulumi.engine import when_gone
 from azpg_runtime.pulumi.journal import Journal
 from azpg_runtime.pulumi.provider import Provider
 
@@ -25,7 +26,7 @@ _MESSAGE = 400 << 20
 
 
 def main() -> None:
-    """Serves until the engine ends this process."""
+    """Serves until the engine ends this process, or has ended itself."""
     folder = os.environ.get("AZPG_PULUMI_JOURNAL")
     provider = Provider(Arm, Journal(Path(folder) if folder else None), version("pulumi-azure-native"))
     server = grpc.server(
@@ -39,6 +40,11 @@ def main() -> None:
     def end(number: int, frame: FrameType | None) -> None:
         server.stop(0)
 
+    def give_up() -> None:
+        provider.cancel()
+        server.stop(0)
+
+    when_gone(give_up)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     sys.stdout.write(f"{port}\n")

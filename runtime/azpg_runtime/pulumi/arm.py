@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import cast
 from urllib.parse import quote
 
@@ -38,6 +39,11 @@ _BACKOFF = 0.05
 
 _STEP = 0.2
 """Seconds after which a cancellation is noticed."""
+
+_BUSY = ("AnotherOperationInProgress", "RequestConflict", "ServerIsBusy")
+"""What ARM answers while something else is done to the same server, network or account."""
+_PATIENCE, _LONGEST = 120.0, 5.0
+"""Seconds for which busy things are asked again, and between two questions at most."""
 
 _GOES_ON = "Azure goes on with it, and `azpg pulumi refresh` tells how it ended"
 
@@ -83,6 +89,20 @@ class Arm:
         response = self._send("DELETE", resource_id, api)
         if response.http_response.status_code not in (204, 404):
             self._wait(response, timeout)
+
+    def when_idle(self, work: Callable[[], None], *, timeout: float = 0) -> None:
+        """Does `work`, and again while ARM is busy, as the program's own patience does where one runs."""
+        end, pause = time.monotonic() + (timeout or _PATIENCE), _STEP
+        while True:
+            try:
+                return work()
+            except HttpResponseError as error:
+                busy = error.error is not None and error.error.code in _BUSY
+                if not busy or time.monotonic() + pause > end:
+                    raise
+            if self._cancelled.wait(pause):
+                raise AzureError("cancelled while something else was being done there; nothing was changed")
+            pause = min(2 * pause, _LONGEST)
 
     def post(self, resource_id: str, api: str) -> Json:
         """The answer to an action."""

@@ -1,12 +1,14 @@
 """What of the caller's environment would lead Pulumi, or who asks, past the twin.
 
-Each is left out of what `azpg pulumi` starts. The names are those of Pulumi's and azure-identity's own
-documentation; what azpg sets itself is not here.
+Each is left out of what `azpg pulumi` starts. The names are those of Pulumi's documentation, and those of
+`rivals`; what azpg sets itself is not here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+from azpg_runtime.arm.identity.rivals import RIVALS
 
 _OF_PULUMI = {
     "PULUMI_ACCESS_TOKEN",  # of the service, which is not used
@@ -17,23 +19,8 @@ _OF_PULUMI = {
     "PULUMI_SELF_MANAGED_STATE_GZIP",
     "PULUMI_SELF_MANAGED_STATE_LEGACY_LAYOUT",
 }
-_OF_AZURE = {
-    "AZURE_AUTHORITY_HOST",
-    "AZURE_CLIENT_CERTIFICATE_PASSWORD",
-    "AZURE_CLIENT_CERTIFICATE_PATH",
-    "AZURE_CLIENT_ID",
-    "AZURE_CLIENT_SECRET",
-    "AZURE_FEDERATED_TOKEN_FILE",
-    "AZURE_PASSWORD",
-    "AZURE_TOKEN_CREDENTIALS",
-    "AZURE_USERNAME",
-    "IDENTITY_SERVER_THUMBPRINT",
-    "IMDS_ENDPOINT",
-    "MSI_ENDPOINT",
-    "MSI_SECRET",
-}
 
 
 def without_cloud(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment without the ways to another backend, another secret or a real identity."""
-    return {name: value for name, value in environment.items() if name not in _OF_PULUMI | _OF_AZURE}
+    return {name: value for name, value in environment.items() if name not in _OF_PULUMI.union(RIVALS)}

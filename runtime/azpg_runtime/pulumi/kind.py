@@ -39,6 +39,7 @@ class Kind:
     untracked: bool = False
     nested: tuple[str, ...] = ()
     delete: str = "delete"
+    purge: str | None = None
     replace: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -56,6 +57,17 @@ class Kind:
         values = {**inputs, "subscriptionId": subscription}
         path = _PARAMETER.sub(lambda found: str(values[found[1]]), self.path)
         return "/" + path.lstrip("/")
+
+    def remains(self, resource_id: str, outputs: Json) -> str | None:
+        """The id of what ARM keeps of a deleted resource, or None if that is nothing."""
+        names, location = self.parse(resource_id), outputs.get("location")
+        if self.purge is None or names is None or not isinstance(location, str):
+            return None
+        values = {**names, "location": location.replace(" ", "").lower()}
+        return _PARAMETER.sub(
+            lambda found: str(values[found[1]]),
+            self.purge.replace("{subscriptionId}", resource_id.split("/")[2]),
+        )
 
     def parse(self, resource_id: str) -> Json | None:
         """The inputs that an id holds, or None if it is another type's."""
@@ -222,7 +234,11 @@ def changes(old: Any, new: Any, path: str = "", key: str = "") -> Iterator[tuple
                 yield from changes(before.get(name, _ABSENT), after.get(name, _ABSENT), inner, name)
     elif isinstance(old, list) and isinstance(new, list):
         for index, (one, other) in enumerate(zip_longest(old, new, fillvalue=_ABSENT)):
-            yield from changes(one, other, f"{path}[{index}]")
+            item = f"{path}[{index}]"
+            within = list(changes(one, other, item))
+            if not within and (one is _ABSENT) != (other is _ABSENT):  # an object without members is an item
+                within = [(item, "add" if one is _ABSENT else "delete")]
+            yield from within
     elif old is _ABSENT:
         yield path, "add"
     elif new is _ABSENT:

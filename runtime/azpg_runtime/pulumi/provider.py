@@ -97,9 +97,13 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.ConfigureResponse(supportsPreview=True)
 
     def Cancel(self, request: empty_pb2.Empty, context: Context) -> empty_pb2.Empty:
+        self.cancel()
+        return empty_pb2.Empty()
+
+    def cancel(self) -> None:
+        """Ends all waiting for Azure, which goes on."""
         if self._connected is not None:
             self._connected.cancel()
-        return empty_pb2.Empty()
 
     # Resources
 
@@ -184,10 +188,18 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     @_answers
     def Delete(self, request: provider_pb2.DeleteRequest, context: Context) -> empty_pb2.Empty:
         kind = _kind(request.urn)
-        if kind.delete == "default":
-            self._reset(kind, request.id)
-        else:
-            self._arm.delete(request.id, kind.api, timeout=request.timeout)
+
+        def delete() -> None:
+            if kind.delete == "default":
+                self._reset(kind, request.id)
+            else:
+                self._arm.delete(request.id, kind.api, timeout=request.timeout)
+
+        # `pulumi destroy` runs no program, so that nobody else tries again.
+        self._arm.when_idle(delete, timeout=request.timeout)
+        # Unlike azure-native: an offline stack is made again more often than restored.
+        if remains := kind.remains(request.id, to_python(request.properties)):
+            self._arm.delete(remains, kind.api, timeout=request.timeout)
         self._journal.end(request.id)
         return empty_pb2.Empty()
 

@@ -10,6 +10,7 @@
         Pulumi.yaml           the project's, and a `plugins:` block, which must not stand in that one
         Pulumi.STACK.yaml     the project's, and what `pulumi config set` added
         .azpg/azure-native/   the provider's executable
+        .azpg/python/         what Pulumi takes for the program's virtual environment
         .azpg/journal/        what is being created
         .azpg/committed/      the project's settings as they were last taken over
         …                     links to everything else of the project
@@ -34,6 +35,7 @@ from azpg_runtime.errors import PulumiError
 from azpg_runtime.files import make_folder, write_atomically
 from azpg_runtime.home import Home
 from azpg_runtime.postgres.lock import locked
+from azpg_runtime.pulumi.passphrase import Passphrase
 
 PLUGIN = "pulumi-resource-azure-native"
 _FOLDER = ".azpg"
@@ -55,8 +57,8 @@ class Workspace:
         project: the folder that holds Pulumi.yaml.
         stack: the stack's name.
 
-    Raises `PulumiError` if there is no project, its files are not YAML of the expected shape, or a name is
-    none.
+    Raises `PulumiError` if there is no project, its files are not YAML of the expected shape, a name is
+    none, or its language is not Python.
     """
 
     def __init__(self, home: Home, project: Path, stack: str) -> None:
@@ -74,7 +76,9 @@ class Workspace:
                     hint="Use 1 to 100 letters, digits, hyphens, underscores and dots, not a hyphen first.",
                 )
         self.name = name
+        self._options = self._runtime_options()
         self._root = home.root / "pulumi"
+        self._passphrase = Passphrase(self._root)
         key = hashlib.sha256(os.fsencode(self.project)).hexdigest()[:8]
         self.folder = self._root / "projects" / f"{name}-{key}"
 
@@ -91,7 +95,7 @@ class Workspace:
         """What the Pulumi command line is told: a backend, a home and a passphrase of our own, no network."""
         return {
             "PULUMI_BACKEND_URL": f"file://{quote(str(self._root / 'state'))}",
-            "PULUMI_CONFIG_PASSPHRASE_FILE": str(self._root / "passphrase"),
+            "PULUMI_CONFIG_PASSPHRASE_FILE": str(self._passphrase.path),
             "PULUMI_HOME": str(self._root / "home"),
             "PULUMI_STACK": self.stack,
             "PULUMI_SKIP_UPDATE_CHECK": "1",
@@ -105,14 +109,15 @@ class Workspace:
         return locked(self._home.root / "locks" / "pulumi")
 
     def prepare(self) -> None:
-        """Makes the folder, or brings it up to date with the project. Only inside `alone`."""
+        """Makes the folder, or brings it up to date with the project. Only inside `alone`.
+
+        Raises `PulumiError` when the passphrase is lost.
+        """
         for folder in (self._root, self._root / "state", self._root / "home", self.folder):
             make_folder(folder, 0o700)
-        passphrase = self._root / "passphrase"
-        if not passphrase.exists():
-            write_atomically(passphrase, secrets.token_urlsafe(32), mode=0o600)
+        self._passphrase.ensure()
         self._link()
-        self._write_plugin()
+        self._write_programs()
         write_atomically(self.folder / "Pulumi.yaml", yaml.safe_dump(self._with_plugins(), sort_keys=False))
         self._take_over_settings()
 
@@ -133,25 +138,38 @@ class Workspace:
         """A password that Azure's rules accept: it has letters of both cases and digits."""
         return f"Az1{secrets.token_urlsafe(_SECRET_BYTES)}"
 
+    def _runtime_options(self) -> Settings:
+        """Pulumi's options of the project's Python. Raises `PulumiError` for another language."""
+        runtime = self._definition.get("runtime")
+        known = runtime if isinstance(runtime, dict) else {"name": runtime}
+        name = known.get("name")
+        if name != "python":
+            raise PulumiError(
+                f"`azpg pulumi` runs programs in Python, and the runtime of this one is {name!r}",
+                hint="Run it with pulumi itself, on Azure.",
+            )
+        return dict(known.get("options") or {})
+
     def _with_plugins(self) -> Settings:
         definition = dict(self._definition)
         plugins = dict(definition.get("plugins") or {})
         others = [one for one in plugins.get("providers") or [] if one.get("name") != "azure-native"]
         plugins["providers"] = [*others, {"name": "azure-native", "path": f"./{_FOLDER}/azure-native"}]
         definition["plugins"] = plugins
-        runtime = definition.get("runtime")
-        # The program runs where azpg does: that environment has what it needs.
-        options = dict(runtime.get("options") or {}) if isinstance(runtime, dict) else {}
-        options["virtualenv"] = sys.prefix
-        options.setdefault("toolchain", "pip")
+        # The program runs where azpg does: that environment has what it needs. It need not be a virtual one.
+        options = {**self._options, "virtualenv": f"{_FOLDER}/python", "toolchain": "pip"}
         definition["runtime"] = {"name": "python", "options": options}
         return definition
 
-    def _write_plugin(self) -> None:
-        folder = self.folder / _FOLDER / "azure-native"
-        folder.mkdir(parents=True, exist_ok=True)
-        command = f'exec {shlex.quote(sys.executable)} -m azpg_runtime.pulumi "$@"'
-        write_atomically(folder / PLUGIN, f"#!/bin/sh\n{command}\n", mode=0o755)
+    def _write_programs(self) -> None:
+        python = shlex.quote(sys.executable)
+        for path, command in (
+            (Path("azure-native", PLUGIN), f"{python} -m azpg_runtime.pulumi"),
+            (Path("python", "bin", "python"), python),
+        ):
+            program = self.folder / _FOLDER / path
+            program.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(program, f'#!/bin/sh\nexec {command} "$@"\n', mode=0o755)
 
     def _link(self) -> None:
         """Links what the project has, and takes away links to what it has no longer."""

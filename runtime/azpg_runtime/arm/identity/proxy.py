@@ -1,6 +1,7 @@
 """The CONNECT proxy: programs that were made for Azure reach the twin through HTTPS_PROXY, unchanged.
 
-Every host's port 443 is the twin's own TLS port; whatever else a program asks for is refused in one line.
+Port 443 of the hosts that the twin stands for is its own TLS port; all else is refused in one line.
+Other hosts are refused in the status, too, which is what most clients show.
 The proxy connects to nothing but the twin, so nothing that is told to use it can leave this machine by it.
 """
 
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from azpg_runtime.arm.identity.connect import ESTABLISHED, Head, Refusal, Tunnel, refusal
+from azpg_runtime.arm.identity.tls import NAMES
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +100,11 @@ class Proxy:
             wish = refusal("408 Request Timeout", f"no whole request came within {self._limits.head:g} s")
         if wish is None:
             return
+        if isinstance(wish, Tunnel) and wish.host.strip("[]").lower() not in NAMES:
+            wish = refusal(
+                "403 Only the ARM twin is here - use a shell without azpg arm env",
+                f"{wish.host} is not here, only {', '.join(NAMES)}; use a shell without `azpg arm env`",
+            )
         if isinstance(wish, Tunnel):
             try:
                 async with asyncio.timeout(self._limits.connect):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 
 from azpg_runtime.arm.address import Address
+from azpg_runtime.arm.regions import short_name
 from azpg_runtime.arm.services import Services
 from azpg_runtime.arm.state import Json, Resource
 from azpg_runtime.errors import InstanceError, RuntimeTwinError
@@ -90,7 +91,7 @@ class LocalServers:
                 major=int(own["version"]),
                 admin=own.get("administratorLogin") or DEFAULT_ADMIN,
                 admin_password=arguments["password"],
-                location=resource.body["location"],
+                location=short_name(resource.body["location"]),
                 sku=resource.body["sku"]["name"],
                 profile=self._services.settings.profile,
                 created_newly=True,
