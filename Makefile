@@ -14,6 +14,8 @@ SOURCES := pyproject.toml constraints.txt $(shell find runtime/shim -type f)
 SERVER_HEADERS = $(shell headers=$$(pg_config --includedir-server 2>/dev/null) && test -e "$$headers/postgres.h" && echo "$$headers")
 SANITIZED_TESTS = embeddings generated_columns models_and_settings extensions extension_schemas reserved_roles
 FUZZ_SECONDS ?= 30
+# Half the time of one after the other; each has its own servers.
+PYTEST_ARGS ?= -n 2
 
 # The Pulumi command line: the one on PATH, or one that is built into the cache.
 TOOLS := .cache/tools
