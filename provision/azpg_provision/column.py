@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from psycopg import sql
+
+_VOLATILE = frozenset({"loaded", "memory"})
+
+
+def fingerprint_of(metadata: Mapping[str, Any]) -> bytes:
+    """The fingerprint of a model (see `VectorColumn`), by what `azure_local_ai.model_metadata` says of it.
+
+    That of its digest; where there is none, of all that does not change by itself.
+    """
+    digest = metadata.get("digest")
+    if not isinstance(digest, str):
+        lasting = {key: value for key, value in metadata.items() if key not in _VOLATILE}
+        digest = json.dumps(lasting, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(digest.encode()).digest()
 
 
 class Sync(StrEnum):
@@ -60,9 +78,22 @@ class VectorColumn:
     sync: Sync
 
     @property
+    def name(self) -> str:
+        """``schema.table.column``, for people."""
+        return f"{self.schema}.{self.table}.{self.column}"
+
+    @property
     def relation(self) -> sql.Identifier:
         """The table, qualified and quoted."""
         return sql.Identifier(self.schema, self.table)
+
+    @property
+    def own_keys(self) -> tuple[sql.Identifier, ...]:
+        """The key's columns in `state` and `queue`: key_1, key_2, …, in the order of `keys`.
+
+        The table's own names would not do: a key may be called `hash` or `at`.
+        """
+        return tuple(sql.Identifier(f"key_{number}") for number in range(1, len(self.keys) + 1))
 
     @property
     def state(self) -> sql.Identifier:
@@ -71,8 +102,13 @@ class VectorColumn:
 
     @property
     def queue(self) -> sql.Identifier:
-        """The table of keys that wait for a worker."""
+        """The table of changes that wait for a worker: a row for each change, with the key."""
         return sql.Identifier("azpg", f"queue_{self.id}")
+
+    @property
+    def unprefixed(self) -> sql.Composed:
+        """The text, for a scope in which the table goes by its own name, alone; see `source`."""
+        return sql.SQL("({}\n)::text").format(sql.SQL(self.text))
 
     @property
     def source(self) -> sql.Composed:
@@ -80,7 +116,6 @@ class VectorColumn:
 
         NULL where the expression is: such a row has no embedding, and is up to date without one. It is raw
         SQL in which a ``%`` may stand, so that a statement that holds it is executed without parameters:
-        values are composed as `psycopg.sql.Literal`.
+        values are composed as `psycopg.sql.Literal`. A comment may end it, so that a line ends after it.
         """
-        text = sql.SQL(self.text)
-        return sql.SQL("({} || ({})::text)").format(sql.Literal(self.prefix), text)
+        return sql.SQL("({} || {})").format(sql.Literal(self.prefix), self.unprefixed)

@@ -1,0 +1,55 @@
+"""The SQL of an init file: whether PostgreSQL would read it, and whether it can run in one transaction."""
+
+from __future__ import annotations
+
+MAX_BYTES = 64_000_000
+_ALLOWED = "each file is one transaction"
+
+
+def checked(data: bytes) -> str:
+    """The text of a file. Raises `ValueError`, in words with a line, for what cannot be run as it stands."""
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"has {len(data)} bytes: use {MAX_BYTES} at most, and load data with COPY")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"line {_line(data, error.start)} is not UTF-8: save the file as UTF-8") from None
+    if "\0" in text:
+        raise ValueError(f"line {text.count(chr(10), 0, text.index(chr(0))) + 1} holds a NUL character")
+    _check(text, data)
+    return text
+
+
+def _check(text: str, data: bytes) -> None:
+    from pglast import ast, parser  # noqa: PLC0415 - a parser of 10 MB
+
+    try:
+        found = parser.parse_sql(text)
+    except parser.ParseError as error:
+        said, place = error.args[0], error.args[1] if len(error.args) > 1 else None
+        line = _text_line(text, place) if isinstance(place, int) else 1
+        hint = " (psql's own commands are not SQL)" if '"\\"' in said else ""
+        raise ValueError(f"line {line}: {said}{hint}") from None
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    for one in found:
+        start = one.stmt_location or 0
+        line = _line(data, start + _blanks(data, start))
+        if isinstance(one.stmt, ast.TransactionStmt):
+            raise ValueError(f"line {line} begins or ends a transaction: leave that out, {_ALLOWED}")
+        if isinstance(one.stmt, ast.CopyStmt) and one.stmt.filename is None:
+            raise ValueError(f"line {line} is COPY with the client's data: use INSERT, or load it later")
+
+
+def _blanks(data: bytes, start: int) -> int:
+    """How many blanks lie between two statements."""
+    rest = data[start : start + 10_000]
+    return len(rest) - len(rest.lstrip())
+
+
+def _line(data: bytes, place: int) -> int:
+    return data.count(b"\n", 0, place) + 1
+
+
+def _text_line(text: str, place: int) -> int:
+    return text.count("\n", 0, place) + 1
