@@ -14,7 +14,9 @@ from azpg_runtime.arm.twin import ArmTwin
 from azpg_runtime.home import Home
 from azpg_runtime.postgres.instance import Instance
 from tests.conftest import new_home, remove_home
+from tests.integration import entra_server
 from tests.integration.azure import Azure, server_model
+from tests.integration.entra_server import EntraServer
 from tests.integration.hosts import Host
 
 # The CMake build folder of a shim with AZPG_SANITIZE.
@@ -121,3 +123,9 @@ def server_id(azure: Azure) -> str:
     azure.group("shared")
     made = azure.postgres.servers.begin_create_or_update("shared", "shared-server", server_model()).result()
     return str(made.id)
+
+
+@pytest.fixture(scope="session")
+def entra(azure: Azure) -> EntraServer:
+    """A running server that takes tokens, of which tests may change what they put back."""
+    return entra_server.make(azure, "entra", "entra-server")

@@ -41,6 +41,10 @@ class Target(Protocol):
         """A server parameter's value, as the server's management says it (SHOW, where there is none)."""
         ...
 
+    def pending_restart(self, parameter: str) -> bool:
+        """Whether a parameter's value waits for a restart; False where that cannot be known."""
+        ...
+
     def set_list(self, parameter: str, names: Sequence[str]) -> bool:
         """Sets a list parameter as a whole; returns whether a restart is needed for it to take effect.
 

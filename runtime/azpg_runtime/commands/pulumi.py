@@ -16,6 +16,8 @@ from azpg_runtime.errors import PulumiError
 from azpg_runtime.home import Home
 
 app = typer.Typer(add_completion=False)
+_ONLY_READS = ["stack", "output"]
+"""Who asks for outputs wants no new stack, should there be none."""
 
 
 # What is not ours is Pulumi's.
@@ -80,9 +82,9 @@ def pulumi(
             raise PulumiError(f"`pulumi {' '.join(arguments)}` failed: {done.stderr.strip()}")
 
     with workspace.alone():
-        if not workspace.exists:
+        if not workspace.exists and context.args[:2] != _ONLY_READS:
             run("stack", "init", "--non-interactive", stack)
-        for key in workspace.missing_secrets():
+        for key in workspace.missing_secrets() if workspace.exists else []:
             run("config", "set", "--secret", "--non-interactive", key, secret=workspace.new_secret())
     os.chdir(workspace.folder)
     os.execve(program, ["pulumi", *(context.args or ["--help"])], environment)

@@ -1,0 +1,55 @@
+"""What connections to every kind of target have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from azpg_provision.errors import TargetUnreachable
+from azpg_provision.target.target import Connection
+
+OPTIONS: dict[str, Any] = {
+    "application_name": "azpg",
+    "client_encoding": "UTF8",
+    # Neither a person's own setting nor what somebody put into "$user" or pg_temp decides what a name means.
+    # A session may be silent for hours while rows are embedded; what lies between would forget it.
+    "keepalives_idle": 60,
+    "keepalives_interval": 10,
+    "options": "-c search_path=public,pg_temp -c idle_session_timeout=0",
+}
+CONNECT_TIMEOUT = 15
+"""Seconds."""
+
+
+def connect(
+    name: str, conninfo: str, *, database: str, autocommit: bool, hint: str, **more: Any
+) -> Connection:
+    """A connection to `database` of the server that `conninfo` leads to. Raises `TargetUnreachable`.
+
+    Args:
+        name: how a person knows the target.
+        conninfo: libpq's; what it says of a database is not looked at.
+        database: which to connect to.
+        autocommit: as psycopg's.
+        hint: what to do when there is no answer.
+        more: further libpq parameters, such as a password.
+    """
+    try:
+        full = make_conninfo(
+            conninfo, **{"connect_timeout": CONNECT_TIMEOUT, **OPTIONS, **more, "dbname": database}
+        )
+        return psycopg.connect(full, autocommit=autocommit)
+    except psycopg.Error as error:
+        raise unreachable(name, database, error, hint, secrets=[str(one) for one in more.values()]) from None
+
+
+def unreachable(
+    name: str, database: str, error: psycopg.Error, hint: str, *, secrets: list[str] | None = None
+) -> TargetUnreachable:
+    """What psycopg said, in one line and without secrets, and what to do."""
+    said = " ".join(str(error).split())
+    for secret in secrets or []:
+        said = said.replace(secret, "***") if len(secret) > 3 else said
+    return TargetUnreachable(f"{name}, database {database!r}: {said.rstrip('.')}. {hint}")

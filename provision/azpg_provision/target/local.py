@@ -1,0 +1,62 @@
+"""A local twin as a target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psycopg
+
+from azpg.extensions import join, normalise
+from azpg_provision.errors import PlanRefused
+from azpg_provision.target.connecting import OPTIONS, unreachable
+from azpg_provision.target.target import Connection
+from azpg_runtime import Twin
+
+
+class LocalTarget:
+    """A local twin; see `azpg_provision.target.target.Target`."""
+
+    kind = "local"
+
+    def __init__(self, twin: Twin) -> None:
+        self._twin = twin
+        self.name = f"local {twin.name}"
+
+    @property
+    def twin(self) -> Twin:
+        """The local server."""
+        return self._twin
+
+    def connect(self, database: str = "postgres", *, autocommit: bool = True) -> Connection:
+        """As `Target.connect`. Raises the runtime's own errors for a twin that is not there or down."""
+        try:
+            return self._twin.connect(database, autocommit=autocommit, **OPTIONS)
+        except psycopg.Error as error:
+            hint = f"`azpg status {self._twin.name}` says how it is."
+            raise unreachable(self.name, database, error, hint) from None
+
+    def allowed_values(self, parameter: str) -> frozenset[str] | None:
+        """As `Target.allowed_values`."""
+        return frozenset(normalise(self._twin.parameter(parameter).allowed_values))
+
+    def parameter(self, name: str) -> str:
+        """As `Target.parameter`."""
+        return self._twin.parameter(name).value
+
+    def pending_restart(self, parameter: str) -> bool:
+        """As `Target.pending_restart`."""
+        return self._twin.parameter(parameter).is_config_pending_restart
+
+    def set_list(self, parameter: str, names: Sequence[str]) -> bool:
+        """As `Target.set_list`."""
+        before = self._twin.parameter(parameter).value
+        found = self._twin.set_parameter(parameter, join(names))
+        added = set(names) - set(normalise(before))
+        if missing := sorted(added & found.remarks.keys()):
+            self._twin.set_parameter(parameter, before)  # else the next plan would take it for done
+            raise PlanRefused(f"{', '.join(missing)} {found.remarks[missing[0]]}.")
+        return found.is_config_pending_restart
+
+    def restart(self) -> None:
+        """As `Target.restart`."""
+        self._twin.restart()

@@ -1,0 +1,195 @@
+"""The twin and plain connections as targets: what they can, what they say, and that no secret shows."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from psycopg import sql
+
+from azpg.errors import AzpgError
+from azpg_provision.errors import ApplyFailed, PlanRefused, TargetUnreachable
+from azpg_provision.plan.inspection import inspect
+from azpg_provision.plan.planning import plan
+from azpg_provision.spec.secret import Secret
+from azpg_provision.target.dsn import DsnTarget
+from azpg_provision.target.local import LocalTarget
+from azpg_runtime import Twin
+from azpg_runtime.home import Home
+from azpg_runtime.postgres.installation import Installation
+from azpg_runtime.postgres.instance import Instance
+from tests.integration.extensions import allow_listed
+from tests.integration.provisioning import HEAD, TABLE, Site, kinds
+
+pytestmark = pytest.mark.parametrize("azpg_twin", [18], ids=["pg18"], indirect=True, scope="session")
+
+
+@pytest.fixture
+def site(twin: Instance, tmp_path: Path) -> Iterator[Site]:
+    site = Site(twin, tmp_path)
+    yield site
+    site.drop()
+
+
+def dsn(twin: Instance, database: str = "postgres") -> Secret:
+    return Secret(twin.dsn(database, with_password=True))
+
+
+def password(twin: Instance) -> str:
+    found = urlsplit(twin.dsn(with_password=True)).password
+    assert found
+    return found
+
+
+# A plain connection
+
+
+def test_a_spec_through_a_plain_connection(site: Site) -> None:
+    target = DsnTarget(dsn(site.twin), source="env:SHOP")
+    assert target.name == f"env:SHOP (127.0.0.1:{site.twin.description.port})"
+    spec = site.spec(HEAD + TABLE)
+    site.apply(spec)
+    assert plan(spec, inspect(target, spec)).changes == ()
+
+
+def test_what_a_plain_connection_cannot_do_is_asked_for(site: Site) -> None:
+    target = DsnTarget(dsn(site.twin))
+    spec = site.spec(HEAD)
+    with (
+        allow_listed(site.twin, "vector"),
+        pytest.raises(
+            PlanRefused,
+            match=r"azure_local_ai must be allow-listed, which a plain connection cannot do: set the server parameter azure.extensions to vector,azure_local_ai, or name the server itself",
+        ),
+    ):
+        plan(spec, inspect(target, spec))
+    for act in (lambda: target.set_list("azure.extensions", ["vector"]), target.restart):
+        with pytest.raises(
+            PlanRefused,
+            match=r"is a plain connection, which cannot .*: do that in the portal or with `az postgres",
+        ):
+            act()
+    assert target.allowed_values("azure.extensions") is None
+    assert not target.pending_restart("shared_preload_libraries")
+    with pytest.raises(PlanRefused, match="unrecognized configuration parameter"):
+        target.parameter("no.such")
+
+
+def test_what_needs_preloading_and_cannot_be_seen_is_a_note(site: Site) -> None:
+    spec = site.spec(HEAD.replace("version: 1", "version: 1\nserver: {preload: [pgaudit]}"))
+    found = plan(spec, inspect(DsnTarget(dsn(site.twin)), spec))
+    assert found.notes == (
+        f"shared_preload_libraries cannot be seen on dsn (127.0.0.1:{site.twin.description.port}); it must hold pgaudit.",
+    )
+
+
+def test_no_password_is_shown(site: Site) -> None:
+    secret = password(site.twin)
+    with pytest.raises(TargetUnreachable) as caught:
+        DsnTarget(dsn(site.twin)).connect("no such database")
+    said = [str(caught.value), repr(dsn(site.twin)), str(dsn(site.twin))]
+    wrong = site.twin.dsn(with_password=True).replace(secret, "hunter2hunter2")
+    with pytest.raises(TargetUnreachable, match="password authentication failed") as refused:
+        DsnTarget(Secret(wrong)).connect()
+    with pytest.raises(TargetUnreachable, match="the connection string is none") as none:
+        DsnTarget(Secret("hunter2 is no dsn"))
+    said += [str(refused.value), str(none.value)]
+    assert not any(secret in one or "hunter2" in one for one in said), said
+
+
+def test_a_server_that_is_not_there(twin: Instance) -> None:
+    with pytest.raises(
+        TargetUnreachable,
+        match=r"dsn \(127.0.0.1:1\), database 'postgres': .*refused.* Check the connection string and that the server is up\.",
+    ):
+        DsnTarget(Secret("postgresql://a@127.0.0.1:1/postgres")).connect()
+
+
+# The twin
+
+
+def test_a_twin_that_is_not_there(twin: Instance, home: Home) -> None:
+    with pytest.raises(AzpgError, match="there is no instance 'nobody'"):
+        LocalTarget(Twin("nobody", home=home)).connect()
+
+
+def test_a_silent_session_is_not_ended(site: Site) -> None:
+    site.apply(site.spec())
+    with site.connect() as connection:
+        name = sql.Identifier(site.name)
+        connection.execute(sql.SQL("ALTER DATABASE {} SET idle_session_timeout = '1s'").format(name))
+    with site.target.connect(site.name) as session:
+        assert session.execute("SHOW idle_session_timeout").fetchone() == ("0",)
+
+
+def test_sessions_say_whose_they_are_and_look_names_up_where_they_should(twin: Instance) -> None:
+    with LocalTarget(twin).connect() as connection:
+        assert connection.execute("SHOW application_name").fetchone() == ("azpg",)
+        assert connection.execute("SHOW search_path").fetchone() == ("public,pg_temp",)
+    with DsnTarget(dsn(twin)).connect() as connection:
+        assert connection.execute("SHOW search_path").fetchone() == ("public,pg_temp",)
+
+
+def test_what_is_not_offered_any_more(home: Home, site: Site) -> None:
+    """azure_local_ai was retired; the twin of another profile says what a server of today does."""
+    from azpg_runtime.postgres.description import Wishes  # noqa: PLC0415
+
+    today = Twin("today", home=home)
+    today.up(Wishes(major=18, profile="azure-2026"))
+    spec = site.spec(HEAD)
+    with pytest.raises(
+        PlanRefused,
+        match=r"this server does not offer azure_local_ai, which was retired on 2025-03-21: use azure_ai with Azure OpenAI embeddings on this server, or a local twin",
+    ):
+        plan(spec, inspect(LocalTarget(today), spec))
+
+
+def test_the_allow_list_is_added_to(site: Site) -> None:
+    with allow_listed(site.twin, "pgcrypto,vector"):
+        site.apply(site.spec(HEAD))
+        assert site.twin.parameter("azure.extensions").value == "pgcrypto,vector,azure_local_ai"
+
+
+def test_a_library_that_the_server_lacks_is_not_left_behind(site: Site) -> None:
+    before = site.twin.parameter("shared_preload_libraries").value
+    spec = site.spec(HEAD.replace("version: 1", "version: 1\nserver: {preload: [pgaudit]}"))
+    found = site.plan(spec)
+    assert kinds(found)[:2] == ["create preloaded_library", "update restart"]
+    with pytest.raises(
+        PlanRefused,
+        match=r"this plan restarts local .*, which ends every session: repeat it with --allow-restart",
+    ):
+        site.apply(spec)
+    with pytest.raises(
+        ApplyFailed, match="create preloaded library pgaudit: pgaudit not loaded: this PostgreSQL 18 lacks it"
+    ):
+        site.apply(spec, restart=True)
+    assert site.twin.parameter("shared_preload_libraries").value == before
+
+
+def test_a_restart_in_the_middle_of_an_apply(site: Site) -> None:
+    libraries = Installation.open(site.twin.home.server.resolve()).lib
+    library = libraries / "auto_explain.so"
+    shutil.copy(libraries / "utf8_and_win.so", library)  # any that does nothing when it is loaded
+    try:
+        spec = site.spec(
+            (HEAD + TABLE).replace("version: 1", "version: 1\nserver: {preload: [auto_explain]}")
+        )
+        site.apply(spec, restart=True)
+        assert site.plan(spec).changes == ()
+        assert "auto_explain" in site.twin.parameter("shared_preload_libraries").value
+        # One that was killed between the two: the value is there, and the restart is not.
+        site.twin.reset_parameter("shared_preload_libraries")
+        site.twin.restart()
+        before = site.twin.parameter("shared_preload_libraries").value
+        site.twin.set_parameter("shared_preload_libraries", f"{before},auto_explain")
+        assert kinds(site.plan(spec)) == ["update restart"]
+        site.apply(spec, restart=True)
+        assert site.plan(spec).changes == ()
+    finally:
+        site.twin.reset_parameter("shared_preload_libraries")
+        site.twin.restart()
+        library.unlink()
