@@ -1,1 +1,36 @@
 """Schema `azpg` in a target database: what azpg made, what it has embedded, and what waits."""
+
+from __future__ import annotations
+
+from azpg_provision.ledger.ledger import (
+    VERSION,
+    bury,
+    columns,
+    create,
+    definition,
+    exists,
+    find,
+    forget,
+    left,
+    register,
+    version,
+)
+from azpg_provision.ledger.ownership import own_column, own_index, own_init, owned
+
+__all__ = [
+    "VERSION",
+    "bury",
+    "columns",
+    "create",
+    "definition",
+    "exists",
+    "find",
+    "forget",
+    "left",
+    "own_column",
+    "own_index",
+    "own_init",
+    "owned",
+    "register",
+    "version",
+]

@@ -2,9 +2,11 @@
 -- Version 1. Made by `azpg apply`, in one transaction with the note of its version.
 
 CREATE SCHEMA azpg;
+-- Its first two words are how azpg knows its own, and of which version it is.
 COMMENT ON SCHEMA azpg IS 'azpg 1: ownership, per-row state, failures and queues of vectorized columns';
 
--- What azpg made, so that nothing else is ever replaced. `definition` is what it was made from.
+-- What azpg made, so that nothing else is ever replaced. `definition` is {"of": what it was made from, "names",
+-- "identity": PostgreSQL's own numbers of it}; see azpg_provision.ledger.ownership.
 CREATE TABLE azpg.owned (
     kind        text        NOT NULL,
     name        text        NOT NULL,
@@ -37,10 +39,16 @@ CREATE TABLE azpg.claims (
     PRIMARY KEY (column_id, id)
 );
 
--- For each column with id N, made by azpg_provision.ledger:
+-- For each column with id N, made by azpg_provision.ledger.tables. A table's own names could be any, `hash` and
+-- `at` too, so that the key's columns are key_1, key_2, … here (VectorColumn.own_keys), with the table's own
+-- types and collations:
 --
---   azpg.state_N (<keys>, hash bytea NOT NULL, failure text, sqlstate text, attempts integer, at timestamptz)
---       hash is sha256(fingerprint || prefix || text); `failure` is set where that text got no embedding.
---   azpg.queue_N (<keys>, since timestamptz, worker uuid, expires timestamptz, attempts integer,
---                 not_before timestamptz)
---       the keys of rows that changed, for sync = queue.
+--   azpg.state_N (key_1, …, hash bytea NOT NULL, failure text, sqlstate text, attempts integer NOT NULL DEFAULT 1,
+--                 at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (key_1, …))
+--       hash is sha256(fingerprint || convert_to(prefix || text, 'UTF8')); `failure` is set where that text got
+--       no embedding.
+--   azpg.queue_N (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, key_1, …,
+--                 since timestamptz NOT NULL DEFAULT now(), not_before timestamptz NOT NULL DEFAULT now())
+--       for sync = queue: each change of a row appends its key, so that writers have nothing here to meet at.
+--       A worker deletes what it takes in the statement that embeds it: a crash puts it back, no lease is
+--       needed. There for every column, empty for the others.

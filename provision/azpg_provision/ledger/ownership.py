@@ -1,0 +1,83 @@
+"""What azpg made in a database, and only that: what it may drop to make it anew.
+
+Names pass from one thing to another: somebody drops a column of azpg's and adds their own of the same name.
+So what is owned is known by PostgreSQL's own numbers, too, which do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from azpg_provision.column import VectorColumn
+from azpg_provision.errors import LedgerMismatch
+from azpg_provision.ledger.ledger import definition, exists
+from azpg_provision.spec.identifier import qualified
+from azpg_provision.target.target import Connection
+
+# The numbers of a table and its column, or of an index, that go by a name now.
+_COLUMN = """
+SELECT jsonb_build_object('relation', c.oid::bigint, 'number', a.attnum)
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid
+WHERE n.nspname = %s AND c.relname = %s AND a.attname = %s AND NOT a.attisdropped
+"""
+_INDEX = """
+SELECT jsonb_build_object('relation', c.oid::bigint)
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s AND c.relkind = 'i'
+"""
+_QUERIES = {"column": _COLUMN, "index": _INDEX}
+_OWN = """
+INSERT INTO azpg.owned (kind, name, definition) VALUES (%s, %s, %s)
+ON CONFLICT (kind, name) DO UPDATE SET definition = EXCLUDED.definition, made_at = now()
+"""
+
+
+def owned(connection: Connection) -> dict[tuple[str, str], Any]:
+    """What azpg made in this database and is still what it made, by (kind, name): what it was made from.
+
+    A kind is ``column``, ``index`` or ``init``; a name is `azpg_provision.spec.identifier.qualified` of the
+    names, of an init file its path. Raises `LedgerMismatch`.
+    """
+    if not exists(connection):
+        return {}
+    rows = connection.execute("SELECT kind, name, definition FROM azpg.owned").fetchall()
+    return {
+        (kind, name): kept["of"]
+        for kind, name, kept in rows
+        if kind not in _QUERIES or _identity(connection, kind, kept["names"]) == kept["identity"]
+    }
+
+
+def own_column(connection: Connection, column: VectorColumn) -> None:
+    """Notes that azpg made a column, which is there."""
+    _own(connection, "column", (column.schema, column.table, column.column), definition(column))
+
+
+def own_index(connection: Connection, schema: str, name: str, made_from: Mapping[str, Any]) -> None:
+    """Notes that azpg made an index, which is there."""
+    _own(connection, "index", (schema, name), made_from)
+
+
+def own_init(connection: Connection, path: str, sha256: str) -> None:
+    """Notes that an init file has run."""
+    connection.execute(_OWN, ["init", path, Jsonb({"of": {"sha256": sha256}})])
+
+
+def _own(connection: Connection, kind: str, names: tuple[str, ...], made_from: Mapping[str, Any]) -> None:
+    name = qualified(*names)
+    identity = _identity(connection, kind, names)
+    if identity is None:
+        raise LedgerMismatch(f"the {kind} {name} is gone while azpg made it: run `azpg apply` again.")
+    kept = {"of": dict(made_from), "names": list(names), "identity": identity}
+    connection.execute(_OWN, [kind, name, Jsonb(kept)])
+
+
+def _identity(connection: Connection, kind: str, names: Any) -> Any:
+    row = connection.execute(_QUERIES[kind], list(names)).fetchone()
+    return None if row is None else row[0]
