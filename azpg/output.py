@@ -60,8 +60,13 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def counting(what: str, total: int | None, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """Shows on a terminal how many of `total` are done, None if that is unknown; yields what to tell."""
+def counting(
+    what: str, total: int | None, *, shown: bool = True, unit: str | None = None
+) -> Iterator[Callable[[int], None]]:
+    """Shows on a terminal how many of `total` are done, None if that is unknown; yields what to tell.
+
+    With a `unit`, such as ``rows``, also how many a second.
+    """
     console = err()
     if not (shown and console.is_interactive):
         yield lambda done: None
@@ -70,13 +75,20 @@ def counting(what: str, total: int | None, *, shown: bool = True) -> Iterator[Ca
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        Task,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text  # noqa: PLC0415
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text("" if unit is None or not task.speed else f"{task.speed:.0f} {unit}/s")
 
     time = TimeElapsedColumn() if total is None else TimeRemainingColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), time)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), time)
     # Rich would send what is printed meanwhile to the bar's own stream.
     with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(what, total=total)

@@ -1,0 +1,128 @@
+"""The triggers and trigger functions of a column, as data: what is made, and what must be found again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from psycopg import sql
+
+from azpg_provision.column import Sync, VectorColumn
+from azpg_provision.sync.session import WORKER
+
+_ROW, _BEFORE, _INSERT, _DELETE, _UPDATE, _TRUNCATE = 1, 2, 4, 8, 16, 32
+"""The bits of pg_trigger.tgtype."""
+_EVENTS = {_INSERT: "INSERT", _UPDATE: "UPDATE", _DELETE: "DELETE", _TRUNCATE: "TRUNCATE"}
+WHEN = f"((current_setting('{WORKER}'::text, true) IS DISTINCT FROM 'on'::text) OR (pg_trigger_depth() > 0))"
+"""Of triggers that leave a worker's writes alone, as PostgreSQL prints it; not those of triggers of
+the user's own that it fires."""
+OLD, NEW = "azpg_old", "azpg_new"
+"""The names of transition tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A trigger of a table.
+
+    Attributes:
+        name: of the trigger.
+        kind: its bits in pg_trigger.tgtype.
+        function: what it calls, in schema azpg.
+        old, new: whether it sees all rows of the statement as they were, and as they are.
+        by_worker: whether it is fired by a worker's writes, too.
+    """
+
+    name: str
+    kind: int
+    function: str
+    old: bool = False
+    new: bool = False
+    by_worker: bool = False
+
+    def creation(self, column: VectorColumn) -> sql.Composed:
+        """The statement that makes it."""
+        events = [sql.SQL(word) for bit, word in _EVENTS.items() if self.kind & bit]
+        tables = [
+            sql.SQL("{} TABLE AS {}").format(sql.SQL(word), sql.Identifier(name))
+            for word, name, wanted in (("OLD", OLD, self.old), ("NEW", NEW, self.new))
+            if wanted
+        ]
+        return sql.SQL("CREATE TRIGGER {} {} {} ON {} {} FOR EACH {} {} EXECUTE FUNCTION {}()").format(
+            sql.Identifier(self.name),
+            sql.SQL("BEFORE" if self.kind & _BEFORE else "AFTER"),
+            sql.SQL(" OR ").join(events),
+            column.relation,
+            sql.SQL("REFERENCING {}").format(sql.SQL(" ").join(tables)) if tables else sql.SQL(""),
+            sql.SQL("ROW" if self.kind & _ROW else "STATEMENT"),
+            sql.SQL("") if self.by_worker else sql.SQL("WHEN ({})").format(sql.SQL(WHEN)),
+            sql.Identifier("azpg", self.function),
+        )
+
+
+def triggers(column: VectorColumn) -> list[Trigger]:
+    """Those that keep a column in step with its rows, by its `sync`; none where nothing has to be kept."""
+    one = column.id
+    clear = Trigger(f"azpg_{one}_clear", _TRUNCATE, f"clear_{one}", by_worker=True)
+    if column.sync is Sync.TRIGGER:
+        return [
+            # Triggers are fired by name: this one sees what all others made of the row.
+            Trigger(f"zzz_azpg_{one}_embed", _ROW | _BEFORE | _INSERT | _UPDATE, f"embed_{one}"),
+            Trigger(f"azpg_{one}_note", _ROW | _INSERT | _UPDATE | _DELETE, f"note_{one}"),
+            clear,
+        ]
+    if column.sync is Sync.QUEUE:
+        return [
+            Trigger(f"azpg_{one}_insert", _INSERT, f"enqueue_{one}", new=True),
+            Trigger(f"azpg_{one}_update", _UPDATE, f"enqueue_{one}", old=True, new=True),
+            Trigger(f"azpg_{one}_delete", _DELETE, f"enqueue_{one}", old=True),
+            clear,
+        ]
+    return []
+
+
+def body(column: VectorColumn, function: str) -> sql.Composed:
+    """The PL/pgSQL of a trigger function, from the file that it is named after."""
+    template = files(__package__).joinpath(f"{function.rsplit('_', 1)[0]}.sql").read_text(encoding="utf-8")
+    table = sql.Identifier(column.table)
+    column_name = sql.Identifier(column.column)
+    names = [sql.Identifier(key.name) for key in column.keys]
+    old, new = ([sql.SQL("{}.{}").format(sql.SQL(row), name) for name in names] for row in ("OLD", "NEW"))
+    in_table = [sql.SQL("{}.{}").format(table, name) for name in names]
+    same_key = _all("{} IS NOT DISTINCT FROM {}", new, old)
+    same_vector = sql.SQL("NEW.{}::real[] IS NOT DISTINCT FROM OLD.{}::real[]").format(
+        column_name, column_name
+    )
+    return sql.SQL(template).format(
+        source=column.source,
+        relation=column.relation,
+        table=table,
+        column=column_name,
+        model=sql.Literal(column.model),
+        name=sql.Literal(column.name),
+        fingerprint=sql.Literal(column.fingerprint),
+        state=column.state,
+        queue=column.queue,
+        own=_listed(column.own_keys),
+        new=_listed(new),
+        keys=_listed(in_table),
+        named=_listed(
+            [sql.SQL("{} AS {}").format(one, own) for one, own in zip(in_table, column.own_keys, strict=True)]
+        ),
+        vector=sql.SQL("hash_array_extended(({}.{})::real[], 0)").format(table, column_name),
+        same_key=same_key,
+        same=sql.SQL("({} AND {})").format(same_key, same_vector),
+        state_is_old=_all("{} = {}", column.own_keys, old),
+        state_is_new=_all("{} = {}", column.own_keys, new),
+        table_is_old=_all("{} = {}", in_table, old),
+        table_is_state=_all("{} = azpg_state.{}", in_table, column.own_keys),
+    )
+
+
+def _listed(parts: Sequence[sql.Composable]) -> sql.Composed:
+    return sql.SQL(", ").join(parts)
+
+
+def _all(comparison: str, lefts: Sequence[sql.Composable], rights: Sequence[sql.Composable]) -> sql.Composed:
+    pairs = zip(lefts, rights, strict=True)
+    return sql.SQL(" AND ").join(sql.SQL(comparison).format(left, right) for left, right in pairs)

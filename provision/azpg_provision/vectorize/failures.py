@@ -1,0 +1,154 @@
+"""Rows that got no embedding: recorded with the reason, listed, and tried again when a person says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg import sql
+
+from azpg_provision.column import VectorColumn
+from azpg_provision.target.target import Connection
+from azpg_provision.vectorize import keys
+from azpg_provision.vectorize.statement import Batch, hash_of_row
+from azpg_provision.vectorize.trouble import Remedy, remedy, said
+
+_HASH = "SELECT {hash} FROM {relation} WHERE {which}"
+_RECORD = """
+WITH azpg_turn AS MATERIALIZED ({turn}),
+azpg_held AS MATERIALIZED (
+    SELECT {named} FROM {relation}
+    WHERE {which} AND {hash} = {before}::bytea AND EXISTS (SELECT FROM azpg_turn)
+    FOR NO KEY UPDATE SKIP LOCKED
+),
+azpg_blank AS (
+    UPDATE {relation} SET {column} = NULL FROM azpg_held WHERE {same} RETURNING {held}, {hash} AS hash
+),
+azpg_noted AS (
+    INSERT INTO {state} AS noted ({own}, hash, failure, sqlstate)
+    SELECT {own}, hash, {failure}, {sqlstate} FROM azpg_blank
+    ON CONFLICT ({own}) DO UPDATE
+    SET hash = excluded.hash, failure = excluded.failure, sqlstate = excluded.sqlstate, at = excluded.at,
+        attempts = CASE WHEN noted.hash = excluded.hash THEN noted.attempts ELSE 0 END + 1
+),
+azpg_found AS (SELECT WHERE false),
+azpg_taken AS (SELECT {nulls}, 0 AS n WHERE false),
+{after}
+SELECT EXISTS (SELECT FROM azpg_turn), (SELECT count(*) FROM azpg_blank)
+"""
+_LIST = """
+SELECT {key}, failure, sqlstate, attempts, at FROM {state}
+WHERE failure IS NOT NULL ORDER BY {own} LIMIT {most}
+"""
+# Without waiting: a writer that holds a row of the table must never wait for one who waits for it here.
+_FORGET = """
+DELETE FROM {state} WHERE ({own}) IN (
+    SELECT {own} FROM {state} WHERE failure IS NOT NULL FOR UPDATE SKIP LOCKED)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a row was when its embedding was tried.
+
+    Attributes:
+        expression: that of the hash: of the text, or of the whole row where there is no text.
+        hash: 32 bytes.
+    """
+
+    expression: sql.Composed
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A row without an embedding, and why; `key` as text, `at` the last attempt."""
+
+    key: list[str]
+    reason: str
+    sqlstate: str | None
+    attempts: int
+    at: datetime
+
+
+def identify(connection: Connection, column: VectorColumn, key: list[str]) -> Identity | None:
+    """What the row with this key is now; None if there is none."""
+    try:
+        found = _identity(connection, column, key, _hash_of_text(column))
+    except psycopg.Error as error:
+        if remedy(error) is not Remedy.SMALLER:
+            raise
+        found = None
+    return found or _identity(connection, column, key, hash_of_row(column))
+
+
+def record(
+    column: VectorColumn,
+    key: list[str],
+    identity: Identity,
+    cause: psycopg.Error,
+    *,
+    turn: sql.Composable,
+    after: sql.Composable,
+) -> sql.Composed:
+    """A statement for `execute` that records a failure unless the row has changed since.
+
+    `turn` and `after` are those of `azpg_provision.vectorize.statement.batch`.
+    """
+    return sql.SQL(_RECORD).format(
+        turn=turn,
+        named=keys.named(column),
+        relation=column.relation,
+        which=keys.exactly(column, key),
+        hash=identity.expression,
+        before=sql.Literal(identity.hash),
+        column=sql.Identifier(column.column),
+        same=keys.same(column, None, "azpg_held"),
+        held=keys.own(column, "azpg_held"),
+        own=keys.own(column),
+        state=column.state,
+        failure=sql.Literal(said(cause)),
+        sqlstate=sql.Literal(cause.sqlstate),
+        nulls=sql.SQL(", ").join(sql.SQL("NULL::text AS {}").format(one) for one in column.own_keys),
+        after=after,
+    )
+
+
+def execute(connection: Connection, statement: sql.Composed) -> Batch:
+    """Executes a `record`."""
+    row = connection.execute(statement).fetchone()
+    assert row is not None
+    turn, recorded = row
+    return Batch(turn, 1, 1, 0, failed=recorded)
+
+
+def failed(connection: Connection, column: VectorColumn, *, most: int = 1000) -> list[Failure]:
+    """The recorded failures by key, `most` at most."""
+    statement = sql.SQL(_LIST).format(
+        key=keys.as_text(column), state=column.state, own=keys.own(column), most=sql.Literal(most)
+    )
+    return [Failure(*row) for row in connection.execute(statement).fetchall()]
+
+
+def forget(connection: Connection, column: VectorColumn) -> int:
+    """Lets the rows with recorded failures be tried again by the next run; returns how many."""
+    statement = sql.SQL(_FORGET).format(state=column.state, own=keys.own(column))
+    return connection.execute(statement).rowcount
+
+
+def _identity(
+    connection: Connection, column: VectorColumn, key: list[str], expression: sql.Composed
+) -> Identity | None:
+    statement = sql.SQL(_HASH).format(
+        hash=expression, relation=column.relation, which=keys.exactly(column, key)
+    )
+    row = connection.execute(statement).fetchone()
+    return Identity(expression, row[0]) if row and row[0] is not None else None
+
+
+def _hash_of_text(column: VectorColumn) -> sql.Composed:
+    table = sql.Identifier(column.table)
+    return sql.SQL("sha256({}::bytea || convert_to((SELECT {} FROM (SELECT {}.*) AS {}), 'UTF8'))").format(
+        sql.Literal(column.fingerprint), column.source, table, table
+    )

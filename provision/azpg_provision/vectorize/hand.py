@@ -1,0 +1,143 @@
+"""One worker: a connection that is opened again when it breaks, and patience with what may go away."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import uuid
+from collections.abc import Callable
+from typing import TypeVar
+
+import psycopg
+
+from azpg_provision.column import VectorColumn
+from azpg_provision.errors import RowsFailed, TargetUnreachable
+from azpg_provision.sync.session import prepare
+from azpg_provision.target.target import Connection
+from azpg_provision.vectorize.statement import Batch
+from azpg_provision.vectorize.trouble import LOCKED, Remedy, pause, remedy, said
+from azpg_provision.vectorize.work import Connect, Options, Tally
+
+Result = TypeVar("Result")
+_LOCK_PATIENCE = 10
+"""A lock may be waited for this many times as often as something else: an ALTER TABLE takes its time."""
+
+
+class TooMuch(Exception):
+    """A statement that fails for one of its rows; `cause` says why."""
+
+    def __init__(self, cause: psycopg.Error) -> None:
+        self.cause = cause
+        super().__init__(said(cause))
+
+
+class Stopped(Exception):
+    """The run is to end before this work is done."""
+
+
+class Hand:
+    """One worker of a run, for one thread, but for `abort`.
+
+    Args:
+        connect: opens a connection in autocommit.
+        column: what it works at.
+        options: see `Options`; with `attempts` 0 it never gives up while the server or the host are away.
+        tally: what it counts in.
+        halt: set when the worker is to stop after the statement at hand.
+    """
+
+    def __init__(
+        self, connect: Connect, column: VectorColumn, options: Options, tally: Tally, halt: threading.Event
+    ) -> None:
+        self.id = uuid.uuid4()
+        self.column = column
+        self.options = options
+        self.tally = tally
+        self.halt = halt
+        self._connect = connect
+        self._connection: Connection | None = None
+        self._aborted = False
+
+    def attempt(self, work: Callable[[Connection], Result]) -> Result:
+        """Does `work`, a transaction, until it succeeds.
+
+        Raises `TooMuch` for what fewer rows may help against, `Stopped`, and `RowsFailed` or
+        `TargetUnreachable` for what nothing helps against, or not in time.
+        """
+        tries = 0
+        while True:
+            if self._aborted:
+                raise Stopped
+            try:
+                return work(self._opened())
+            except TargetUnreachable:
+                tries += 1
+                if self.options.attempts and tries >= self.options.attempts:
+                    raise
+            except psycopg.Error as error:
+                if self._aborted:
+                    raise Stopped from None
+                helps = remedy(error)
+                if helps is Remedy.SMALLER:
+                    raise TooMuch(error) from None
+                if helps is Remedy.NONE:
+                    raise self._stuck(said(error)) from None
+                tries += 1
+                self._exhausted(error, tries)
+                self._close_broken()
+            if self.halt.wait(pause(tries)):
+                raise Stopped
+
+    def count(self, done: Batch) -> None:
+        """Counts what a statement did, and waits as long as the speed limit says."""
+        skipped = done.taken - done.written - done.failed
+        self.tally.add(embedded=done.written, skipped=skipped, failed=done.failed)
+        self.halt.wait(self.tally.pay(done.taken))
+
+    def close(self) -> None:
+        """Closes the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def abort(self) -> None:
+        """Ends the statement at hand, from another thread; what it did is undone."""
+        self._aborted = True
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                connection.cancel_safe(timeout=1.0)
+
+    def _opened(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = None
+            self._connection = self._connect()
+            prepare(self._connection, self.column)
+        return self._connection
+
+    def _close_broken(self) -> None:
+        if self._connection is not None and (self._connection.broken or self._connection.closed):
+            self.close()
+
+    def _exhausted(self, error: psycopg.Error, tries: int) -> None:
+        """Raises after the last attempt: `TooMuch` where the model works for another text."""
+        most = self.options.attempts * (_LOCK_PATIENCE if error.sqlstate == LOCKED else 1)
+        if not self.options.attempts or tries < most:
+            return
+        if self._model_answers():
+            raise TooMuch(error) from None
+        raise self._stuck(f"{said(error)} ({tries} attempts)") from None
+
+    def _model_answers(self) -> bool:
+        if self._connection is None or self._connection.broken:
+            return False
+        with contextlib.suppress(psycopg.Error):
+            query = "SELECT azure_local_ai.create_embeddings(%s, 'azpg')"
+            return self._connection.execute(query, [self.column.model]).fetchone() is not None
+        return False
+
+    def _stuck(self, why: str) -> RowsFailed:
+        return RowsFailed(
+            f"vectorizing {self.column.name} stopped: {why.rstrip('.')}. What is done stays; put that right "
+            "and run it again to go on."
+        )

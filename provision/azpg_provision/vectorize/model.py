@@ -1,0 +1,51 @@
+"""What is checked before the first row: the model, its vectors' dimensions, the column's type."""
+
+from __future__ import annotations
+
+import psycopg
+
+from azpg_provision.column import VectorColumn, fingerprint_of
+from azpg_provision.errors import PlanRefused
+from azpg_provision.target.target import Connection
+from azpg_provision.vectorize.trouble import said
+
+_TYPE = """
+SELECT type.typname, attribute.atttypmod
+FROM pg_catalog.pg_attribute AS attribute JOIN pg_catalog.pg_type AS type ON type.oid = attribute.atttypid
+WHERE attribute.attrelid = pg_catalog.to_regclass(%s) AND attribute.attname = %s
+  AND NOT attribute.attisdropped
+"""
+
+
+def check(connection: Connection, column: VectorColumn) -> None:
+    """Raises `PlanRefused` if the column cannot hold what its model makes."""
+    name = column.name
+    try:
+        row = connection.execute("SELECT azure_local_ai.model_metadata(%s)", [column.model]).fetchone()
+    except psycopg.Error as error:
+        if error.sqlstate is None or not error.sqlstate.startswith("42"):
+            raise
+        raise PlanRefused(
+            f"{name} needs the model {column.model!r}, and the server says: {said(error)}. "
+            "Register it, for which `azpg apply` takes the spec's `models`."
+        ) from None
+    metadata = row[0] if row else {}
+    if metadata.get("dimensions") != column.dimensions:
+        raise PlanRefused(
+            f"{name} is for {column.dimensions} dimensions, and {column.model!r} makes "
+            f"{metadata.get('dimensions')}: change one of them in the spec, and run `azpg apply`."
+        )
+    if fingerprint_of(metadata) != column.fingerprint:
+        raise PlanRefused(
+            f"{name} was set up for another {column.model!r} than the server has now, whose vectors differ: "
+            "run `azpg apply`, which vectorizes it anew."
+        )
+    found = connection.execute(_TYPE, [column.relation.as_string(connection), column.column]).fetchone()
+    if found is None:
+        raise PlanRefused(f"{name} is not there: run `azpg apply`, which makes it.")
+    type_, size = found
+    if type_ in {"vector", "halfvec"} and size not in {-1, column.dimensions}:
+        raise PlanRefused(
+            f"{name} is a {type_}({size}), and {column.model!r} makes {column.dimensions} dimensions: "
+            "change the column's type or the model."
+        )

@@ -1,0 +1,137 @@
+"""One worker's way through a table: claim by claim, and in a claim batch by batch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from psycopg import sql
+
+from azpg_provision.target.target import Connection
+from azpg_provision.vectorize import claims, failures, keys
+from azpg_provision.vectorize.claims import Claim, Nothing, Texts
+from azpg_provision.vectorize.hand import Hand, Stopped, TooMuch
+from azpg_provision.vectorize.statement import Batch, batch, execute
+from azpg_provision.vectorize.trouble import pause
+
+MOST_ROWS = 8192
+"""Rows of a claim where few of them need an embedding."""
+_TRUSTED = 2
+"""Workers that may have had a claim before it is worked through row by row."""
+_PATIENCE = 4
+"""Leases for which a claim is kept while the row is looked for that fails."""
+
+
+class Ranges:
+    """Works through the passes up to `goal` with one `hand`."""
+
+    def __init__(self, hand: Hand, goal: int) -> None:
+        self._hand = hand
+        self._goal = goal
+        self._rows = hand.options.batch_rows
+
+    def work(self) -> None:
+        """Returns when there is nothing left to do, for other workers either. Raises `Stopped`."""
+        waited = 0
+        while not self._hand.halt.is_set():
+            claim = self._hand.attempt(self._take)
+            if claim is Nothing.OVER:
+                return
+            if isinstance(claim, Claim):
+                waited = 0
+                needed = self._through(claim)
+                self._rows = self._hand.options.batch_rows if needed else min(2 * self._rows, MOST_ROWS)
+            else:
+                waited += 1
+                self._hand.halt.wait(pause(min(waited, 3)))
+        raise Stopped
+
+    def _through(self, claim: Claim) -> int:
+        """Works through a claim; returns how many of its rows needed it.
+
+        Where a statement fails for a row, the next one looks at half as many, down to that row.
+        """
+        most = self._hand.options.batch_rows
+        # Rows that one statement looks at, None for all; fewer where others have tried and left.
+        span = None if claim.attempts <= _TRUSTED else max(1, most >> claim.attempts)
+        needed = 0
+        while True:
+            if self._hand.halt.is_set():
+                self._hand.attempt(partial(self._release, claim))
+                raise Stopped
+            end = claim.high
+            if span is not None:
+                found: Texts | None = self._hand.attempt(partial(self._end_of, claim, span))
+                end = found or claim.high
+            try:
+                done = self._embed(claim, end, keys.between(self._hand.column, claim.low, end))
+            except TooMuch:
+                if not self._hand.attempt(partial(self._renew, claim)):
+                    return needed
+                if span != 1:
+                    rows: int = self._hand.attempt(partial(self._count, claim, span or most))
+                    span = max(1, rows // 2)
+                    continue
+                done = self._single(claim, end)
+            else:
+                span = None if span is None or 2 * span > most else 2 * span
+            if not done.turn:  # it took too long: the claim is somebody else's now
+                return needed
+            needed += done.taken
+            self._hand.count(done)
+            if done.last is not None and done.found > done.taken:
+                claim = replace(claim, low=done.last)
+            elif end != claim.high:
+                claim = replace(claim, low=end)
+            else:
+                return needed
+
+    def _single(self, claim: Claim, key: Texts) -> Batch:
+        """Embeds the row with this key, or records why it cannot be."""
+        column = self._hand.column
+        identity = self._hand.attempt(lambda connection: failures.identify(connection, column, key))
+        if identity is None:  # it is gone
+            return self._embed(claim, key, sql.SQL("false"))
+        try:
+            return self._embed(claim, key, keys.exactly(column, key))
+        except TooMuch as error:
+            turn, after = (
+                claims.hold(column, claim),
+                claims.advance(column, claim, key, claim.lease(self._lease)),
+            )
+            statement = failures.record(column, key, identity, error.cause, turn=turn, after=after)
+            return self._hand.attempt(lambda connection: failures.execute(connection, statement))
+
+    def _embed(self, claim: Claim, end: Texts, which: sql.Composable) -> Batch:
+        column, options = self._hand.column, self._hand.options
+        statement = batch(
+            column,
+            turn=claims.hold(column, claim),
+            which=which,
+            rows=options.batch_rows,
+            size=options.batch_bytes,
+            after=claims.advance(column, claim, end, claim.lease(self._lease)),
+        )
+        return self._hand.attempt(lambda connection: execute(connection, statement))
+
+    def _take(self, connection: Connection) -> Claim | Nothing:
+        column = self._hand.column
+        return claims.take(
+            connection, column, self._hand.id, goal=self._goal, rows=self._rows, lease=self._lease
+        )
+
+    def _end_of(self, claim: Claim, rows: int, connection: Connection) -> Texts | None:
+        return claims.end_of(connection, self._hand.column, claim.low, claim.high, rows)
+
+    def _count(self, claim: Claim, most: int, connection: Connection) -> int:
+        return claims.count(connection, self._hand.column, claim, most)
+
+    def _renew(self, claim: Claim, connection: Connection) -> bool:
+        return claims.renew(connection, self._hand.column, claim, _PATIENCE * claim.lease(self._lease))
+
+    def _release(self, claim: Claim, connection: Connection) -> None:
+        claims.release(connection, self._hand.column, claim)
+
+    @property
+    def _lease(self) -> float:
+        return self._hand.options.lease

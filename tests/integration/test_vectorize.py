@@ -1,0 +1,427 @@
+"""Rows without an up-to-date embedding get one, in the server, whatever is in the table."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from azpg_provision import ledger
+from azpg_provision.column import Key, Sync, VectorColumn
+from azpg_provision.errors import LedgerMismatch, PlanRefused, RowsFailed
+from azpg_provision.vectorize import Options, Outcome, Progress, run
+from azpg_provision.vectorize.failures import failed, forget
+from azpg_runtime.postgres.instance import Instance
+from tests.conftest import URI
+from tests.integration.calls import counters
+from tests.integration.vectorized import Table, session, vectorized
+
+Connection = psycopg.Connection[Any]
+pytestmark = pytest.mark.vector
+LONG = 16 * 1024 * 1024 + 1
+"""Characters that the model host refuses."""
+
+
+def filled(twin: Instance, connection: Connection, rows: int, **options: Any) -> Table:
+    """A table of products, none of which has an embedding."""
+    table = vectorized(twin, connection, **options)
+    table.execute(
+        f"INSERT INTO products SELECT n, 'product number ' || n FROM generate_series(1, {rows}) AS n"
+    )
+    return table
+
+
+def test_every_row_gets_its_embedding_once(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 300)
+    assert table.backlog() == (300, 300, 0)
+    before = counters(twin)["texts"]
+    assert run(table.connect, table.column, Options(batch_rows=64)) == Outcome(300, 0, 0)
+    assert counters(twin)["texts"] == before + 300
+    assert table.backlog() == (300, 0, 0)
+    assert run(table.connect, table.column) == Outcome(0, 0, 0)
+    assert counters(twin)["texts"] == before + 300
+    assert table.wrong() == []
+
+
+def test_null_has_none_and_the_empty_text_has_one(twin: Instance, connection: Connection) -> None:
+    table = vectorized(twin, connection)
+    table.execute(
+        "INSERT INTO products VALUES (1, NULL, NULL), (2, '', NULL), (3, NULL, array_fill(1, ARRAY[384])::vector)"
+    )
+    assert table.backlog() == (3, 2, 0)
+    assert run(table.connect, table.column) == Outcome(2, 0, 0)
+    assert table.wrong() == []
+    assert table.backlog() == (3, 0, 0)
+
+
+def test_another_prefix_or_model_makes_every_row_stale(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 10)
+    run(table.connect, table.column)
+    prefixed = replace(
+        table, column=ledger.register(connection, replace(table.column, prefix="passage: {} % ' \\ "))
+    )
+    assert prefixed.backlog() == (10, 10, 0)
+    assert run(table.connect, prefixed.column) == Outcome(10, 0, 0)
+    assert prefixed.wrong() == []
+    other = ledger.register(connection, replace(prefixed.column, fingerprint=bytes(32)))
+    assert replace(table, column=other).backlog() == (10, 10, 0)
+
+
+def test_large_and_small_texts(twin: Instance, connection: Connection) -> None:
+    """A batch is bounded by bytes, too, but for one text."""
+    table = vectorized(twin, connection)
+    table.execute(
+        "INSERT INTO products SELECT n, CASE WHEN n % 4 = 0 THEN repeat('many words ', 500) || n WHEN n % 4 = 1 THEN NULL"
+        " ELSE 'few ' || n END FROM generate_series(1, 60) AS n"
+    )
+    told: list[Progress] = []
+    options = Options(workers=1, batch_bytes=6000)
+    assert run(table.connect, table.column, options, tell=told.append) == Outcome(45, 0, 0)
+    assert len(told) >= 15, "no more than one large text in a batch"
+    assert table.wrong() == []
+
+
+# Keys, names, expressions
+
+STRANGE = 'Sel"ect %s {} '
+TABLES: dict[str, dict[str, Any]] = {
+    "composite": {
+        "create": 'CREATE TABLE t (a int, b text COLLATE "C", title text, e vector(384), PRIMARY KEY (b, a));'
+        "INSERT INTO t SELECT n % 5, chr(65 + n % 3) || n / 7, 'text ' || n FROM generate_series(1, 60) AS n",
+        "keys": (Key("b", "text"), Key("a", "integer")),
+    },
+    "text of another collation": {
+        "create": 'CREATE TABLE t (k varchar(40) COLLATE "POSIX" PRIMARY KEY, title text, e vector(384));'
+        "INSERT INTO t SELECT CASE WHEN n % 2 = 0 THEN 'ä''\\' ELSE 'Z' END || n, 'text ' || n FROM generate_series(1, 60) AS n",
+        "keys": (Key("k", "character varying(40)"),),
+    },
+    "uuid": {
+        "create": "CREATE TABLE t (k uuid PRIMARY KEY, title text, e vector(384));"
+        "INSERT INTO t SELECT gen_random_uuid(), 'text ' || n FROM generate_series(1, 60) AS n",
+        "keys": (Key("k", "uuid"),),
+    },
+    "timestamptz": {
+        "create": "CREATE TABLE t (k timestamptz PRIMARY KEY, title text, e vector(384));"
+        "INSERT INTO t SELECT now() + n * interval '1.234567 s', 'text ' || n FROM generate_series(1, 60) AS n",
+        "keys": (Key("k", "timestamp with time zone"),),
+    },
+    "numbers": {
+        "create": "CREATE TABLE t (k numeric, f float8, title text, e vector(384), PRIMARY KEY (k, f));"
+        "INSERT INTO t SELECT n / 7.0, sqrt(n), 'text ' || n FROM generate_series(1, 60) AS n;"
+        "INSERT INTO t VALUES ('NaN', '-Infinity', 'not a number'), ('Infinity', 0, 'endless')",
+        "keys": (Key("k", "numeric"), Key("f", "double precision")),
+    },
+    "enumeration": {
+        "create": "CREATE TYPE \"Mood\" AS ENUM ('sad', 'a \"b\" ''c''', 'ok'); CREATE TABLE t (k \"Mood\" PRIMARY KEY, title text,"
+        " e vector(384)); INSERT INTO t SELECT k, 'text ' || k FROM unnest(enum_range(NULL::\"Mood\")) AS k",
+        "keys": (Key("k", '"Mood"'),),
+    },
+    "reserved names": {
+        "create": 'CREATE SCHEMA "Shop %"; CREATE TABLE "Shop %"."user" ("order" int, "select" int, title text, "group" vector(384),'
+        ' PRIMARY KEY ("order", "select")); INSERT INTO "Shop %"."user" SELECT n, -n, \'text \' || n FROM generate_series(1, 60) AS n',
+        "schema": "Shop %",
+        "table": "user",
+        "column": "group",
+        "keys": (Key("order", "integer"), Key("select", "integer")),
+    },
+    "strange names": {
+        "create": sql.SQL(
+            "CREATE TABLE {} ({} int PRIMARY KEY, title text, {} vector(384));"
+            "INSERT INTO {} SELECT n, 'text ' || n FROM generate_series(1, 60) AS n"
+        )
+        .format(*map(sql.Identifier, (STRANGE + "t", STRANGE + "k", STRANGE + "e", STRANGE + "t")))
+        .as_string(),
+        "table": STRANGE + "t",
+        "column": STRANGE + "e",
+        "keys": (Key(STRANGE + "k", "integer"),),
+    },
+    "names of our own": {
+        "create": "CREATE TABLE new (hash int, key_1 int, title text, n vector(384), azpg_text text DEFAULT 'x', text text DEFAULT 'y',"
+        " embedding text, PRIMARY KEY (hash, key_1)); INSERT INTO new SELECT n, -n, 'text ' || n FROM generate_series(1, 60) AS n",
+        "table": "new",
+        "column": "n",
+        "keys": (Key("hash", "integer"), Key("key_1", "integer")),
+        "text": "title || azpg_text || text || coalesce(embedding, '')",
+    },
+    "an expression of all kinds": {
+        "create": "CREATE TABLE t (k int PRIMARY KEY, title text, e vector(384));"
+        "INSERT INTO t SELECT n, 'text ' || n FROM generate_series(1, 60) AS n",
+        "keys": (Key("k", "integer"),),
+        "text": "title || $$ % {} %s %(a)s $1 '$$ || E'\\\\ \\'' || (k % 2)::text || CASE WHEN k > 3 THEN ' large' ELSE '' END",
+    },
+    "a table and column of one name": {
+        "create": "CREATE TABLE t (k int PRIMARY KEY, title text, t text DEFAULT 'x', e vector(384));"
+        "INSERT INTO t SELECT n, 'text ' || n FROM generate_series(1, 60) AS n",
+        "keys": (Key("k", "integer"),),
+        "text": "title || t",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", [Sync.NONE, Sync.TRIGGER, Sync.QUEUE])
+@pytest.mark.parametrize("what", TABLES)
+def test_any_table(twin: Instance, connection: Connection, what: str, mode: Sync) -> None:
+    options: dict[str, Any] = {"table": "t", "column": "e", **TABLES[what]}
+    table = vectorized(twin, connection, mode=mode, **options)
+    count = table.connection.execute(
+        sql.SQL("SELECT count(*) FROM {}").format(table.column.relation)
+    ).fetchone()
+    assert count is not None
+    before = counters(twin)["texts"]
+    assert run(table.connect, table.column, Options(batch_rows=7)) == Outcome(count[0], 0, 0)
+    embedded = counters(twin)["texts"] - before
+    assert embedded <= count[0]
+    assert table.wrong() == []
+    touched = table.connection.execute(
+        sql.SQL("UPDATE {} SET title = title || ' changed' WHERE title LIKE '%1%'").format(
+            table.column.relation
+        )
+    ).rowcount
+    pending = {Sync.TRIGGER: 0, Sync.QUEUE: touched, Sync.NONE: touched}[mode]
+    assert table.backlog() == (count[0], pending, 0)
+    run(table.connect, table.column)
+    assert table.wrong() == []
+    table.execute(f"DELETE FROM {table.column.relation.as_string()}")
+    assert table.backlog() == (0, 0, 0)
+
+
+# Rows that fail
+
+
+def test_a_text_that_the_model_refuses_is_recorded(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 100)
+    table.execute(f"UPDATE products SET title = repeat('a', {LONG}) WHERE id IN (17, 18, 60)")
+    assert run(table.connect, table.column, Options(batch_rows=32)) == Outcome(97, 0, 3)
+    assert table.backlog() == (100, 0, 3)
+    found = failed(connection, table.column)
+    assert [(one.key, one.sqlstate, one.attempts) for one in found] == [
+        ([key], "54000", 1) for key in ("17", "18", "60")
+    ]
+    assert "16777217 bytes long; the limit is 16777216" in found[0].reason
+    before = counters(twin)["texts"]
+    assert run(table.connect, table.column) == Outcome(0, 0, 0), "it is settled, until it changes"
+    assert counters(twin)["texts"] == before
+    assert forget(connection, table.column) == 3
+    assert table.backlog() == (100, 3, 0)
+    table.execute("UPDATE products SET title = 'short' WHERE id IN (17, 18)")
+    assert run(table.connect, table.column) == Outcome(2, 0, 1)
+    table.execute("UPDATE products SET title = 'short' WHERE id = 60")
+    assert table.backlog() == (100, 1, 1)
+    assert run(table.connect, table.column) == Outcome(1, 0, 0)
+    assert table.backlog() == (100, 0, 0)
+    assert table.wrong() == []
+
+
+@pytest.mark.parametrize("lease", [0.02, 5.0])
+def test_a_row_that_takes_long_to_fail(twin: Instance, connection: Connection, lease: float) -> None:
+    """Workers whose claims expire while they look for the row do not take it from each other for ever."""
+    table = filled(twin, connection, 40)
+    table.execute(f"UPDATE products SET title = repeat('a', {LONG}) WHERE id = 40")
+    assert run(table.connect, table.column, Options(workers=3, batch_rows=32, lease=lease)).failed == 1
+    assert table.backlog() == (40, 0, 1)
+    assert connection.execute("SELECT count(*) FROM azpg.claims").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("mode", [Sync.NONE, Sync.QUEUE])
+def test_an_expression_that_fails_for_a_row_is_recorded(
+    twin: Instance, connection: Connection, mode: Sync
+) -> None:
+    table = filled(twin, connection, 100, text="title || (100 / (id - 13))::text", mode=mode)
+    table.execute("UPDATE products SET embedding = array_fill(1, ARRAY[384])::vector WHERE id = 13")
+    assert table.backlog() == (100, 100, 0)
+    assert run(table.connect, table.column, Options(batch_rows=32)) == Outcome(99, 0, 1)
+    assert table.backlog() == (100, 0, 1)
+    (found,) = failed(connection, table.column)
+    assert (found.key, found.sqlstate, found.reason) == (["13"], "22012", "division by zero")
+    assert table.connection.execute("SELECT embedding FROM products WHERE id = 13").fetchone() == (None,)
+    assert run(table.connect, table.column) == Outcome(0, 0, 0)
+    table.execute("UPDATE products SET title = 'another, and still no text' WHERE id = 13")
+    assert run(table.connect, table.column) == Outcome(0, 0, 1), "a row that changed is tried again"
+    table.execute("UPDATE products SET id = 113 WHERE id = 13")
+    assert run(table.connect, table.column) == Outcome(1, 0, 0)
+    assert table.wrong() == []
+
+
+def test_a_constraint_on_the_column(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 20)
+    table.execute("ALTER TABLE products ADD CHECK (embedding IS NULL OR id <> 7)")
+    assert run(table.connect, table.column) == Outcome(19, 0, 1)
+    (found,) = failed(connection, table.column)
+    assert (found.key, found.sqlstate) == (["7"], "23514")
+
+
+def test_a_run_whose_rows_all_fail_stops(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 100, text="(1 / (id - id))::text")
+    with pytest.raises(RowsFailed, match=r"10 rows got no embedding, .* `azpg vectorize --failed`"):
+        run(table.connect, table.column, Options(workers=1, max_failures=10))
+    assert len(failed(connection, table.column)) == 10
+
+
+def test_a_statement_timeout_makes_batches_smaller(twin: Instance, connection: Connection) -> None:
+    """Half as many rows, and again, until they are done in time."""
+    table = vectorized(twin, connection)
+    table.execute(
+        "INSERT INTO products SELECT n, repeat('many words ', 300) || n FROM generate_series(1, 48) AS n"
+    )
+
+    def connect() -> Connection:
+        opened = table.connect()
+        opened.execute("SET statement_timeout = '700ms'")
+        return opened
+
+    done = run(connect, table.column, Options(workers=1, batch_rows=48, batch_bytes=10**6))
+    assert done.embedded + done.failed == 48
+    assert run(table.connect, table.column).failed == 0
+    forget(connection, table.column)
+    run(table.connect, table.column)
+    assert table.wrong() == []
+
+
+# Others at the same time
+
+
+def test_a_locked_row_is_not_waited_for(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 20)
+    with session(table) as writer, writer.transaction():
+        writer.execute("UPDATE products SET title = 'changed' WHERE id = 7")
+        assert run(table.connect, table.column, Options(passes=2)) == Outcome(19, 1, 0)
+    assert table.backlog() == (20, 1, 0)
+    assert run(table.connect, table.column) == Outcome(1, 0, 0)
+    assert table.wrong() == []
+
+
+def test_two_runs_share_the_work(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 300)
+    before = counters(twin)["texts"]
+    outcomes: list[Outcome] = []
+    options = Options(workers=2, batch_rows=16)
+    threads = [
+        threading.Thread(target=lambda: outcomes.append(run(table.connect, table.column, options)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(one.embedded for one in outcomes) == 300
+    assert counters(twin)["texts"] == before + 300
+    assert table.wrong() == []
+    assert connection.execute("SELECT count(*) FROM azpg.claims").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("expires", ["-1 s", "500 ms"])
+def test_a_claim_that_somebody_left_is_taken_over(
+    twin: Instance, connection: Connection, expires: str
+) -> None:
+    """At once, or when it has expired; the rest of its pass is gone on with, and looked at once more."""
+    table = filled(twin, connection, 100)
+    connection.execute("UPDATE azpg.columns SET pass = 1, position = '{40}'")
+    connection.execute(
+        "INSERT INTO azpg.claims (column_id, low, high, worker, expires) VALUES (%s, '{20}', '{40}', %s, now() + %s::interval)",
+        [table.column.id, uuid.uuid4(), expires],
+    )
+    assert run(table.connect, table.column, Options(batch_rows=10)) == Outcome(100, 0, 0)
+    assert connection.execute("SELECT count(*) FROM azpg.claims").fetchone() == (0,)
+    assert connection.execute("SELECT pass, position FROM azpg.columns").fetchone() == (2, None)
+    assert table.wrong() == []
+
+
+def test_a_run_that_is_stopped_gives_its_claims_back(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 300)
+    stop = threading.Event()
+    done = run(table.connect, table.column, Options(batch_rows=10), tell=lambda one: stop.set(), stop=stop)
+    assert 0 < done.embedded < 300
+    assert connection.execute("SELECT count(*) FROM azpg.claims WHERE expires > now()").fetchone() == (0,)
+    rest = run(table.connect, table.column)
+    assert done.embedded + rest.embedded == 300
+    assert table.wrong() == []
+
+
+def test_a_speed_limit(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 40)
+    told: list[Progress] = []
+    run(table.connect, table.column, Options(batch_rows=5, max_rate=40), tell=told.append)
+    assert table.wrong() == []
+    assert told[-1].embedded == 40
+    assert told[-1].seconds > 0.6, "the last batch begins when those before are paid for"
+
+
+# What is found before the first row
+
+
+def refused(table: Table, column: VectorColumn, error: type[Exception] = PlanRefused) -> str:
+    with pytest.raises(error) as caught:
+        run(table.connect, column)
+    return str(caught.value)
+
+
+def test_a_model_that_is_not_there(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 3)
+    said = refused(table, replace(table.column, model="nothing:v1"))
+    assert said.startswith("public.products.embedding needs the model 'nothing:v1', and the server says: ")
+    assert said.endswith("Register it, for which `azpg apply` takes the spec's `models`.")
+
+
+def test_a_model_of_other_dimensions(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 3)
+    assert refused(table, replace(table.column, dimensions=768)) == (
+        f"public.products.embedding is for 768 dimensions, and '{URI}' makes 384: "
+        "change one of them in the spec, and run `azpg apply`."
+    )
+
+
+def test_a_column_of_other_dimensions(twin: Instance, connection: Connection) -> None:
+    table = filled(
+        twin,
+        connection,
+        3,
+        create="CREATE TABLE products (id bigint PRIMARY KEY, title text, embedding vector(3))",
+    )
+    assert refused(table, table.column) == (
+        f"public.products.embedding is a vector(3), and '{URI}' makes 384 dimensions: change the column's type or the model."
+    )
+
+
+def test_another_model_of_the_same_name(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 3)
+    assert refused(table, replace(table.column, fingerprint=bytes(32))) == (
+        f"public.products.embedding was set up for another '{URI}' than the server has now, whose vectors differ: "
+        "run `azpg apply`, which vectorizes it anew."
+    )
+
+
+def test_a_column_that_is_gone(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 3)
+    table.execute("ALTER TABLE products DROP COLUMN embedding")
+    assert (
+        refused(table, table.column)
+        == "public.products.embedding is not there: run `azpg apply`, which makes it."
+    )
+
+
+def test_a_column_that_is_vectorized_otherwise_by_now(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 3)
+    ledger.register(connection, replace(table.column, prefix="passage: "))
+    assert refused(table, table.column, LedgerMismatch) == (
+        "public.products.embedding is no longer vectorized as it was when this began: run it again, for what the ledger has now."
+    )
+    assert table.connection.execute("SELECT count(embedding) FROM products").fetchone() == (0,)
+
+
+def test_what_fails_for_every_row_stops_the_run(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 3, text="no_such_column")
+    assert refused(table, table.column, RowsFailed) == (
+        'vectorizing public.products.embedding stopped: column "no_such_column" does not exist. '
+        "What is done stays; put that right and run it again to go on."
+    )
+
+
+def test_a_generated_column_is_postgresqls_own_work(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 3, mode=Sync.GENERATED)
+    assert run(table.connect, table.column) == Outcome(0, 0, 0)
+    assert table.backlog() == (3, 0, 0)

@@ -1,0 +1,165 @@
+"""Processes, model host and server that go away while rows are embedded: nothing is lost, nothing is done twice."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from psycopg import sql
+
+from azpg_provision.column import Sync
+from azpg_provision.errors import RowsFailed, TargetUnreachable
+from azpg_provision.vectorize import Options, Outcome, drain, run
+from azpg_runtime.postgres.instance import Instance
+from azpg_runtime.wait import wait_for
+from tests.integration import vectorizing
+from tests.integration.calls import counters, family, host_status, new_twin
+from tests.integration.vectorized import Table, vectorized
+
+Connection = psycopg.Connection[Any]
+pytestmark = pytest.mark.vector
+PATIENCE = 90.0
+ROWS = 200
+
+
+@pytest.fixture(scope="module")
+def own_twin() -> Iterator[Instance]:
+    """A twin whose processes may be harmed."""
+    with new_twin(18) as instance:
+        yield instance
+
+
+@pytest.fixture
+def table(own_twin: Instance, request: pytest.FixtureRequest) -> Iterator[Table]:
+    """A table of passages without embeddings, in a database of its own."""
+    mode = getattr(request, "param", Sync.NONE)
+    name = f"t{random.randrange(10**9)}"
+    with own_twin.connect(autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    with own_twin.connect(name, autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION vector; CREATE EXTENSION azure_local_ai")
+        made = vectorized(own_twin, connection, mode=mode)
+        made.execute(
+            f"INSERT INTO products SELECT n, repeat('words of row ' || n || ' ', 10) FROM generate_series(1, {ROWS}) AS n"
+        )
+        yield made
+
+
+def vectors(table: Table) -> int:
+    row = table.connection.execute("SELECT count(embedding) FROM products").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def settle(table: Table) -> None:
+    """Everything is done and right, and nobody holds anything."""
+    assert vectors(table) == ROWS
+    assert table.backlog() == (ROWS, 0, 0)
+    assert table.wrong() == []
+    locks = "SELECT count(*) FROM pg_locks JOIN pg_class ON oid = relation WHERE relname = 'products' AND pid <> pg_backend_pid()"
+    assert wait_for(lambda: table.connection.execute(locks).fetchone() == (0,), timeout=PATIENCE)
+    for name in ("azpg.claims", "azpg.queue_1"):
+        assert table.connection.execute(sql.SQL(f"SELECT count(*) FROM {name}")).fetchone() == (0,)
+
+
+@pytest.mark.parametrize("table", [Sync.NONE, Sync.QUEUE], indirect=True)
+def test_a_killed_process_loses_its_batches_only(own_twin: Instance, table: Table) -> None:
+    """What it had committed is not done again: the host's counter says so."""
+    what = "drain" if table.column.sync is Sync.QUEUE else "run"
+    database = table.connection.info.dbname
+    before = counters(own_twin)["texts"]
+    killed = 0
+    for part in (1, 2, 3):
+        process = vectorizing.start(what, own_twin, database, rows=16)
+        goal = part * ROWS // 5
+        assert wait_for(lambda: vectors(table) >= goal or process.poll() is not None, timeout=PATIENCE)  # noqa: B023
+        assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        killed += 1
+    process = vectorizing.start(what, own_twin, database, rows=16)
+    assert process.wait(PATIENCE) == 0
+    settle(table)
+    # Two workers of 16 rows each were at it when the process was killed.
+    assert (
+        ROWS <= counters(own_twin)["texts"] - before - ROWS <= ROWS + 2 * 16 * killed
+    )  # `settle` embedded all once
+
+
+@contextlib.contextmanager
+def working(table: Table, **options: Any) -> Iterator[list[Any]]:
+    """Runs beside the block, which may ruin something; the outcome is there afterwards."""
+    found: list[Any] = []
+
+    def work() -> None:
+        function = drain if table.column.sync is Sync.QUEUE else run
+        extra: dict[str, Any] = {"once": True} if function is drain else {}
+        try:
+            found.append(function(table.connect, table.column, Options(batch_rows=8, **options), **extra))
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert wait_for(lambda: vectors(table) > 0 or bool(found), timeout=PATIENCE)
+    yield found
+    thread.join()
+
+
+@pytest.mark.parametrize("table", [Sync.NONE, Sync.QUEUE], indirect=True)
+def test_the_model_host_is_killed(own_twin: Instance, table: Table) -> None:
+    with working(table) as outcome:
+        for _ in range(3):
+            psutil.Process(host_status(own_twin)["pid"]).kill()
+            done = vectors(table)
+            assert wait_for(lambda: vectors(table) > done or bool(outcome), timeout=PATIENCE)  # noqa: B023
+    assert outcome[0].failed == 0
+    settle(table)
+
+
+@pytest.mark.parametrize("table", [Sync.NONE, Sync.QUEUE], indirect=True)
+def test_the_server_is_restarted(own_twin: Instance, table: Table) -> None:
+    """Its connections come back; those of the test, too."""
+    with working(table, attempts=0) as outcome:
+        own_twin.restart()
+    assert isinstance(outcome[0], Outcome), outcome
+    with own_twin.connect(table.connection.info.dbname, autocommit=True) as connection:
+        settle(Table(connection, table.connect, table.column))
+
+
+def test_backends_are_ended(own_twin: Instance, table: Table) -> None:
+    end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'azpg' AND datname = current_database()"
+    with working(table) as outcome:
+        for _ in range(3):
+            done = vectors(table)
+            table.connection.execute(end)
+            assert wait_for(lambda: vectors(table) > done or bool(outcome), timeout=PATIENCE)  # noqa: B023
+    assert outcome[0] == Outcome(ROWS, 0, 0)
+    settle(table)
+
+
+def test_a_server_that_stays_away_is_given_up(own_twin: Instance, table: Table) -> None:
+    with working(table, attempts=3, workers=1) as outcome:
+        own_twin.down()
+    try:
+        assert isinstance(outcome[0], RowsFailed | TargetUnreachable), outcome
+    finally:
+        own_twin.up()
+    assert family(own_twin.home.home)
+    run(table.connect, table.column)
+    with own_twin.connect(table.connection.info.dbname, autocommit=True) as connection:
+        settle(Table(connection, table.connect, table.column))
+
+
+def test_a_table_that_is_dropped_stops_the_run(own_twin: Instance, table: Table) -> None:
+    with working(table) as outcome:
+        table.execute("DROP TABLE products")
+    assert isinstance(outcome[0], RowsFailed)
+    assert "does not exist. What is done stays" in str(outcome[0])
