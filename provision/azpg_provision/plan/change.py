@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from azpg_provision.spec.identifier import quoted
+
 
 class Action(StrEnum):
     """What is done about a difference."""
@@ -53,3 +55,20 @@ class Change:
     before: Any = None
     after: Any = None
     note: str = field(default="", compare=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """The change as --json prints it."""
+        return {
+            "action": self.action.value,
+            "kind": self.kind.value,
+            "database": self.database,
+            "name": self.name,
+            "before": self.before,
+            "after": self.after,
+            "note": self.note,
+        }
+
+    def __str__(self) -> str:
+        """The change in words, such as ``create extension vector in shop``."""
+        where = f" in {quoted(self.database)}" if self.database is not None else ""
+        return f"{self.action.value} {self.kind.value.replace('_', ' ')} {self.name}{where}"

@@ -1,0 +1,49 @@
+"""All that a plan is made of: what a server has, and what azpg has noted there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from azpg_provision.column import VectorColumn
+from azpg_provision.index.definition import VectorIndex
+from azpg_provision.live.model import LiveDatabase, LiveServer
+
+Place = tuple[str, str, str]
+"""Schema, table and column."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseState:
+    """A database.
+
+    Attributes:
+        live: what its catalogues say.
+        ledger: whether it has schema azpg.
+        owned: what azpg made, by (kind, name), and of what.
+        columns: its vectorized columns.
+        left: those that were, of tables that are there, with their sync.
+        in_step: of `columns`, the ones whose sync is as it was installed.
+        pending: of those, how many rows have no up-to-date embedding; None where they cannot be counted.
+        indexes: of those, the approximate indexes by name.
+        rates: rows a second at which a sample of the rows of a column that is to be generated was embedded.
+    """
+
+    live: LiveDatabase = field(default_factory=LiveDatabase)
+    ledger: bool = False
+    owned: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    columns: Mapping[Place, VectorColumn] = field(default_factory=dict)
+    left: Mapping[Place, str] = field(default_factory=dict)
+    in_step: frozenset[Place] = frozenset()
+    pending: Mapping[Place, int | None] = field(default_factory=dict)
+    indexes: Mapping[Place, Mapping[str, VectorIndex]] = field(default_factory=dict)
+    rates: Mapping[Place, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A server, and the databases of the spec that exist on it."""
+
+    server: LiveServer
+    databases: Mapping[str, DatabaseState] = field(default_factory=dict)
