@@ -53,6 +53,7 @@ test: $(VENV)/developed
 
 bench: $(VENV)/developed
 	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks.vectorize
 
 lint: $(VENV)/developed
 	$(BIN)/ruff check .

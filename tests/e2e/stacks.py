@@ -23,9 +23,10 @@ class Stack:
     """The stack `offline` of a project in one home."""
 
     def __init__(self, home: Home, project: Path, tools: Path) -> None:
+        self.home = home
         self.twin = ArmTwin(home)
         self._project = project
-        self._environment = {
+        self.environment = {
             **os.environ,
             "AZPG_HOME": str(home.root),
             "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
@@ -36,7 +37,7 @@ class Stack:
         done = subprocess.run(
             [sys.executable, "-m", "azpg", *arguments],
             cwd=self._project,
-            env=self._environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -87,7 +88,7 @@ class Stack:
     @contextmanager
     def arm(self) -> Iterator[dict[str, str]]:
         """The environment of a program that uses the SDK beside Pulumi."""
-        with_twin = {**self._environment, **self.twin.environment()}
+        with_twin = {**self.environment, **self.twin.environment()}
         before = dict(os.environ)
         os.environ.update(with_twin)
         try:

@@ -193,6 +193,7 @@ NEEDED = {
     "server parameter reset": "NAME",
 }
 REPORTING = {"up", "down", "restart", "status", "demo"} | {one for one in ALL if " " in one} - GROUPS
+REPORTING |= {"plan", "apply", "drift", "preflight", "vectorize", "worker", "search"}
 
 
 @pytest.mark.parametrize("command", ALL)

@@ -1,0 +1,75 @@
+"""`azpg search`: a quick look at what a table answers."""
+
+from __future__ import annotations
+
+from textwrap import shorten
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Column, Table
+
+from azpg.extras import need
+from azpg.output import print_json, print_table, say
+from azpg_provision.commands import arguments as a
+from azpg_provision.target.where import Where
+
+if TYPE_CHECKING:
+    from azpg_provision.index.search import Found
+
+
+_WIDTH = 200
+"""Characters of a text that people are shown; `--json` has all of it."""
+
+
+@a.names_target
+def search(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="A vectorized table, or SCHEMA.TABLE.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to look for.")],
+    *,
+    flags: Where,
+    column: Annotated[
+        str | None, typer.Option("--column", "-c", metavar="NAME", help="The column, if there are several.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many rows.")] = 10,
+    prefix: Annotated[
+        str | None,
+        typer.Option(
+            "--prefix", help="What goes before the question. \\[default: query: for passage: , else as rows]"
+        ),
+    ] = None,
+    spec: a.SpecOption = None,
+    database: a.Database = None,
+    json: a.Json = False,
+) -> None:
+    """Print the rows of a table whose texts are nearest to a question."""
+    need("azpg search", "provision", "pglast", "pydantic", "yaml")
+    from azpg_provision import ledger  # noqa: PLC0415
+    from azpg_provision.commands.columns import column_of, database_of  # noqa: PLC0415
+    from azpg_provision.commands.place import open_place  # noqa: PLC0415
+    from azpg_provision.index.search import search as search_column  # noqa: PLC0415
+
+    place, found = open_place(flags, spec)
+    name = database_of(found, database)
+    with place.connect(name) if name is not None else place.connect() as connection:
+        of = column_of(ledger.columns(connection), table, column, connection.info.dbname)
+        rows = search_column(connection, of, question, limit=limit, prefix=prefix)
+    if json:
+        results = [{"key": row.key, "distance": row.distance, "text": row.text} for row in rows]
+        print_json({"version": 1, "column": of.name, "results": results})
+    elif rows:
+        _print(rows)
+    else:
+        say(f"{of.name} has no embedding yet: `azpg vectorize` makes them.")
+
+
+def _print(rows: list[Found]) -> None:
+    keys = list(rows[0].key)
+    table = Table(
+        Column("distance", justify="right"), *keys, Column("text", overflow="fold"), box=None, pad_edge=False
+    )
+    for row in rows:
+        values = (escape(str(row.key[key])) for key in keys)
+        text = shorten(row.text, _WIDTH, placeholder=" …")
+        table.add_row(f"{row.distance:.4f}", *values, escape(text))
+    print_table(table)

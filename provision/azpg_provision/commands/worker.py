@@ -1,0 +1,71 @@
+"""`azpg worker`: rows that changed get their embedding soon after."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from azpg.extras import need
+from azpg.output import complain, print_json, say
+from azpg_provision.commands import arguments as a
+from azpg_provision.commands.vectorize import Spec, Workers
+from azpg_provision.target.where import Where
+
+if TYPE_CHECKING:
+    from azpg_provision.vectorize.serve import Metrics
+
+
+@a.names_target
+def worker(
+    spec: Spec = None,
+    *,
+    flags: Where,
+    database: a.Database = None,
+    workers: Workers = 1,
+    once: Annotated[bool, typer.Option("--once", help="Leave when nothing waits any more.")] = False,
+    every: Annotated[
+        float, typer.Option("--every", min=1, metavar="SECONDS", help="How often to say what was done.")
+    ] = 10.0,
+    json: a.Json = False,
+) -> None:
+    """Embed the rows that wait in queues (sync: queue) until it is stopped; several may share the work."""
+    need("azpg worker", "provision", "pglast", "pydantic", "yaml")
+    from azpg_provision.commands.databases import databases  # noqa: PLC0415
+    from azpg_provision.commands.place import open_place  # noqa: PLC0415
+    from azpg_provision.commands.stopping import stopping  # noqa: PLC0415
+    from azpg_provision.vectorize import Options  # noqa: PLC0415
+    from azpg_provision.vectorize.serve import Service  # noqa: PLC0415
+
+    def tell(metrics: Metrics) -> None:
+        if json:
+            print_json({"version": 1, **asdict(metrics)}, lines=True)
+        else:
+            say(_line(metrics))
+
+    target, wanted = open_place(flags, spec)
+    service = Service(
+        databases(target, wanted, database),
+        Options(workers=workers),
+        once=once,
+        tell=tell,
+        complain=complain,
+        every=every,
+    )
+    with stopping() as stop:
+        if not once:
+            say(f"Waiting for rows that change on {target.name}; Ctrl-C ends it.")
+        tell(service.run(stop))
+
+
+def _line(metrics: Metrics) -> str:
+    parts = [f"{metrics.embedded:,} embedded"]
+    if metrics.failed:
+        parts.append(f"{metrics.failed:,} failed")
+    if metrics.oldest is None:
+        parts.append("none waits")
+    else:
+        parts.append(f"{metrics.waiting:,} wait, the first for {metrics.oldest:.1f} s")
+    queues = f"{metrics.columns} queue{'' if metrics.columns == 1 else 's'}"
+    return f"{queues}: {', '.join(parts)}."

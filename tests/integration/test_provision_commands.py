@@ -1,0 +1,267 @@
+"""`azpg plan`, `apply` and `drift` as a person types them: real processes, real output."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from azpg_runtime.postgres.instance import Instance
+from tests.conftest import ROOT
+from tests.integration.provisioning import HEAD, PRODUCTS, TABLE, Site, wrong_rows
+
+AZPG = [sys.executable, "-m", "azpg"]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+pytestmark = pytest.mark.parametrize("azpg_twin", [18], ids=["pg18"], indirect=True, scope="session")
+
+
+@pytest.fixture
+def site(twin: Instance, tmp_path: Path) -> Iterator[Site]:
+    site = Site(twin, tmp_path)
+    site.file("init.sql", PRODUCTS)
+    site.file("azpg.yaml", with_target(site, HEAD + TABLE + "      index: {method: hnsw}\n"))
+    yield site
+    site.drop()
+
+
+def with_target(site: Site, text: str) -> str:
+    return text.replace("NAME", site.name) + f"target: {{local: {site.twin.name}}}\n"
+
+
+def environment(site: Site) -> dict[str, str]:
+    return {**os.environ, "AZPG_HOME": str(site.twin.home.home.root), "NO_COLOR": "1"}
+
+
+@pytest.fixture
+def azpg(site: Site) -> Run:
+    def run(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*AZPG, *arguments],
+            cwd=site.folder,
+            env=environment(site),
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == status, (done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert "\x1b[" not in done.stdout + done.stderr, "colour in a pipe"
+        return done
+
+    return run
+
+
+def machine(done: subprocess.CompletedProcess[str], schema: str) -> dict[str, Any]:
+    """What a command printed with --json, held against its published schema."""
+    found: dict[str, Any] = json.loads(done.stdout)
+    jsonschema.validate(found, json.loads((ROOT / "docs" / "schemas" / f"{schema}.json").read_text()))
+    return found
+
+
+def test_from_plan_to_drift(site: Site, azpg: Run) -> None:
+    said = azpg("plan").stdout
+    assert "create  database" in said
+    assert "public.products.embedding" in said
+    assert f"changes on local {site.twin.name}; azpg apply makes them." in said
+    planned = machine(azpg("plan", "--json"), "plan")
+    drifted = machine(azpg("drift", "--json", status=3), "drift")
+    assert drifted == planned
+    refused = azpg("apply", status=2).stderr
+    assert (
+        "azpg: there is nobody to ask: repeat it with --yes once `azpg plan` shows what you want." in refused
+    )
+    made = machine(azpg("apply", "--yes", "--json"), "apply")
+    assert made == planned
+    again = azpg("apply", "--yes")
+    assert again.stdout == f"Nothing to do: local {site.twin.name} is as azpg.yaml says.\n"
+    assert azpg("plan").stdout == again.stdout
+    assert azpg("drift").stdout == f"No drift: local {site.twin.name} is as azpg.yaml says.\n"
+    with site.connect() as connection:
+        connection.execute("ALTER TABLE products DISABLE TRIGGER ALL")
+    drift = azpg("drift", status=3).stdout
+    assert "its triggers are not as azpg made them" in drift
+    assert drift.endswith(f"local {site.twin.name} has drifted from azpg.yaml: 1 change.\n")
+
+
+def test_what_is_done_is_said(site: Site, azpg: Run) -> None:
+    done = azpg("apply", "--yes")
+    assert "update rows public.products.embedding in " in done.stderr
+    assert done.stdout.endswith("is as azpg.yaml says.\n")
+
+
+def test_a_spec_with_mistakes_is_one_line_and_exit_code_2(site: Site, azpg: Run) -> None:
+    site.file("azpg.yaml", "version: 1\ndatabase: []\n")
+    said = azpg("plan", status=2).stderr
+    assert said == (
+        "azpg: 2 mistakes: (1) azpg.yaml:1: databases: is missing. "
+        "(2) azpg.yaml:2: database: is unknown: did you mean databases?\n"
+    )
+
+
+def test_a_plan_that_cannot_be_is_one_line(site: Site, azpg: Run) -> None:
+    site.file("azpg.yaml", with_target(site, HEAD.replace("azure_local_ai]", "azure_local_ai, vectr]")))
+    said = azpg("plan", status=1).stderr
+    assert said == "azpg: this server does not offer the extension vectr: did you mean vector.\n"
+
+
+def test_a_person_is_asked(site: Site) -> None:
+    for answer, status in (("n", 1), ("y", 0)):
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.chdir(site.folder)
+            os.execvpe(AZPG[0], [*AZPG, "apply"], environment(site) | {"COLUMNS": "300", "TERM": "xterm"})
+        written = b""
+        while b"[y/N]" not in written:
+            written += os.read(terminal, 65536)
+        os.write(terminal, f"{answer}\n".encode())
+        while True:
+            try:
+                chunk = os.read(terminal, 65536)
+            except OSError:
+                break
+            if not chunk:
+                break
+            written += chunk
+        os.close(terminal)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status, written.decode()
+        assert f"changes on local {site.twin.name}?".encode() in written
+        assert (b"Nothing was changed." in written) is (answer == "n")
+    with site.connect() as connection:
+        assert wrong_rows(connection) == 0
+
+
+@pytest.mark.parametrize(
+    "last",
+    ["create extension", "create init", "create column", "update rows", "create index"],
+)
+def test_killed_anywhere_the_next_apply_goes_on(site: Site, azpg: Run, last: str) -> None:
+    begun = subprocess.Popen(
+        [*AZPG, "apply", "--yes"],
+        cwd=site.folder,
+        env=environment(site),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert begun.stderr is not None
+    with begun.stderr:
+        assert any(line.startswith(last) for line in begun.stderr)
+        begun.send_signal(signal.SIGKILL)
+    begun.wait()
+    azpg("apply", "--yes")
+    assert "Nothing to do" in azpg("apply", "--yes").stdout
+    with site.connect() as connection:
+        assert wrong_rows(connection) == 0
+        invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
+        assert connection.execute(invalid).fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM products").fetchone() == (23,)
+
+
+def test_two_applies_wait_for_each_other(site: Site) -> None:
+    processes = [
+        subprocess.Popen(
+            [*AZPG, "apply", "--yes"],
+            cwd=site.folder,
+            env=environment(site),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    ended = [(*process.communicate(timeout=120), process.returncode) for process in processes]
+    codes = sorted(code for *_, code in ended)
+    # The one that came second has waited, and then refused what it had been shown; or it came after the first.
+    assert codes in ([0, 0], [0, 1]), ended
+    for out, err, code in ended:
+        if code:
+            assert "has changed since the plan was made" in err, (out, err)
+    with site.connect() as connection:
+        assert wrong_rows(connection) == 0
+        assert connection.execute("SELECT count(*) FROM products").fetchone() == (23,)
+
+
+def test_whoever_waits_for_the_lock_says_so(site: Site, azpg: Run) -> None:
+    key = int.from_bytes(b"azpg", "big")
+    with site.twin.connect("postgres", autocommit=True) as holder:
+        holder.execute("SELECT pg_advisory_lock(%s)", [key])
+        waiting = subprocess.Popen(
+            [*AZPG, "apply", "--yes"],
+            cwd=site.folder,
+            env=environment(site),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert waiting.stderr is not None
+        with waiting.stderr:
+            assert (
+                f"Waiting for another `azpg apply` on local {site.twin.name} (session {holder.info.backend_pid}"
+                in waiting.stderr.readline()
+            )
+            holder.execute("SELECT pg_advisory_unlock(%s)", [key])
+            assert "create database" in waiting.stderr.read()
+        assert waiting.wait() == 0
+
+
+def test_a_table_in_use_is_waited_for_without_stopping_others(site: Site, azpg: Run) -> None:
+    spec = with_target(site, HEAD + "  init: [init.sql]\n")
+    site.file("azpg.yaml", spec)
+    azpg("apply", "--yes")
+    site.file("azpg.yaml", with_target(site, HEAD + TABLE))
+    with site.connect() as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM products")
+        waiting = subprocess.Popen(
+            [*AZPG, "apply", "--yes"],
+            cwd=site.folder,
+            env=environment(site),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert waiting.stderr is not None
+        with waiting.stderr:
+            assert any(
+                "Waiting for public.products, which others are using" in line for line in waiting.stderr
+            )
+            reader.execute("COMMIT")
+            waiting.stderr.read()
+        assert waiting.wait() == 0
+
+
+def test_plan_and_drift_change_nothing(site: Site, azpg: Run) -> None:
+    azpg("apply", "--yes")
+    with site.connect() as connection, site.twin.superuser() as superuser:
+        connection.execute("UPDATE products SET title = 'another' WHERE id = 1")
+        connection.execute("ALTER TABLE products DISABLE TRIGGER ALL")
+        connection.execute("UPDATE products SET title = 'yet another' WHERE id = 2")
+        changes = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables"
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        settled = connection.execute(changes).fetchone()
+        catalog = "SELECT jsonb_agg(to_jsonb(c) - '{relpages,reltuples,relallvisible,relallfrozen,relfrozenxid,relminmxid}'::text[] ORDER BY oid) FROM pg_class AS c WHERE oid >= 16384"
+        before = connection.execute(catalog).fetchone()
+        read_only = "ALTER ROLE pgadmin SET default_transaction_read_only = on"
+        superuser.execute(read_only)
+        try:
+            azpg("plan")
+            azpg("drift", status=3)
+        finally:
+            superuser.execute("ALTER ROLE pgadmin RESET default_transaction_read_only")
+        assert connection.execute(catalog).fetchone() == before
+        assert connection.execute(changes).fetchone() == settled
