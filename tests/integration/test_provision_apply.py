@@ -503,3 +503,38 @@ def test_a_table_that_is_in_use_all_the_time(site: Site, monkeypatch: pytest.Mon
             site.apply(site.spec(init=None))
     site.apply(site.spec(init=None))
     assert site.plan(site.spec(init=None)).changes == ()
+
+
+KEEPS = """
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER keep BEFORE UPDATE ON products FOR EACH ROW WHEN (OLD.id = 7) EXECUTE FUNCTION keep();
+"""
+NOT_WRITTEN = (
+    r"public\.products\.embedding in \w+: 1 row could not be written: others hold them locked, or a trigger of the "
+    r"table keeps them as they are\. \d of \d changes? (is|are) done and stay"
+)
+
+
+def test_a_row_that_a_trigger_keeps_as_it_is(site: Site) -> None:
+    site.apply(site.spec(HEAD + "  init: [init.sql]\n", PRODUCTS + KEEPS))
+    with pytest.raises(ApplyFailed, match=NOT_WRITTEN):
+        site.apply(site.spec(init=None))
+    with site.connect() as connection:
+        connection.execute("DROP TRIGGER keep ON products")
+    site.apply(site.spec(init=None))
+    with site.connect() as connection:
+        assert wrong_rows(connection) == 0
+
+
+def test_a_row_that_somebody_holds_all_the_time(site: Site) -> None:
+    spec = site.spec(HEAD + TABLE + "      sync: none\n")
+    site.apply(spec)
+    with site.twin.connect(site.name) as holder:
+        with site.connect() as connection:
+            connection.execute("UPDATE products SET title = 'another'")
+        holder.execute("SELECT FROM products WHERE id = 7 FOR UPDATE")
+        with pytest.raises(ApplyFailed, match=NOT_WRITTEN):
+            site.apply(spec)
+    site.apply(spec)
+    with site.connect() as connection:
+        assert wrong_rows(connection) == 0

@@ -156,6 +156,20 @@ def test_what_is_owned(connection: Connection) -> None:
     }
 
 
+def test_what_is_not_there_is_not_owned(connection: Connection) -> None:
+    products(connection)
+    ledger.create(connection)
+    with pytest.raises(
+        LedgerMismatch, match=r"^the index public\.gone is gone while azpg made it: run `azpg apply` again\.$"
+    ):
+        ledger.own_index(connection, "public", "gone", {})
+    with pytest.raises(
+        LedgerMismatch, match=r"^the column public\.products\.gone is gone while azpg made it"
+    ):
+        ledger.own_column(connection, replace(COLUMN, column="gone"))
+    assert ledger.owned(connection) == {}
+
+
 @pytest.mark.parametrize(
     "replaced",
     [

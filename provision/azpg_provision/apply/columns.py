@@ -67,7 +67,10 @@ def rows(work: Work, change: Change) -> None:
     if outcome.failed:
         work.tell(f"{change.name}: {counted(outcome.failed)} failed; `azpg vectorize --failed` lists them")
     if outcome.skipped:
-        raise ApplyFailed(f"{counted(outcome.skipped)} locked by others all the time.")
+        raise ApplyFailed(
+            f"{counted(outcome.skipped)} could not be written: others hold them locked, or a trigger of the "
+            "table keeps them as they are."
+        )
 
 
 def index(work: Work, change: Change) -> None:
