@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from azpg_provision.column import Key, Sync, VectorColumn, fingerprint_of
 from azpg_provision.errors import PlanRefused
+from azpg_provision.index.definition import VectorIndex
 from azpg_provision.live.model import LiveColumn, LiveDatabase, LiveExtension, LiveServer, LiveTable
 from azpg_provision.plan.change import Action, Change, Kind
 from azpg_provision.plan.plan import Draft, Plan
@@ -258,6 +259,19 @@ def test_what_the_spec_does_not_name_is_a_note() -> None:
     found = plan(spec(), done(columns=columns))
     assert found.changes == ()
     assert found.notes == ("public.t.other in d is vectorized and not in the spec; it stays.",)
+
+
+def test_an_index_of_azpgs_that_the_spec_does_not_name_is_a_note() -> None:
+    has = {"t_e_hnsw": VectorIndex(), "somebodys": VectorIndex(opclass="vector_l2_ops")}
+    found = done(indexes={("public", "t", "e"): has}, owned={("index", "public.t_e_hnsw"): {}})
+    note = "the index public.t_e_hnsw in d is azpg's and not in the spec; it stays: DROP INDEX, if nothing needs it."
+    assert plan(spec(), found) == Plan("here", notes=(note,))
+    other = spec(embedding=", index: {method: ivfflat, lists: 5}")
+    assert plan(other, found).notes == (note,)
+    assert [change.kind for change in plan(other, found).changes] == [Kind.INDEX]
+    # The one that is wanted, and the one that will be replaced, are none.
+    assert plan(spec(embedding=", index: {method: hnsw}"), found) == Plan("here")
+    assert plan(spec(embedding=", index: {method: hnsw, m: 8}"), found).notes == ()
 
 
 def test_another_name_of_a_registered_model_is_a_note() -> None:

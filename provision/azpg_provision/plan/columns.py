@@ -6,17 +6,24 @@ from typing import Any
 
 from azpg_provision import ledger
 from azpg_provision.column import Key, fingerprint_of
-from azpg_provision.index.definition import VectorIndex
 from azpg_provision.live.model import LiveColumn, LiveTable
 from azpg_provision.plan.change import Action, Kind
 from azpg_provision.plan.database import pending_init
+from azpg_provision.plan.leftovers import note_leftovers
 from azpg_provision.plan.plan import Draft
 from azpg_provision.plan.state import DatabaseState, State
-from azpg_provision.plan.wanted import dimensions_of, index_name, index_of, key_of, wrong, wrong_dimensions
+from azpg_provision.plan.wanted import (
+    dimensions_of,
+    index_name,
+    index_of,
+    key_of,
+    serves,
+    wrong,
+    wrong_dimensions,
+)
 from azpg_provision.spec.identifier import qualified, quoted
 from azpg_provision.spec.model import Database, Embedding, Table
 
-_ARMED = {"trigger", "queue"}
 _LATER = "unknown until the init files have run"
 
 
@@ -37,7 +44,7 @@ def plan_columns(database: Database, state: State, draft: Draft) -> None:
                 draft.refusals += problems
             else:
                 _Column(database, table, embedding, live, found, state, draft).plan()
-    _beyond(database, found, draft)
+    note_leftovers(database, found, draft)
 
 
 class _Column:
@@ -228,7 +235,7 @@ class _Column:
             return
         there = {} if anew else self._found.indexes.get(self._place, {})
         index = index_of(wanted)
-        if any(_serves(one, index) for one in there.values()):
+        if any(serves(one, index) for one in there.values()):
             return
         after = {"method": wanted.method, "opclass": wanted.opclass, "parameters": wanted.parameters}
         named = None if self._old is None else there.get(index.name(self._old))
@@ -264,32 +271,3 @@ def _duration(seconds: float) -> str:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.0f} h"
-
-
-def _serves(there: VectorIndex, wanted: VectorIndex) -> bool:
-    """Whether an index is as it is wanted; parameters that are not given may be any."""
-    return (there.method, there.opclass) == (wanted.method, wanted.opclass) and (
-        wanted.parameters.items() <= there.parameters.items()
-    )
-
-
-def _beyond(database: Database, found: DatabaseState, draft: Draft) -> None:
-    """Notes what azpg vectorizes and the spec does not name."""
-    named = {(table.schema_, table.name, embedding.column) for table, embedding in database.embeddings()}
-    for place, was in found.left.items():
-        if place not in named:  # a column that is made or taken anew has its own triggers in their place
-            draft.add(
-                Action.UPDATE,
-                Kind.SYNC,
-                qualified(*place),
-                database=database.name,
-                before=was,
-                after="none",
-                note="the column is gone, and its triggers stop every writer"
-                if was in _ARMED
-                else "the column is gone",
-            )
-    for place in found.columns.keys() - named:
-        draft.notes.append(
-            f"{qualified(*place)} in {quoted(database.name)} is vectorized and not in the spec; it stays."
-        )

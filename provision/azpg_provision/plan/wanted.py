@@ -131,3 +131,10 @@ def index_of(index: Index) -> VectorIndex:
 def index_name(column: VectorColumn, index: VectorIndex) -> str:
     """The index as the ledger knows it."""
     return qualified(column.schema, index.name(column))
+
+
+def serves(there: VectorIndex, wanted: VectorIndex) -> bool:
+    """Whether an index is as it is wanted; parameters that are not given may be any."""
+    return (there.method, there.opclass) == (wanted.method, wanted.opclass) and (
+        wanted.parameters.items() <= there.parameters.items()
+    )
