@@ -173,7 +173,7 @@ def test_a_build_that_is_cancelled_leaves_nothing(
 
 def test_progress_is_what_the_server_says(connection: Connection, connect: Callable[[], Connection]) -> None:
     of = column(dimensions=64)
-    fill(connection, of, 4_000)
+    fill(connection, of, 1_500)
     told: list[Progress] = []
     create(connect, of, SLOW, tell=told.append)
     loading = [one for one in told if one.phase == "building index: loading tuples"]
