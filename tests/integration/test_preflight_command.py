@@ -145,7 +145,7 @@ def test_a_connection_string_in_a_variable(azpg: Run, entra: EntraServer, tmp_pa
         (["--stack", "-x"], "'-x' is no stack's name: use STACK or ORGANISATION/PROJECT/STACK, and offline"),
         (["--stack", "x", "--cwd", "/nonexistent"], "the folder /nonexistent is not there"),
         (["--dsn", "postgresql://u:Hidden-5@h/d"], "--dsn holds a password"),
-        (["--dsn", "keyvault:x"], "the connection string keyvault: references come later"),
+        (["--dsn", "keyvault:x"], "--dsn keyvault: references come later"),
         (["--dsn", "env:NOT_SET"], "the environment variable NOT_SET is not set"),
         (["--dsn", "host"], "--dsn is no connection string: use env:VARIABLE"),
         ([], "no target is named, and there is no azpg.yaml here: use --local NAME"),
@@ -206,7 +206,7 @@ target:
   azure:
     server: {server}
 server:
-  allow: [pg_trgm]
+  allow: [earthdistance]
   preload: [pg_prewarm]
 models:
 - uri: all-minilm-l6-v2:v1
@@ -236,7 +236,7 @@ def test_a_spec_is_applied_to_a_server_without_a_password(
     planned = {(one["kind"], one["name"]) for one in json.loads(azpg("plan", "--json").stdout)["changes"]}
     assert {
         ("preloaded_library", "pg_prewarm"),
-        ("allowed_extension", "pg_trgm"),
+        ("allowed_extension", "earthdistance"),
         ("database", "applied"),
     } <= planned
     azpg("apply", "--yes", "--allow-restart")
@@ -244,7 +244,7 @@ def test_a_spec_is_applied_to_a_server_without_a_password(
         assert connection.execute("SELECT count(embedding) FROM products").fetchone() == (20,)
         allowed = connection.execute("SHOW azure.extensions").fetchone()
     assert allowed is not None
-    assert {"vector", "azure_local_ai", "pg_trgm"} <= set(normalise(allowed[0]))
+    assert {"vector", "azure_local_ai", "earthdistance"} <= set(normalise(allowed[0]))
     found = entra.azure.postgres.configurations.get("entra", "entra-server", "shared_preload_libraries")
     assert not found.is_config_pending_restart
     assert "pg_prewarm" in normalise(str(found.value))
