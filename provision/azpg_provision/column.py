@@ -61,7 +61,7 @@ class VectorColumn:
         prefix: what stands before every text, such as ``passage: ``.
         dimensions: of each vector.
         fingerprint: 32 bytes that change whenever the same text would get another vector: the SHA-256 of
-            the model's digest. A row is up to date if its hash (see `hash_of`) is of this fingerprint.
+            the model's digest. It is part of each row's hash (see ledger/schema.sql).
         sync: how the column keeps up.
     """
 

@@ -14,6 +14,7 @@ from azpg_provision.target.target import Connection, Target
 _KEY = int.from_bytes(b"azpg", "big")
 _DATABASE = "postgres"
 _POLL = 0.2
+"""Seconds between two tries: a lock that is waited for in PostgreSQL would hold a transaction open."""
 
 
 class Lock:

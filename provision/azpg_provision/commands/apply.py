@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from azpg.errors import UsageError
-from azpg.extras import need
 from azpg.output import err, out, print_json, say
 from azpg_provision.commands.arguments import Json, SpecPath, names_target
 from azpg_provision.commands.plan import make
@@ -41,12 +40,7 @@ def apply(
     from azpg_provision.apply.apply import Permission  # noqa: PLC0415
     from azpg_provision.apply.apply import apply as carry_out  # noqa: PLC0415
 
-    need("provisioning", "provision", "pglast", "pydantic", "yaml")
-    from azpg_provision.commands.place import open_place  # noqa: PLC0415
-
-    target, wanted = open_place(flags, spec)
-    assert wanted is not None
-    found = make(target, wanted)
+    target, wanted, found = make(flags, spec)
     if not json:
         show_plan(found)
     if found.changes:

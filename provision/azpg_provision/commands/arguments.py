@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from azpg.extras import need
 from azpg_provision.target.where import Where
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec.")]
@@ -44,7 +45,10 @@ _TARGET = {
 
 
 def names_target(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options that name a target; it gets them as one argument, `flags`."""
+    """Gives a command the options that name a target; it gets them as one argument, `flags`.
+
+    Such a command works with what the extra [provision] brings: without that it says so, and nothing else.
+    """
     signature = inspect.signature(command, eval_str=True)
     own = [one for one in signature.parameters.values() if one.name != "flags"]
     options = [
@@ -54,6 +58,7 @@ def names_target(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def called(**given: Any) -> None:
+        need("provisioning", "provision", "matplotlib", "pglast", "pydantic", "yaml")
         command(flags=Where(**{name: given.pop(name) for name in _TARGET}), **given)
 
     # Typer reads the signature, and the annotations beside it.

@@ -26,29 +26,37 @@ def database_of(spec: Spec | None, given: str | None) -> str | None:
     return names[0]
 
 
-def column_of(columns: Sequence[VectorColumn], table: str, column: str | None, database: str) -> VectorColumn:
-    """The column of `table` that is called `column`, or its only one.
+def columns_of(columns: Sequence[VectorColumn], table: str, database: str) -> list[VectorColumn]:
+    """The columns of a table, or of those that are called alike in several schemas.
 
     Args:
         columns: those of the database.
         table: TABLE or SCHEMA.TABLE, as its name is written, without quotes.
-        column: None if it has one only.
         database: for messages.
 
-    Raises `PlanRefused` where nothing is vectorized, `UsageError` for a name that fits none or several.
+    Raises `PlanRefused` where nothing is vectorized, `UsageError` for a name that fits none.
     """
     if not columns:
         raise PlanRefused(
             f"the database {database!r} has no vectorized column: name its tables in the spec, and apply."
         )
-    of_table = [one for one in columns if table in {one.table, f"{one.schema}.{one.table}"}]
-    if not of_table:
+    found = [one for one in columns if table in {one.table, f"{one.schema}.{one.table}"}]
+    if not found:
         names = sorted({f"{one.schema}.{one.table}" for one in columns})
         near = get_close_matches(table, [*names, *(one.table for one in columns)], n=1)
         meant = f" Did you mean {near[0]}?" if near else ""
         raise UsageError(
             f"{table!r} is no vectorized table of {database!r}; there is: {', '.join(names)}.{meant}"
         )
+    return found
+
+
+def column_of(columns: Sequence[VectorColumn], table: str, column: str | None, database: str) -> VectorColumn:
+    """The column of `table` that is called `column`, or its only one; otherwise as `columns_of`.
+
+    Raises `UsageError` also for a column that there is not, or that is in several tables.
+    """
+    of_table = columns_of(columns, table, database)
     found = [one for one in of_table if column in {None, one.column}]
     if not found:
         there = ", ".join(sorted(one.column for one in of_table))

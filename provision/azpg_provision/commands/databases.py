@@ -9,7 +9,7 @@ from functools import partial
 from azpg.errors import UsageError
 from azpg_provision import ledger
 from azpg_provision.column import VectorColumn
-from azpg_provision.commands.columns import column_of
+from azpg_provision.commands.columns import column_of, columns_of
 from azpg_provision.errors import PlanRefused
 from azpg_provision.spec.model import Spec
 from azpg_provision.target.target import Connection, Target
@@ -58,7 +58,9 @@ def places(
             columns = ledger.columns(connection)
         if table is not None and columns:
             try:
-                columns = [column_of(columns, table, column, name)] if column else _of(columns, table, name)
+                columns = (
+                    [column_of(columns, table, column, name)] if column else columns_of(columns, table, name)
+                )
             except UsageError as error:
                 refused = error
                 continue
@@ -69,9 +71,3 @@ def places(
             f"{target.name} has no vectorized column{where}: name its tables in the spec, and apply."
         )
     return found
-
-
-def _of(columns: list[VectorColumn], table: str, database: str) -> list[VectorColumn]:
-    """All columns of a table."""
-    named = [one for one in columns if table in {one.table, f"{one.schema}.{one.table}"}]
-    return named or [column_of(columns, table, None, database)]  # which says what there is

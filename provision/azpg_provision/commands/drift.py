@@ -6,7 +6,6 @@ from pathlib import Path
 
 import typer
 
-from azpg.extras import need
 from azpg.output import out, print_json
 from azpg_provision.commands.arguments import Json, SpecPath, names_target
 from azpg_provision.commands.plan import make
@@ -25,12 +24,7 @@ def drift(
     json: Json = False,
 ) -> None:
     """Say whether a server is still as the spec says; exit code 3 if it is not."""
-    need("provisioning", "provision", "pglast", "pydantic", "yaml")
-    from azpg_provision.commands.place import open_place  # noqa: PLC0415
-
-    target, wanted = open_place(flags, spec)
-    assert wanted is not None
-    found = make(target, wanted)
+    _, _, found = make(flags, spec)
     if json:
         print_json(found.as_json())
     else:

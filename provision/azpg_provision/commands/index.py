@@ -9,7 +9,6 @@ import typer
 from rich.table import Column, Table
 
 from azpg.errors import UsageError
-from azpg.extras import need
 from azpg.output import counting, out, print_json, print_table, say
 from azpg_provision.commands import arguments as a
 from azpg_provision.target.where import Where
@@ -54,7 +53,6 @@ def evaluate(
     json: a.Json = False,
 ) -> None:
     """Hold approximate search against exact search: recall@10 and milliseconds for a range of its setting."""
-    need("azpg index evaluate", "provision", "matplotlib", "pglast", "pydantic", "yaml")
     from azpg_provision import ledger  # noqa: PLC0415
     from azpg_provision.commands.columns import column_of, database_of  # noqa: PLC0415
     from azpg_provision.commands.place import open_place  # noqa: PLC0415

@@ -13,10 +13,10 @@ from azpg_provision.target.where import Where
 
 
 def where_of(spec: Spec, folder: Path) -> Where:
-    """What a spec in `folder` says of its target; the local twin `default` where it says nothing."""
+    """What a spec in `folder` says of its target."""
     section = spec.target
     azure = section.azure
-    found = Where(
+    return Where(
         local=section.local,
         dsn=section.dsn,
         server=azure.server if azure else None,
@@ -25,7 +25,6 @@ def where_of(spec: Spec, folder: Path) -> Where:
         user=azure.user if azure else None,
         folder=folder,
     )
-    return found if found.place else Where(local="default")
 
 
 def open_place(flags: Where, spec: Path | None) -> tuple[Target, Spec | None]:

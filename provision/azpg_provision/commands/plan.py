@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from azpg.extras import need
 from azpg.output import out, print_json, working
 from azpg_provision.commands.arguments import Json, SpecPath, names_target
 from azpg_provision.commands.showing import counted, show_plan
@@ -25,12 +24,7 @@ def plan(
     json: Json = False,
 ) -> None:
     """Show what would have to change for a server to be as the spec says; change nothing."""
-    need("provisioning", "provision", "pglast", "pydantic", "yaml")
-    from azpg_provision.commands.place import open_place  # noqa: PLC0415
-
-    target, wanted = open_place(flags, spec)
-    assert wanted is not None
-    found = make(target, wanted)
+    _, _, found = make(flags, spec)
     if json:
         print_json(found.as_json())
         return
@@ -41,11 +35,14 @@ def plan(
         out().print(f"Nothing to do: {found.target} is as {spec} says.", markup=False)
 
 
-def make(target: Target, spec: Spec) -> Plan:
-    """The plan for what the server has now."""
+def make(flags: Where, path: Path) -> tuple[Target, Spec, Plan]:
+    """The target, the spec in the file `path`, and the plan for what the server has now."""
+    from azpg_provision.commands.place import open_place  # noqa: PLC0415
     from azpg_provision.plan.inspection import inspect  # noqa: PLC0415
     from azpg_provision.plan.planning import plan as make_plan  # noqa: PLC0415
 
+    target, spec = open_place(flags, path)
+    assert spec is not None
     with working(f"Looking at {target.name}"):
         state = inspect(target, spec)
-    return make_plan(spec, state)
+    return target, spec, make_plan(spec, state)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from azpg.extras import need
 from azpg.output import out, print_json, print_table, working
 from azpg_provision.commands.arguments import Json, names_target
 from azpg_provision.target.where import Where
@@ -35,7 +34,6 @@ def preflight(
     Without a spec, and without an azpg.yaml here, it looks for vector and azure_local_ai. The exit code is 1
     if a check fails.
     """
-    need("azpg preflight", "provision", "pglast", "pydantic", "yaml")
     from azpg_provision.commands.place import open_place  # noqa: PLC0415
     from azpg_provision.preflight.needs import NO_SPEC, of_spec  # noqa: PLC0415
     from azpg_provision.preflight.run import has_failed, run  # noqa: PLC0415
@@ -50,8 +48,7 @@ def preflight(
                 if check.status == "fail" and not json:
                     say(f"{check.id}: {check.reason}")
         finally:
-            if hasattr(target, "close"):
-                target.close()
+            target.close()
     if json:
         print_json({"version": 1, "target": target.name, "checks": [one.as_json() for one in checks]})
     else:

@@ -9,7 +9,6 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from azpg.extras import need
 from azpg.output import print_json, print_table, say
 from azpg_provision.commands import arguments as a
 from azpg_provision.target.where import Where
@@ -43,7 +42,6 @@ def search(
     json: a.Json = False,
 ) -> None:
     """Print the rows of a table whose texts are nearest to a question."""
-    need("azpg search", "provision", "pglast", "pydantic", "yaml")
     from azpg_provision import ledger  # noqa: PLC0415
     from azpg_provision.commands.columns import column_of, database_of  # noqa: PLC0415
     from azpg_provision.commands.place import open_place  # noqa: PLC0415

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from azpg.extras import need
 from azpg.failures import FAILED, INTERRUPTED, TERMINATED
 from azpg.output import counting, out, print_json, print_table, working
 from azpg_provision.commands import arguments as a
@@ -54,7 +53,6 @@ def vectorize(
     json: a.Json = False,
 ) -> None:
     """Embed the rows that have no embedding of their present text; what is done stays, whatever happens."""
-    need("azpg vectorize", "provision", "pglast", "pydantic", "yaml")
     from azpg_provision.commands.databases import places  # noqa: PLC0415
     from azpg_provision.commands.place import open_place  # noqa: PLC0415
     from azpg_provision.commands.stopping import stopping  # noqa: PLC0415

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from azpg.extras import need
 from azpg.output import complain, print_json, say
 from azpg_provision.commands import arguments as a
 from azpg_provision.commands.vectorize import Spec, Workers
@@ -31,7 +30,6 @@ def worker(
     json: a.Json = False,
 ) -> None:
     """Embed the rows that wait in queues (sync: queue) until it is stopped; several may share the work."""
-    need("azpg worker", "provision", "pglast", "pydantic", "yaml")
     from azpg_provision.commands.databases import databases  # noqa: PLC0415
     from azpg_provision.commands.place import open_place  # noqa: PLC0415
     from azpg_provision.commands.stopping import stopping  # noqa: PLC0415

@@ -73,6 +73,9 @@ class DsnTarget:
         """Cannot be done through a connection. Raises `PlanRefused`."""
         raise self._refusal(f"set the server parameter {parameter} to {','.join(names)}")
 
+    def close(self) -> None:
+        """As `Target.close`: there is nothing."""
+
     def restart(self) -> None:
         """Cannot be done through a connection. Raises `PlanRefused`."""
         raise self._refusal("restart the server")

@@ -57,6 +57,9 @@ class LocalTarget:
             raise PlanRefused(f"{', '.join(missing)} {found.remarks[missing[0]]}.")
         return found.is_config_pending_restart
 
+    def close(self) -> None:
+        """As `Target.close`: there is nothing."""
+
     def restart(self) -> None:
         """As `Target.restart`."""
         self._twin.restart()

@@ -46,7 +46,9 @@ class Target(Protocol):
         ...
 
     def set_list(self, parameter: str, names: Sequence[str]) -> bool:
-        """Sets a list parameter as a whole; returns whether a restart is needed for it to take effect.
+        """Sees to it that a list parameter holds `names`, which are what it held and what is to be added.
+
+        Returns whether a restart is needed for it to take effect.
 
         Raises `PlanRefused` where the target has no management side (a plain DSN), with what to ask for.
         """
@@ -54,4 +56,8 @@ class Target(Protocol):
 
     def restart(self) -> None:
         """Restarts the server and waits until it answers. Raises `PlanRefused` as `set_list` does."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of what was opened to ask of the server; connections are their own."""
         ...

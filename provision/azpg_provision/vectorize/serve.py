@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 
 import psycopg
@@ -20,6 +21,9 @@ LOOK = 5.0
 """Seconds between two looks at which columns there are."""
 _REST = 60.0
 """Seconds after which a column is tried again whose work could not go on."""
+
+_AWAY = (psycopg.Error, TargetUnreachable)
+"""What a server that is away now raises: it is asked again later."""
 
 Place = tuple[str, VectorColumn]
 """A column and the name of its database."""
@@ -95,10 +99,12 @@ class Service:
                     continue
                 if now - looked >= LOOK:
                     looked = now
-                    self._patiently(self._reconcile)
+                    with suppress(*_AWAY):
+                        self._reconcile()
                 if now - told >= self._every:
                     told = now
-                    before = self._report(before)
+                    with suppress(*_AWAY):
+                        before = self._report(before)
         except BaseException:
             self._abort.set()
             raise
@@ -145,16 +151,11 @@ class Service:
             self._complain(f"{place[0]}: {error} It is tried again in {_REST:.0f} s.")
 
     def _report(self, before: tuple[int, int]) -> tuple[int, int]:
-        found = [before]
-
-        def tell() -> None:
-            metrics = self._metrics()
-            found[0] = (metrics.embedded, metrics.failed)
-            if found[0] != before or metrics.waiting:
-                self._tell(metrics)
-
-        self._patiently(tell)
-        return found[0]
+        metrics = self._metrics()
+        done = (metrics.embedded, metrics.failed)
+        if done != before or metrics.waiting:
+            self._tell(metrics)
+        return done
 
     def _metrics(self, *, patient: bool = False) -> Metrics:
         """`patient`: of a server that is away nothing is known to wait."""
@@ -162,13 +163,10 @@ class Service:
         counts = [Waiting(0, None)]
         for name, connect in self._databases.items():
             columns = [column for database, column in self._places if database == name]
-
-            def count(connect: Connect = connect, columns: list[VectorColumn] = columns) -> None:
-                with connect() as connection:
-                    counts.extend(waiting(connection, column) for column in columns)
-
+            away = suppress(*_AWAY) if patient else nullcontext()
             if columns:
-                (self._patiently if patient else _at_once)(count)
+                with away, connect() as connection:
+                    counts.extend(waiting(connection, column) for column in columns)
         return Metrics(
             len(self._places),
             sum(one.embedded for one in progress),
@@ -176,14 +174,6 @@ class Service:
             sum(one.entries for one in counts),
             max((one.oldest for one in counts if one.oldest is not None), default=None),
         )
-
-    @staticmethod
-    def _patiently(work: Callable[[], None]) -> None:
-        """A server that is away now is asked again later."""
-        try:
-            work()
-        except (psycopg.Error, TargetUnreachable):
-            return
 
 
 class _Crew:
@@ -209,7 +199,3 @@ class _Crew:
             drain(*self._arguments, tell=tell, stop=self.stop, abort=self._abort, once=self._once)
         except Exception as error:  # it is raised, or told, where the crews are looked after
             self.error = error
-
-
-def _at_once(work: Callable[[], None]) -> None:
-    work()
