@@ -8,17 +8,17 @@ import pty
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import pytest
 
 from azpg_runtime.arm.identity.rivals import RIVALS
 from azpg_runtime.arm.twin import ArmTwin
 from azpg_runtime.home import Home
+from tests.command_line import AZPG, Run, machine, run
 from tests.conftest import new_home, remove_home
-from tests.integration.test_commands import machine
 
-AZPG = [sys.executable, "-m", "azpg"]
 PROGRAM = """
 import os, sys
 from azure.identity import DefaultAzureCredential
@@ -40,10 +40,6 @@ print([one.name for one in next(iter(found)).supported_server_versions])
 """
 
 
-class Run(Protocol):
-    def __call__(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]: ...
-
-
 @pytest.fixture(scope="module")
 def own_home() -> Iterator[Home]:
     home = new_home()
@@ -53,15 +49,7 @@ def own_home() -> Iterator[Home]:
 
 
 def runner(home: Home) -> Run:
-    def run(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "AZPG_HOME": str(home.root), "COLUMNS": "200"}
-        done = subprocess.run(
-            [*AZPG, *arguments], env=environment, check=False, capture_output=True, text=True
-        )
-        assert done.returncode == status, done.stderr
-        return done
-
-    return run
+    return partial(run, AZPG_HOME=str(home.root), COLUMNS="200")
 
 
 @pytest.fixture

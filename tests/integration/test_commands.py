@@ -9,12 +9,10 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import psycopg
 import pytest
@@ -22,17 +20,9 @@ import pytest
 from azpg_runtime.home import Home
 from azpg_runtime.models import StoredModel
 from azpg_runtime.wait import wait_for
-from tests.conftest import MODEL, ROOT, new_home, remove_home
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
-AZPG = [sys.executable, "-m", "azpg"]
-
-
-def machine(done: subprocess.CompletedProcess[str], schema: str) -> dict[str, Any]:
-    """What a command printed with --json, held against its published schema."""
-    found: dict[str, Any] = json.loads(done.stdout)
-    jsonschema.validate(found, json.loads((ROOT / "docs" / "schemas" / f"{schema}.json").read_text()))
-    return found
+from tests.command_line import AZPG, Done, Run, machine
+from tests.command_line import run as run_azpg
+from tests.conftest import MODEL, new_home, remove_home
 
 
 @pytest.fixture(scope="module")
@@ -46,22 +36,9 @@ def shared_home(minilm: StoredModel) -> Iterator[Home]:
 def azpg(shared_home: Home) -> Run:
     """Runs `azpg` with arguments in a home where the instance `default` is up."""
 
-    def run(
-        *arguments: str, status: int = 0, given: str = "", **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [*AZPG, *arguments],
-            env={**os.environ, "AZPG_HOME": str(shared_home.root), **environment},
-            check=False,
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == status, (done.stdout, done.stderr)
-        assert "Traceback" not in done.stderr
-        assert "\x1b[" not in done.stdout + done.stderr, "colour in a pipe"
-        if status == 1:
+    def run(*arguments: str, **options: Any) -> Done:
+        done = run_azpg(*arguments, **{"AZPG_HOME": str(shared_home.root), **options})
+        if options.get("status") == 1:
             assert len(done.stderr.strip().splitlines()) == 1
         return done
 

@@ -103,8 +103,8 @@ def test_a_server_that_is_not_there(entra: EntraServer) -> None:
     missing.close()
     assert of(found, Status.FAIL) == {"server"}
     assert "the server nobody in entra" in found["server"].reason.lower()
-    assert "see `server`" in found["region"].reason
-    assert "see `server`" in found["login"].reason
+    assert found["region"].reason == "It is not known while the server cannot be read (see `server`)."
+    assert found["login"].reason == "There is nothing to log in to (see `server`)."
 
 
 def test_a_stopped_server(azure: Azure, entra: EntraServer) -> None:
@@ -524,15 +524,17 @@ def test_which_of_several_accounts(entra: EntraServer, account: Callable[..., cs
     first, second = account(), account()
     target = entra.target()
     found = checks(target, WITH_AI)["ai.account"]
-    assert found.status is Status.UNKNOWN
-    assert str(first.name) in found.reason
-    assert str(second.name) in found.reason
+    names = ", ".join(sorted([str(first.name), str(second.name)]))
+    assert (found.status, found.reason) == (Status.UNKNOWN, f"There are several accounts: {names}.")
+    assert found.action == "Name the one that is meant by its stack, with --stack."
     target.close()
     gone = entra.target(ai=AiAccount("https://gone.openai.azure.com/"))
     missing = checks(gone, WITH_AI)["ai.account"]
     gone.close()
     assert missing.status is Status.FAIL
-    assert "has the endpoint https://gone.openai.azure.com/" in missing.reason
+    assert (
+        "No AI account of this subscription has the endpoint https://gone.openai.azure.com/" in missing.reason
+    )
 
 
 # Other targets
@@ -543,6 +545,7 @@ def test_a_local_server(twin: Instance) -> None:
     found = checks(LocalTarget(twin), vectorized())
     assert of(found, Status.FAIL) == set()
     assert of(found, Status.UNKNOWN) >= {"disk"}
+    assert found["disk"].reason == "A local server's disk is this machine's, and shared."
     assert found["region"].reason == "The local server stands in for one in eastus."
     assert found["quota"].reason == "A local server has no quota."
     assert found["tls"].reason == "Not needed: the connection does not leave this machine."

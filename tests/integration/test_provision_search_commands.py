@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import psycopg
 import pytest
 
@@ -18,10 +13,10 @@ from azpg_provision.column import Key, Sync, VectorColumn
 from azpg_provision.index.building import create
 from azpg_provision.index.definition import VectorIndex
 from azpg_runtime.postgres.instance import Instance
-from tests.conftest import ROOT, URI
+from tests.command_line import Done, Run, machine, run
+from tests.conftest import URI
 
 Connection = psycopg.Connection[Any]
-Run = Callable[..., subprocess.CompletedProcess[str]]
 pytestmark = pytest.mark.vector
 TEXTS = ["a cat sleeps on the sofa", "interest rates rose again", "[bold]bread[/bold] is baked in the oven"]
 
@@ -30,23 +25,11 @@ TEXTS = ["a cat sleeps on the sofa", "interest rates rose again", "[bold]bread[/
 def azpg(twin: Instance, database: str, tmp_path: Path) -> Run:
     """Runs `azpg` in a folder of its own, with the test's database as its target."""
 
-    def run(*arguments: str, status: int = 0, target: bool = True) -> subprocess.CompletedProcess[str]:
+    def there(*arguments: str, target: bool = True, **options: Any) -> Done:
         where = ["--dsn", twin.dsn(database), "--database", database] if target else []
-        done = subprocess.run(
-            [sys.executable, "-m", "azpg", *arguments, *where],
-            cwd=tmp_path,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == status, (done.stdout, done.stderr)
-        assert "\x1b[" not in done.stdout + done.stderr, "colour in a pipe"
-        if status:
-            assert "Traceback" not in done.stderr
-        return done
+        return run(*arguments, *where, cwd=tmp_path, **options)
 
-    return run
+    return there
 
 
 @pytest.fixture
@@ -77,12 +60,6 @@ def embed(connection: Connection, texts: list[str]) -> None:
         "USING (id)",
         [texts, URI, texts, len(texts)],
     )
-
-
-def machine(done: subprocess.CompletedProcess[str], schema: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(done.stdout)
-    jsonschema.validate(found, json.loads((ROOT / "docs" / "schemas" / f"{schema}.json").read_text()))
-    return found
 
 
 @pytest.mark.usefixtures("column")

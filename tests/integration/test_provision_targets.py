@@ -94,7 +94,7 @@ def test_no_password_is_shown(site: Site) -> None:
     wrong = site.twin.dsn(with_password=True).replace(secret, "hunter2hunter2")
     with pytest.raises(TargetUnreachable, match="password authentication failed") as refused:
         DsnTarget(Secret(wrong)).connect()
-    with pytest.raises(TargetUnreachable, match="the connection string is none") as none:
+    with pytest.raises(TargetUnreachable, match="the connection string is none: use a URI such as") as none:
         DsnTarget(Secret("hunter2 is no dsn"))
     said += [str(refused.value), str(none.value)]
     assert not any(secret in one or "hunter2" in one for one in said), said

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import psycopg
 import pytest
 
@@ -18,11 +15,10 @@ from azpg_provision import ledger
 from azpg_provision.column import Sync
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
-from tests.conftest import ROOT
+from tests.command_line import AZPG, Done, Run, machine, run
 from tests.integration.vectorized import Table, vectorized
 
 Connection = psycopg.Connection[Any]
-Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
 pytestmark = pytest.mark.vector
 PATIENCE = 60.0
@@ -33,22 +29,11 @@ LONG = 16 * 1024 * 1024 + 1
 def azpg(twin: Instance, database: str, tmp_path: Path) -> Run:
     """Runs `azpg` in a folder of its own, with the test's database as its target."""
 
-    def run(*arguments: str, status: int = 0, target: bool = True) -> subprocess.CompletedProcess[str]:
+    def there(*arguments: str, target: bool = True, **options: Any) -> Done:
         where = ["--dsn", twin.dsn(database), "--database", database] if target else []
-        done = subprocess.run(
-            [sys.executable, "-m", "azpg", *arguments, *where],
-            cwd=tmp_path,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == status, (done.stdout, done.stderr)
-        assert "\x1b[" not in done.stdout + done.stderr, "colour in a pipe"
-        assert "Traceback" not in done.stderr
-        return done
+        return run(*arguments, *where, cwd=tmp_path, **options)
 
-    return run
+    return there
 
 
 @pytest.fixture
@@ -58,7 +43,7 @@ def start(twin: Instance, database: str, tmp_path: Path) -> Iterator[Start]:
 
     def start(*arguments: str) -> subprocess.Popen[str]:
         where = ["--dsn", twin.dsn(database), "--database", database]
-        command = [sys.executable, "-m", "azpg", *arguments, *where]
+        command = [*AZPG, *arguments, *where]
         process = subprocess.Popen(
             command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -69,12 +54,6 @@ def start(twin: Instance, database: str, tmp_path: Path) -> Iterator[Start]:
     for process in started:
         process.kill()
         process.communicate()
-
-
-def machine(done: str, schema: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(done)
-    jsonschema.validate(found, json.loads((ROOT / "docs" / "schemas" / f"{schema}.json").read_text()))
-    return found
 
 
 def vectors(table: Table) -> int:
@@ -90,7 +69,7 @@ def test_vectorize(azpg: Run, twin: Instance, connection: Connection) -> None:
     head, line = azpg("vectorize", "--dry-run").stdout.splitlines()
     assert head.split() == ["database", "column", "rows", "wait", "failed", "seconds"]
     assert line.split()[:5] == [database, "public.products.embedding", "20", "20", "0"]
-    (estimate,) = machine(azpg("vectorize", "--dry-run", "--json").stdout, "vectorize-dry-run")["columns"]
+    (estimate,) = machine(azpg("vectorize", "--dry-run", "--json"), "vectorize-dry-run")["columns"]
     assert estimate["pending"] == 20
     assert estimate["seconds"] > 0
     assert vectors(table) == 0
@@ -100,7 +79,7 @@ def test_vectorize(azpg: Run, twin: Instance, connection: Connection) -> None:
     assert done.stdout.endswith(" a second.\n")
     assert table.wrong() == []
     assert azpg("vectorize").stdout == f"{database}: public.products.embedding: 0 rows embedded.\n"
-    (found,) = machine(azpg("vectorize", "--json", "--workers", "1").stdout, "vectorize")["columns"]
+    (found,) = machine(azpg("vectorize", "--json", "--workers", "1"), "vectorize")["columns"]
     assert (found["embedded"], found["pending"], found["failed"], found["total"]) == (0, 0, 0, 20)
 
 
@@ -114,10 +93,10 @@ def test_failed_rows(azpg: Run, twin: Instance, connection: Connection) -> None:
     head, line = azpg("vectorize", "--failed").stdout.splitlines()
     assert head.split() == ["database", "column", "key", "attempts", "why"]
     assert line.split(maxsplit=2)[2].split() == ["3", "1", "division", "by", "zero"]
-    (found,) = machine(azpg("vectorize", "--failed", "--json").stdout, "vectorize-failed")["failures"]
+    (found,) = machine(azpg("vectorize", "--failed", "--json"), "vectorize-failed")["failures"]
     assert (found["key"], found["sqlstate"], found["reason"]) == (["3"], "22012", "division by zero")
     azpg("vectorize", "--retry-failed", status=1)
-    (found,) = machine(azpg("vectorize", "--failed", "--json").stdout, "vectorize-failed")["failures"]
+    (found,) = machine(azpg("vectorize", "--failed", "--json"), "vectorize-failed")["failures"]
     table.execute("DELETE FROM products WHERE id = 3")
     assert azpg("vectorize", "--retry-failed").returncode == 0
 
@@ -164,9 +143,9 @@ def test_two_columns_and_one_table(azpg: Run, twin: Instance, connection: Connec
         twin, connection, create="CREATE TABLE other (id bigint PRIMARY KEY, title text, e vector(384))", table="other", column="e"
     )  # fmt: skip
     table.execute("INSERT INTO products VALUES (1, 'one'); INSERT INTO other VALUES (1, 'one')")
-    found = machine(azpg("vectorize", "--json", "--table", "public.other").stdout, "vectorize")["columns"]
+    found = machine(azpg("vectorize", "--json", "--table", "public.other"), "vectorize")["columns"]
     assert [one["table"] for one in found] == ["other"]
-    found = machine(azpg("vectorize", "--json").stdout, "vectorize")["columns"]
+    found = machine(azpg("vectorize", "--json"), "vectorize")["columns"]
     assert [(one["table"], one["embedded"]) for one in found] == [("products", 1), ("other", 0)]
 
 

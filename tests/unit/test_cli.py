@@ -676,6 +676,12 @@ main()
     assert {name for name in imported if any(f"{name}.".startswith(f"{heavy}.") for heavy in HEAVY)} == set()
 
 
+def test_asking_for_an_instance_imports_no_numpy() -> None:
+    code = "import sys; from azpg_runtime.postgres import instance; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"
+
+
 def test_a_process_fails_with_one_line_and_the_code() -> None:
     done = run("status", "Bad_Name")
     assert (done.returncode, done.stdout) == (2, "")

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
 from typer.testing import CliRunner
 
 from azpg_runtime.arm.identity.identities import DEFAULT_NAME, Identities
 from azpg_runtime.commands.principals import app
 from azpg_runtime.errors import IdentityError, IdentityNotFound
-from tests.conftest import ROOT
+from tests.command_line import machine
 
 Run = Callable[..., str]
 
@@ -33,12 +31,6 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
         return str(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
 
     return run
-
-
-def machine(text: str, schema: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(text)
-    jsonschema.validate(found, json.loads((ROOT / "docs" / "schemas" / f"{schema}.json").read_text()))
-    return found
 
 
 def test_add_prints_what_a_program_needs(run: Run, identities: Identities) -> None:

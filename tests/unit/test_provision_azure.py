@@ -127,6 +127,13 @@ def test_what_is_no_stack(text: str) -> None:
         StackName.of(text)
 
 
+def test_a_stacks_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"the folder .*gone is not there: name the Pulumi project's with --cwd"
+    ):
+        StackName.of("prod", tmp_path / "gone")
+
+
 # What a stack says
 
 
@@ -156,6 +163,15 @@ def test_the_arguments_hold_no_secret(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(TargetUnreachable) as refused:
         stack.read(name)
     assert "stack output --json --show-secrets --non-interactive --stack prod." in str(refused.value)
+
+
+def test_a_pulumi_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack, "_PATIENCE", 0.05)
+    name = program(tmp_path, monkeypatch, "exec tail -f /dev/null")
+    with pytest.raises(
+        TargetUnreachable, match=r"^`pulumi stack output` has not ended after 0\.05 seconds\.$"
+    ):
+        stack.read(name)
 
 
 @pytest.mark.parametrize(

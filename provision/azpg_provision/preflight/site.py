@@ -114,9 +114,8 @@ class Site:
 
     @property
     def capabilities(self) -> models.Capability:
-        """What the server's region offers. Raises `NotKnown`, and azure-core's errors."""
-        if self.azure is None:
-            raise NotKnown("Only Azure has regions that differ.")
+        """What the region of a server on Azure offers. Raises `NotKnown`, and azure-core's errors."""
+        assert self.azure is not None
         found: list[models.Capability] = self._once(self.azure.management.capabilities, self.facts.location)
         if not found:
             raise NotKnown(f"Azure says nothing of {self.facts.location}.")

@@ -1,0 +1,55 @@
+"""`azpg` as a person or a program runs it: a real process, and what it prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from tests.conftest import ROOT
+
+AZPG = [sys.executable, "-m", "azpg"]
+Done = subprocess.CompletedProcess[str]
+Run = Callable[..., Done]
+PATIENCE = 120.0
+"""Seconds until a command that a test runs counts as hanging."""
+
+
+def run(
+    *arguments: str,
+    status: int = 0,
+    given: str = "",
+    cwd: Path | None = None,
+    **environment: str,
+) -> Done:
+    """Runs `azpg` to its end, which is to be the exit code `status`, without a colour or a traceback.
+
+    `environment` is added to the test's own; the command's standard input is `given`.
+    """
+    done = subprocess.run(
+        [*AZPG, *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        input=given,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == status, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert "\x1b[" not in done.stdout + done.stderr, "colour in a pipe"
+    return done
+
+
+def machine(printed: Done | str, schema: str) -> dict[str, Any]:
+    """What a command printed with --json, held against its published schema."""
+    found: dict[str, Any] = json.loads(printed if isinstance(printed, str) else printed.stdout)
+    jsonschema.validate(found, json.loads((ROOT / "docs" / "schemas" / f"{schema}.json").read_text()))
+    return found
