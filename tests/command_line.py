@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 AZPG = [sys.executable, "-m", "azpg"]
 Done = subprocess.CompletedProcess[str]
 Run = Callable[..., Done]
-PATIENCE = 120.0
+PATIENCE = 240.0
 """Seconds until a command that a test runs counts as hanging."""
 
 

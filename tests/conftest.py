@@ -27,6 +27,8 @@ from azpg_runtime.testing import TwinFactory
 MODEL = "all-minilm-l6-v2"
 URI = f"{MODEL}:v1"
 ROOT = Path(__file__).parent.parent
+ONE_MAJOR = pytest.mark.parametrize("azpg_twin", [18], ids=["pg18"], indirect=True, scope="session")
+"""Of tests that take long, or that no major of PostgreSQL does otherwise."""
 CACHE = Path(os.environ.get("AZPG_TEST_CACHE", ROOT / ".cache"))
 
 # What a developer has set must not reach the tests.

@@ -15,7 +15,7 @@ from azpg_runtime.host.client import HostClient
 from azpg_runtime.host.protocol import Embed, Frame, Kind
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
-from tests.conftest import URI
+from tests.conftest import ONE_MAJOR, URI
 from tests.integration.calls import (
     EMBED,
     LONG,
@@ -188,6 +188,7 @@ def test_time_in_the_queue_counts(twin: Instance, database: str, connection: Con
     assert embeds(connection)
 
 
+@ONE_MAJOR
 def test_a_call_that_waits_for_its_turn_can_be_cancelled(
     twin: Instance, database: str, connection: Connection
 ) -> None:

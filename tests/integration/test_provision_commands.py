@@ -14,10 +14,11 @@ import pytest
 
 from azpg_runtime.postgres.instance import Instance
 from tests.command_line import AZPG, PATIENCE, Run, machine, run
+from tests.conftest import ONE_MAJOR
 from tests.integration.provisioning import HEAD, PRODUCTS, TABLE, Site, wrong_rows
 
 Start = Callable[[], subprocess.Popen[str]]
-pytestmark = pytest.mark.parametrize("azpg_twin", [18], ids=["pg18"], indirect=True, scope="session")
+pytestmark = ONE_MAJOR
 
 
 @pytest.fixture

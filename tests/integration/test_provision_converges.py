@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
@@ -16,9 +15,10 @@ from azpg_provision import ledger
 from azpg_provision.plan.change import Change
 from azpg_provision.spec.model import Spec
 from azpg_runtime.postgres.instance import Instance
+from tests.conftest import ONE_MAJOR
 from tests.integration.provisioning import HEAD, PRODUCTS, TABLE, Site, wrong_rows
 
-pytestmark = pytest.mark.parametrize("azpg_twin", [18], ids=["pg18"], indirect=True, scope="session")
+pytestmark = ONE_MAJOR
 
 SYNCS = st.sampled_from(["generated", "trigger", "queue", "none"])
 INDEXES = st.sampled_from(

@@ -22,7 +22,7 @@ from azpg_provision.index.plot import draw
 from azpg_provision.index.search import search
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
-from tests.conftest import URI
+from tests.conftest import ONE_MAJOR, URI
 
 Connection = psycopg.Connection[Any]
 pytestmark = pytest.mark.vector
@@ -250,6 +250,7 @@ def test_search_finds_what_is_meant(connection: Connection, connect: Callable[[]
 SPARSE = VectorIndex(parameters={"m": 6, "ef_construction": 32})
 
 
+@ONE_MAJOR
 @pytest.mark.parametrize("index", [SPARSE, VectorIndex(Method.IVFFLAT, parameters={"lists": 10})])
 def test_evaluation_finds_the_trade(
     connection: Connection, connect: Callable[[], Connection], index: VectorIndex, tmp_path: Path

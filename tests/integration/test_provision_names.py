@@ -10,10 +10,10 @@ import pytest
 from psycopg import sql
 
 from azpg_runtime.postgres.instance import Instance
-from tests.conftest import URI
+from tests.conftest import ONE_MAJOR, URI
 from tests.integration.provisioning import Site
 
-pytestmark = pytest.mark.parametrize("azpg_twin", [18], ids=["pg18"], indirect=True, scope="session")
+pytestmark = ONE_MAJOR
 
 NAMES = [
     '"; DROP TABLE x; --',

@@ -21,10 +21,11 @@ from azpg_runtime import Twin
 from azpg_runtime.home import Home
 from azpg_runtime.postgres.installation import Installation
 from azpg_runtime.postgres.instance import Instance
+from tests.conftest import ONE_MAJOR
 from tests.integration.extensions import allow_listed
 from tests.integration.provisioning import HEAD, TABLE, Site, kinds
 
-pytestmark = pytest.mark.parametrize("azpg_twin", [18], ids=["pg18"], indirect=True, scope="session")
+pytestmark = ONE_MAJOR
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from azpg_provision.errors import LedgerMismatch, PlanRefused, RowsFailed
 from azpg_provision.vectorize import Options, Outcome, Progress, run
 from azpg_provision.vectorize.failures import failed, forget
 from azpg_runtime.postgres.instance import Instance
-from tests.conftest import URI
+from tests.conftest import ONE_MAJOR, URI
 from tests.integration.calls import counters
 from tests.integration.vectorized import Table, session, vectorized
 
@@ -193,6 +193,7 @@ def test_any_table(twin: Instance, connection: Connection, what: str, mode: Sync
 # Rows that fail
 
 
+@ONE_MAJOR
 def test_a_text_that_the_model_refuses_is_recorded(twin: Instance, connection: Connection) -> None:
     table = filled(twin, connection, 100)
     table.execute(f"UPDATE products SET title = repeat('a', {LONG}) WHERE id IN (17, 18, 60)")
@@ -217,6 +218,7 @@ def test_a_text_that_the_model_refuses_is_recorded(twin: Instance, connection: C
     assert table.wrong() == []
 
 
+@ONE_MAJOR
 @pytest.mark.parametrize("lease", [0.02, 5.0])
 def test_a_row_that_takes_long_to_fail(twin: Instance, connection: Connection, lease: float) -> None:
     """Workers whose claims expire while they look for the row do not take it from each other for ever."""
@@ -262,6 +264,7 @@ def test_a_run_whose_rows_all_fail_stops(twin: Instance, connection: Connection)
     assert len(failed(connection, table.column)) == 10
 
 
+@ONE_MAJOR
 def test_a_statement_timeout_makes_batches_smaller(twin: Instance, connection: Connection) -> None:
     """Half as many rows, and again, until they are done in time."""
     table = vectorized(twin, connection)
