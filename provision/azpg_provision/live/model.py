@@ -50,6 +50,7 @@ class LiveTable:
         keys: the columns of each unique index without NULLs, the primary key's first.
         primary: whether the first of `keys` is the primary key.
         inherited: whether other tables inherit from it, whose rows are seen among its own.
+        inherits: whether it inherits from another, or is a part of one.
         hides: whether row-level security hides rows from the role that asks.
         later: triggers that change a row after azpg's own has seen it.
     """
@@ -64,6 +65,7 @@ class LiveTable:
     keys: tuple[tuple[str, ...], ...]
     primary: bool
     inherited: bool = False
+    inherits: bool = False
     hides: bool = False
     later: tuple[str, ...] = ()
 

@@ -8,6 +8,7 @@ SELECT schema.nspname::text,
        pg_catalog.pg_table_size(class.oid) AS bytes,
        pg_catalog.pg_has_role(class.relowner, 'USAGE') AS owner,
        EXISTS (SELECT FROM pg_catalog.pg_inherits AS heir WHERE heir.inhparent = class.oid) AS inherited,
+       EXISTS (SELECT FROM pg_catalog.pg_inherits AS heir WHERE heir.inhrelid = class.oid) AS inherits,
        pg_catalog.row_security_active(class.oid) AS hides,
        -- Row triggers BEFORE INSERT or UPDATE that are fired after azpg's own (azpg_provision.sync.triggers), by name.
        (SELECT coalesce(jsonb_agg(trigger.tgname ORDER BY trigger.tgname), '[]')
