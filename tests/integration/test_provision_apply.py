@@ -329,6 +329,27 @@ def test_tables_that_cannot_be_vectorized(site: Site, init: str) -> None:
         site.plan(site.spec(init=None))
 
 
+def test_a_table_that_inherits(site: Site) -> None:
+    """Statement triggers, as a queue's are, are not fired for what is written by way of the parent."""
+    init = (
+        PRODUCTS.replace("products", "things", 1)
+        .replace(" PRIMARY KEY", "")
+        .replace(";", "; CREATE TABLE products (PRIMARY KEY (id)) INHERITS (things);", 1)
+    )
+    site.apply(site.spec(HEAD + "  init: [init.sql]\n", init))
+    refused = (
+        r"public\.products inherits from another table, .* never reaches a queue: use `sync: trigger`, or"
+    )
+    with pytest.raises(PlanRefused, match=refused):
+        site.plan(site.spec(HEAD + TABLE + "      sync: queue\n", init=None))
+    site.apply(site.spec(init=None))
+    with site.connect() as connection:
+        connection.execute("UPDATE things SET title = 'by way of the parent' WHERE id < 5")
+        connection.execute("DELETE FROM things WHERE id > 15")
+        assert wrong_rows(connection) == 0
+    assert site.plan(site.spec(init=None)).changes == ()
+
+
 def test_an_init_file_that_makes_no_such_table(site: Site) -> None:
     with pytest.raises(
         ApplyFailed,
@@ -503,6 +524,44 @@ def test_a_table_that_is_in_use_all_the_time(site: Site, monkeypatch: pytest.Mon
             site.apply(site.spec(init=None))
     site.apply(site.spec(init=None))
     assert site.plan(site.spec(init=None)).changes == ()
+
+
+@pytest.mark.parametrize("other", ["      sync: queue\n", "    key: [slug]\n"], ids=["sync", "key"])
+def test_nobody_waits_behind_a_change_that_waits_for_a_writer(
+    site: Site, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    init = PRODUCTS + "ALTER TABLE products ADD slug uuid NOT NULL UNIQUE DEFAULT gen_random_uuid();"
+    site.apply(site.spec(init=init))
+    later = HEAD + (
+        TABLE + other if "sync" in other else TABLE.replace("    embeddings", other + "    embeddings")
+    )
+    monkeypatch.setattr(columns, "_ATTEMPTS", 1)
+    with site.twin.connect(site.name) as writer:
+        writer.execute("SET idle_in_transaction_session_timeout = '30s'")  # else a failure would be a hang
+        writer.execute("UPDATE products SET title = 'in a long transaction' WHERE id = 1")
+        with pytest.raises(ApplyFailed, match="is in use by others all the time"):
+            site.apply(site.spec(later, init))
+    site.apply(site.spec(later, init))
+    assert site.plan(site.spec(later, init)).changes == ()
+    with site.connect() as connection:
+        if "sync" not in other:
+            assert wrong_rows(connection) == 0
+
+
+def test_a_key_that_changes_between_two_runs(site: Site) -> None:
+    """What the first has left, in the terms of its key, is no text of the second's."""
+    init = PRODUCTS + "ALTER TABLE products ADD slug uuid NOT NULL UNIQUE DEFAULT gen_random_uuid();"
+    site.apply(site.spec(init=init))
+    with site.connect() as connection:
+        connection.execute("UPDATE azpg.columns SET position = ARRAY['7']")
+        connection.execute(
+            "INSERT INTO azpg.claims (column_id, low, high, worker, expires) "
+            "SELECT id, NULL, ARRAY['7'], gen_random_uuid(), now() FROM azpg.columns"
+        )
+        later = site.spec(HEAD + TABLE.replace("    embeddings", "    key: [slug]\n    embeddings"), init)
+        site.apply(later)
+        assert site.plan(later).changes == ()
+        assert wrong_rows(connection) == 0
 
 
 KEEPS = """
