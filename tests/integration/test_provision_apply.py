@@ -79,6 +79,24 @@ def test_a_generated_column_of_a_table_with_rows(site: Site) -> None:
     )
 
 
+def test_a_generated_column_that_somebody_generates_otherwise(site: Site) -> None:
+    if site.twin.description.major < 17:
+        return  # PostgreSQL 17 brought SET EXPRESSION
+    spec = site.spec(HEAD + TABLE + "      sync: generated\n")
+    site.apply(spec)
+    with site.connect() as connection:
+        statement = sql.SQL(
+            "ALTER TABLE products ALTER embedding SET EXPRESSION AS "
+            "(azure_local_ai.create_embeddings({}, upper(title))::vector)"
+        )
+        connection.execute(statement.format(URI))
+        assert wrong_rows(connection) > 0
+        assert kinds(site.plan(spec)) == ["replace column"]
+        site.apply(spec, replace=True)
+        assert wrong_rows(connection) == 0
+    assert site.plan(spec).changes == ()
+
+
 def test_the_second_apply_does_nothing(site: Site) -> None:
     spec = site.spec()
     site.apply(spec)

@@ -152,7 +152,7 @@ def test_what_is_owned(connection: Connection) -> None:
     assert ledger.owned(connection) == {
         ("init", "%s; --.sql"): {"sha256": "abc"},
         ("index", 'public."%s; --"'): {"method": "hnsw"},
-        ("column", "public.products.embedding"): ledger.definition(COLUMN),
+        ("column", "public.products.embedding"): ledger.definition(COLUMN) | {"generated": None},
     }
 
 

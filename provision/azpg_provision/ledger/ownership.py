@@ -25,6 +25,12 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid
 WHERE n.nspname = %s AND c.relname = %s AND a.attname = %s AND NOT a.attisdropped
 """
+_GENERATED = """
+SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+FROM pg_catalog.pg_attrdef AS d
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+WHERE a.attrelid = %s::regclass AND a.attname = %s AND a.attgenerated <> ''
+"""
 _INDEX = """
 SELECT jsonb_build_object('relation', c.oid::bigint)
 FROM pg_catalog.pg_class AS c
@@ -55,8 +61,11 @@ def owned(connection: Connection) -> dict[tuple[str, str], Any]:
 
 
 def own_column(connection: Connection, column: VectorColumn) -> None:
-    """Notes that azpg made a column, which is there."""
-    _own(connection, "column", (column.schema, column.table, column.column), definition(column))
+    """Notes that azpg made a column, which is there, and what PostgreSQL generates it of, if it does."""
+    relation = column.relation.as_string(connection)
+    row = connection.execute(_GENERATED, [relation, column.column]).fetchone()
+    made_from = definition(column) | {"generated": row[0] if row else None}
+    _own(connection, "column", (column.schema, column.table, column.column), made_from)
 
 
 def own_index(connection: Connection, schema: str, name: str, made_from: Mapping[str, Any]) -> None:

@@ -29,11 +29,12 @@ class LiveExtension:
 
 @dataclass(frozen=True, slots=True)
 class LiveColumn:
-    """A column of a table; `type` as ``format_type`` prints it."""
+    """A column of a table; `type` as ``format_type`` prints it, `expression` what it is generated of."""
 
     type: str
     not_null: bool
     generated: bool
+    expression: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,11 @@ SELECT schema.nspname::text,
               AND function.pronamespace IS DISTINCT FROM pg_catalog.to_regnamespace('azpg')) AS later,
        (SELECT coalesce(jsonb_agg(jsonb_build_array(
                    attribute.attname, pg_catalog.format_type(attribute.atttypid, attribute.atttypmod),
-                   attribute.attnotnull, attribute.attgenerated <> '') ORDER BY attribute.attnum), '[]')
+                   attribute.attnotnull, attribute.attgenerated <> '',
+                   CASE WHEN attribute.attgenerated <> '' THEN pg_catalog.pg_get_expr(def.adbin, def.adrelid) END
+               ) ORDER BY attribute.attnum), '[]')
         FROM pg_catalog.pg_attribute AS attribute
+        LEFT JOIN pg_catalog.pg_attrdef AS def ON def.adrelid = class.oid AND def.adnum = attribute.attnum
         WHERE attribute.attrelid = class.oid AND attribute.attnum > 0 AND NOT attribute.attisdropped) AS columns,
        (SELECT coalesce(jsonb_agg(jsonb_build_array(index.indisprimary, (
                    SELECT jsonb_agg(attribute.attname ORDER BY key.position)

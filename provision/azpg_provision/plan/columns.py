@@ -104,7 +104,7 @@ class _Column:
         if (
             not self._fits(live, after["type"])
             or live.generated is not generated
-            or self._rewritten(generated)
+            or (generated and self._rewritten(live))
         ):
             if self._owned:
                 return Action.REPLACE, after
@@ -117,9 +117,12 @@ class _Column:
     def _fits(self, live: LiveColumn, type_: str) -> bool:
         return live.type == type_ if type_ != "vector" else live.type.startswith("vector(")
 
-    def _rewritten(self, generated: bool) -> bool:
+    def _rewritten(self, live: LiveColumn) -> bool:
         """Whether a generated column is generated of something else."""
-        if not generated or self._old is None or self._model is None:
+        made = self._found.owned.get(("column", self.name), {}).get("generated")
+        if made is not None and made != live.expression:  # ALTER COLUMN … SET EXPRESSION
+            return True
+        if self._old is None or self._model is None:
             return False
         old, new = self._old, self._embedding
         same = (old.text, old.model, old.prefix) == (new.text, new.model, new.prefix)
