@@ -308,6 +308,22 @@ def test_the_triggers_of_a_column_that_is_gone_go(site: Site, how: str, mode: st
         assert connection.execute(query).fetchone() == (2 if mode == "queue" else 3,)
 
 
+@pytest.mark.parametrize("mode", ["trigger", "queue"])
+@pytest.mark.parametrize("then", ["generated", "none"])
+def test_a_column_that_is_made_anew_has_none_of_the_triggers_of_before(
+    site: Site, mode: str, then: str
+) -> None:
+    site.apply(site.spec(HEAD + TABLE + f"      sync: {mode}\n"))
+    with site.connect() as connection:
+        connection.execute("ALTER TABLE products DROP COLUMN embedding")
+        spec = site.spec(HEAD + TABLE + f"      sync: {then}\n", None)
+        site.apply(spec)
+        assert site.plan(spec).changes == ()
+        query = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'products'::regclass AND NOT tgisinternal"
+        assert connection.execute(query).fetchall() == []
+        assert wrong_rows(connection) == 0
+
+
 def test_a_key_of_another_type(site: Site) -> None:
     spec = site.spec()
     site.apply(spec)

@@ -111,6 +111,7 @@ def _make(connection: Connection, wanted: VectorColumn, change: Change, *, there
             ledger.forget(connection, old)
         statement = sql.SQL("ALTER TABLE {} DROP COLUMN {}").format(wanted.relation, name)
         connection.execute(statement)
+    ledger.bury(connection)  # before there is a column by the name of one that somebody has dropped
     type_ = sql.Identifier(schema_of(connection), "vector")
     if wanted.sync is Sync.GENERATED:
         statement = add_generated(wanted, vector=type_)
