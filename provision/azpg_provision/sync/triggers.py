@@ -97,9 +97,9 @@ def body(column: VectorColumn, function: str) -> sql.Composed:
     return sql.SQL(template).format(
         source=column.source,
         relation=column.relation,
-        # Always true, and costs nothing. It names the table, so that a session that has the statement planned
-        # plans it anew when a column of the table gets another type.
-        known=sql.SQL("NOT EXISTS (SELECT FROM {} WHERE false)").format(column.relation),
+        # Always true. It names the table, without a right to it or a lock, so that a session that has the
+        # statement planned plans it anew when a column of the table gets another type.
+        known=sql.SQL("{}::regclass IS NOT NULL").format(sql.Literal(column.relation.as_string())),
         table=table,
         column=column_name,
         model=sql.Literal(column.model),
