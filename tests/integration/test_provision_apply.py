@@ -363,6 +363,37 @@ def test_tables_that_cannot_be_vectorized(site: Site, init: str) -> None:
         site.plan(site.spec(init=None))
 
 
+def test_who_may_put_names_where_they_are_looked_up_is_a_note(site: Site) -> None:
+    """Their operators and functions would be called with the rights of who applies."""
+    role = f"app_{site.name}"
+    init = f"""
+        CREATE ROLE {role};
+        CREATE SCHEMA shelf;
+        GRANT CREATE ON SCHEMA shelf TO PUBLIC, {role}, azure_pg_admin;
+        GRANT CREATE ON SCHEMA public TO {role};
+        GRANT USAGE ON SCHEMA shelf TO {role};
+        """ + PRODUCTS.replace("products", "shelf.products")
+    text = HEAD + TABLE.replace("- name: products", "- name: products\n    schema: shelf")
+    try:
+        site.apply(site.spec(text, init))
+        assert [note[: note.index(" of ")] for note in site.plan(site.spec(text, init)).notes] == [
+            f"{role} may create functions and operators in the schema public",
+            f"{role} may create functions and operators in the schema shelf",
+            "PUBLIC may create functions and operators in the schema shelf",
+        ]
+        with site.connect() as connection:
+            connection.execute(
+                sql.SQL(
+                    "REVOKE CREATE ON SCHEMA shelf FROM PUBLIC, {role}; REVOKE CREATE ON SCHEMA public FROM {role}"
+                ).format(role=sql.Identifier(role))
+            )
+        assert site.plan(site.spec(text, init)).notes == ()
+    finally:
+        site.drop()
+        with site.twin.superuser() as connection:
+            connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))
+
+
 def test_a_table_that_inherits(site: Site) -> None:
     """Statement triggers, as a queue's are, are not fired for what is written by way of the parent."""
     init = (

@@ -54,6 +54,8 @@ class LiveTable:
         inherits: whether it inherits from another, or is a part of one.
         hides: whether row-level security hides rows from the role that asks.
         later: triggers that change a row after azpg's own has seen it.
+        creators: schemas in which names of its texts are looked up, each with a role that may create in
+            it, and is neither an admin nor the table's owner; ``PUBLIC`` for any.
     """
 
     kind: str
@@ -69,6 +71,7 @@ class LiveTable:
     inherits: bool = False
     hides: bool = False
     later: tuple[str, ...] = ()
+    creators: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

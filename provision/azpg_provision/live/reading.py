@@ -144,6 +144,7 @@ def _table(
     inherits: bool,
     hides: bool,
     later: list[str],
+    creators: list[list[str]],
     columns: list[list[Any]],
     keys: list[list[Any]],
 ) -> LiveTable:
@@ -158,6 +159,7 @@ def _table(
         inherits=inherits,
         hides=hides,
         later=tuple(later),
+        creators=tuple((schema, role) for schema, role in creators),
         columns={name: LiveColumn(*rest) for name, *rest in columns},
         keys=tuple(tuple(names) for _, names in keys),
         primary=bool(keys and keys[0][0]),

@@ -44,7 +44,20 @@ def plan_columns(database: Database, state: State, draft: Draft) -> None:
                 draft.refusals += problems
             else:
                 _Column(database, table, embedding, live, found, state, draft).plan()
+        if live is not None:
+            _note_creators(database, live, state, draft)
     note_leftovers(database, found, draft)
+
+
+def _note_creators(database: Database, live: LiveTable, state: State, draft: Draft) -> None:
+    admin = quoted(state.server.admin)
+    for place, role in live.creators:
+        schema, who = quoted(place), role if role == "PUBLIC" else quoted(role)
+        draft.notes.append(
+            f"{who} may create functions and operators in the schema {schema} of {quoted(database.name)}, "
+            f"where azpg looks up names with the rights of {admin}: REVOKE CREATE ON SCHEMA {schema} FROM {who}, "
+            "unless that is trusted as much."
+        )
 
 
 class _Column:
