@@ -55,8 +55,8 @@ def _note_creators(database: Database, live: LiveTable, state: State, draft: Dra
         schema, who = quoted(place), role if role == "PUBLIC" else quoted(role)
         draft.notes.append(
             f"{who} may create functions and operators in the schema {schema} of {quoted(database.name)}, "
-            f"where azpg looks up names with the rights of {admin}: REVOKE CREATE ON SCHEMA {schema} FROM {who}, "
-            "unless that is trusted as much."
+            f"where azpg looks up names with the rights of {admin}: REVOKE CREATE ON SCHEMA {schema} "
+            f"FROM {who}, unless that is trusted as much."
         )
 
 
