@@ -45,7 +45,7 @@ class LiveTable:
         kind: ``pg_class.relkind``.
         partition: whether it is a part of another.
         persistence: ``pg_class.relpersistence``.
-        rows, bytes: an estimate of its rows, 0 before its first ANALYZE, and what it takes.
+        rows, bytes: an estimate of its rows, counted before its first ANALYZE, and what it takes.
         owned: whether the role that asks owns it, or is a member of the role that does.
         columns: by name, in order.
         keys: the columns of each unique index without NULLs, the primary key's first.
