@@ -25,6 +25,11 @@ Connection = psycopg.Connection[Any]
 pytestmark = pytest.mark.vector
 LONG = 16 * 1024 * 1024 + 1
 """Characters that the model host refuses."""
+FROZEN = """
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN IF OLD.id = 7 THEN RAISE 'row % is closed', OLD.id; END IF; RETURN NEW; END $$;
+CREATE TRIGGER keep BEFORE UPDATE ON products FOR EACH ROW EXECUTE FUNCTION keep()
+"""
 
 
 def filled(twin: Instance, connection: Connection, rows: int, **options: Any) -> Table:
@@ -247,19 +252,23 @@ def test_an_expression_that_fails_for_a_row_is_recorded(
     assert table.wrong() == []
 
 
+def test_an_error_of_the_users_own_is_that_of_its_row(twin: Instance, connection: Connection) -> None:
+    """Whatever its SQLSTATE; and a cast can raise what looks like a mistake in the statement."""
+    table = filled(twin, connection, 20, text="CASE id WHEN 3 THEN title::tsquery::text ELSE title END")
+    table.execute(FROZEN.replace("OLD.id;", "OLD.id USING ERRCODE = 'APP01';"))
+    assert run(table.connect, table.column) == Outcome(18, 0, 2)
+    assert [(one.key, one.sqlstate) for one in failed(connection, table.column)] == [
+        (["3"], "42601"),
+        (["7"], "APP01"),
+    ]
+
+
 def test_a_constraint_on_the_column(twin: Instance, connection: Connection) -> None:
     table = filled(twin, connection, 20)
     table.execute("ALTER TABLE products ADD CHECK (embedding IS NULL OR id <> 7)")
     assert run(table.connect, table.column) == Outcome(19, 0, 1)
     (found,) = failed(connection, table.column)
     assert (found.key, found.sqlstate) == (["7"], "23514")
-
-
-FROZEN = """
-CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN IF OLD.id = 7 THEN RAISE 'row % is closed', OLD.id; END IF; RETURN NEW; END $$;
-CREATE TRIGGER keep BEFORE UPDATE ON products FOR EACH ROW EXECUTE FUNCTION keep()
-"""
 
 
 @pytest.mark.parametrize("mode", [Sync.NONE, Sync.QUEUE])
