@@ -58,7 +58,7 @@ def test_from_nothing_to_vectors_that_are_right(site: Site, sync: str) -> None:
 
 
 def test_a_plan_says_what_it_will_do_before_a_table_is_there(site: Site) -> None:
-    found = site.plan(site.spec(HEAD + TABLE + "      sync: generated\n"))
+    found = site.plan(site.spec(HEAD + TABLE + "      sync: generated\n", None))
     (column,) = [change for change in found.changes if change.kind == "column"]
     assert column.before is None
     assert column.after["key"] is None
@@ -67,16 +67,35 @@ def test_a_plan_says_what_it_will_do_before_a_table_is_there(site: Site) -> None
     )
 
 
-def test_a_generated_column_of_a_table_with_rows(site: Site) -> None:
-    site.apply(site.spec(HEAD + "  init: [init.sql]\n"))
-    with site.connect() as connection:
-        connection.execute("ANALYZE products")
-    found = site.plan(site.spec(HEAD + TABLE + "      sync: generated\n"))
+@pytest.mark.parametrize(
+    "before", ["ALTER TABLE products SET (autovacuum_enabled = off)", "ANALYZE products"]
+)
+def test_a_generated_column_of_a_table_with_rows(site: Site, before: str) -> None:
+    site.apply(site.spec(HEAD + "  init: [init.sql]\n", PRODUCTS + before))
+    found = site.plan(site.spec(HEAD + TABLE + "      sync: generated\n", None))
     (column,) = [change for change in found.changes if change.kind == "column"]
     assert re.fullmatch(
         r"rewrites about 23 rows under an exclusive lock, not resumable, about \d+ s at the \d+ rows/s of a sample",
         column.note,
     )
+
+
+def test_a_generated_column_that_somebody_generates_otherwise(site: Site) -> None:
+    if site.twin.description.major < 17:
+        return  # PostgreSQL 17 brought SET EXPRESSION
+    spec = site.spec(HEAD + TABLE + "      sync: generated\n")
+    site.apply(spec)
+    with site.connect() as connection:
+        statement = sql.SQL(
+            "ALTER TABLE products ALTER embedding SET EXPRESSION AS "
+            "(azure_local_ai.create_embeddings({}, upper(title))::vector)"
+        )
+        connection.execute(statement.format(URI))
+        assert wrong_rows(connection) > 0
+        assert kinds(site.plan(spec)) == ["replace column"]
+        site.apply(spec, replace=True)
+        assert wrong_rows(connection) == 0
+    assert site.plan(spec).changes == ()
 
 
 def test_the_second_apply_does_nothing(site: Site) -> None:
@@ -290,6 +309,22 @@ def test_the_triggers_of_a_column_that_is_gone_go(site: Site, how: str, mode: st
         assert connection.execute(query).fetchone() == (2 if mode == "queue" else 3,)
 
 
+@pytest.mark.parametrize("mode", ["trigger", "queue"])
+@pytest.mark.parametrize("then", ["generated", "none"])
+def test_a_column_that_is_made_anew_has_none_of_the_triggers_of_before(
+    site: Site, mode: str, then: str
+) -> None:
+    site.apply(site.spec(HEAD + TABLE + f"      sync: {mode}\n"))
+    with site.connect() as connection:
+        connection.execute("ALTER TABLE products DROP COLUMN embedding")
+        spec = site.spec(HEAD + TABLE + f"      sync: {then}\n", None)
+        site.apply(spec)
+        assert site.plan(spec).changes == ()
+        query = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'products'::regclass AND NOT tgisinternal"
+        assert connection.execute(query).fetchall() == []
+        assert wrong_rows(connection) == 0
+
+
 def test_a_key_of_another_type(site: Site) -> None:
     spec = site.spec()
     site.apply(spec)
@@ -327,6 +362,58 @@ def test_tables_that_cannot_be_vectorized(site: Site, init: str) -> None:
     site.apply(site.spec(HEAD + "  init: [init.sql]\n", init))
     with pytest.raises(PlanRefused, match=TABLES[init]):
         site.plan(site.spec(init=None))
+
+
+def test_who_may_put_names_where_they_are_looked_up_is_a_note(site: Site) -> None:
+    """Their operators and functions would be called with the rights of who applies."""
+    role = f"app_{site.name}"
+    init = f"""
+        CREATE ROLE {role};
+        CREATE SCHEMA shelf;
+        GRANT CREATE ON SCHEMA shelf TO PUBLIC, {role}, azure_pg_admin;
+        GRANT CREATE ON SCHEMA public TO {role};
+        GRANT USAGE ON SCHEMA shelf TO {role};
+        """ + PRODUCTS.replace("products", "shelf.products")
+    text = HEAD + TABLE.replace("- name: products", "- name: products\n    schema: shelf")
+    try:
+        site.apply(site.spec(text, init))
+        assert [note[: note.index(" of ")] for note in site.plan(site.spec(text, init)).notes] == [
+            f"{role} may create functions and operators in the schema public",
+            f"{role} may create functions and operators in the schema shelf",
+            "PUBLIC may create functions and operators in the schema shelf",
+        ]
+        with site.connect() as connection:
+            connection.execute(
+                sql.SQL(
+                    "REVOKE CREATE ON SCHEMA shelf FROM PUBLIC, {role}; REVOKE CREATE ON SCHEMA public FROM {role}"
+                ).format(role=sql.Identifier(role))
+            )
+        assert site.plan(site.spec(text, init)).notes == ()
+    finally:
+        site.drop()
+        with site.twin.superuser() as connection:
+            connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))
+
+
+def test_a_table_that_inherits(site: Site) -> None:
+    """Statement triggers, as a queue's are, are not fired for what is written by way of the parent."""
+    init = (
+        PRODUCTS.replace("products", "things", 1)
+        .replace(" PRIMARY KEY", "")
+        .replace(";", "; CREATE TABLE products (PRIMARY KEY (id)) INHERITS (things);", 1)
+    )
+    site.apply(site.spec(HEAD + "  init: [init.sql]\n", init))
+    refused = (
+        r"public\.products inherits from another table, .* never reaches a queue: use `sync: trigger`, or"
+    )
+    with pytest.raises(PlanRefused, match=refused):
+        site.plan(site.spec(HEAD + TABLE + "      sync: queue\n", init=None))
+    site.apply(site.spec(init=None))
+    with site.connect() as connection:
+        connection.execute("UPDATE things SET title = 'by way of the parent' WHERE id < 5")
+        connection.execute("DELETE FROM things WHERE id > 15")
+        assert wrong_rows(connection) == 0
+    assert site.plan(site.spec(init=None)).changes == ()
 
 
 def test_an_init_file_that_makes_no_such_table(site: Site) -> None:
@@ -503,6 +590,44 @@ def test_a_table_that_is_in_use_all_the_time(site: Site, monkeypatch: pytest.Mon
             site.apply(site.spec(init=None))
     site.apply(site.spec(init=None))
     assert site.plan(site.spec(init=None)).changes == ()
+
+
+@pytest.mark.parametrize("other", ["      sync: queue\n", "    key: [slug]\n"], ids=["sync", "key"])
+def test_nobody_waits_behind_a_change_that_waits_for_a_writer(
+    site: Site, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    init = PRODUCTS + "ALTER TABLE products ADD slug uuid NOT NULL UNIQUE DEFAULT gen_random_uuid();"
+    site.apply(site.spec(init=init))
+    later = HEAD + (
+        TABLE + other if "sync" in other else TABLE.replace("    embeddings", other + "    embeddings")
+    )
+    monkeypatch.setattr(columns, "_ATTEMPTS", 1)
+    with site.twin.connect(site.name) as writer:
+        writer.execute("SET idle_in_transaction_session_timeout = '30s'")  # else a failure would be a hang
+        writer.execute("UPDATE products SET title = 'in a long transaction' WHERE id = 1")
+        with pytest.raises(ApplyFailed, match="is in use by others all the time"):
+            site.apply(site.spec(later, init))
+    site.apply(site.spec(later, init))
+    assert site.plan(site.spec(later, init)).changes == ()
+    with site.connect() as connection:
+        if "sync" not in other:
+            assert wrong_rows(connection) == 0
+
+
+def test_a_key_that_changes_between_two_runs(site: Site) -> None:
+    """What the first has left, in the terms of its key, is no text of the second's."""
+    init = PRODUCTS + "ALTER TABLE products ADD slug uuid NOT NULL UNIQUE DEFAULT gen_random_uuid();"
+    site.apply(site.spec(init=init))
+    with site.connect() as connection:
+        connection.execute("UPDATE azpg.columns SET position = ARRAY['7']")
+        connection.execute(
+            "INSERT INTO azpg.claims (column_id, low, high, worker, expires) "
+            "SELECT id, NULL, ARRAY['7'], gen_random_uuid(), now() FROM azpg.columns"
+        )
+        later = site.spec(HEAD + TABLE.replace("    embeddings", "    key: [slug]\n    embeddings"), init)
+        site.apply(later)
+        assert site.plan(later).changes == ()
+        assert wrong_rows(connection) == 0
 
 
 KEEPS = """

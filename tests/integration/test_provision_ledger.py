@@ -152,8 +152,20 @@ def test_what_is_owned(connection: Connection) -> None:
     assert ledger.owned(connection) == {
         ("init", "%s; --.sql"): {"sha256": "abc"},
         ("index", 'public."%s; --"'): {"method": "hnsw"},
-        ("column", "public.products.embedding"): ledger.definition(COLUMN),
+        ("column", "public.products.embedding"): ledger.definition(COLUMN) | {"generated": None},
     }
+
+
+def test_what_was_renamed_or_moved_is_owned_by_its_present_name(connection: Connection) -> None:
+    products(connection)
+    ledger.create(connection)
+    ledger.own_column(connection, COLUMN)
+    ledger.register(connection, COLUMN)
+    connection.execute(
+        "CREATE SCHEMA shelf; ALTER TABLE products RENAME TO goods; ALTER TABLE goods SET SCHEMA shelf"
+    )
+    products(connection)
+    assert list(ledger.owned(connection)) == [("column", "shelf.goods.embedding")]
 
 
 def test_what_is_not_there_is_not_owned(connection: Connection) -> None:

@@ -477,6 +477,73 @@ def test_a_row_is_no_slower_to_write_after_many(twin: Instance, connection: Conn
         assert table.execute(scans).fetchone()[0] < 100
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_trigger_of_the_users_that_writes_the_row_again(
+    twin: Instance, connection: Connection, mode: Sync
+) -> None:
+    table = vectorized(twin, connection, mode=mode)
+    table.execute(
+        "CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "UPDATE products SET title = upper(title) WHERE id = NEW.id AND title <> upper(title); RETURN NULL; END $$"
+    )
+    for name in ("after_write", "zzzz"):
+        table.execute(
+            f"CREATE TRIGGER {name} AFTER INSERT OR UPDATE ON products FOR EACH ROW EXECUTE FUNCTION again()"
+        )
+        table.execute(
+            f"INSERT INTO products VALUES (1, 'one'), (2, 'two'); UPDATE products SET title = '{name}'"
+        )
+        settled(table)
+        table.execute(f"DROP TRIGGER {name} ON products; TRUNCATE products")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_column_that_gets_another_type_while_a_session_lasts(
+    twin: Instance, connection: Connection, mode: Sync
+) -> None:
+    table = vectorized(
+        twin,
+        connection,
+        create="CREATE TABLE products (id bigint PRIMARY KEY, title varchar(20), embedding vector(384))",
+        mode=mode,
+    )
+    with session(table) as writer:
+        for id_ in (1, 2, 3):
+            writer.execute("INSERT INTO products VALUES (%s, 'one')", [id_])
+            writer.execute("UPDATE products SET title = 'two' WHERE id = %s", [id_])
+            table.execute(f"ALTER TABLE products ALTER title TYPE {['text', 'varchar(30)', 'text'][id_ - 1]}")
+    settled(table)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_value_looks_like_as_text_is_no_matter_of_the_writers_session(
+    twin: Instance, connection: Connection, mode: Sync
+) -> None:
+    """A driver sets the time zone of its machine, for one."""
+    table = vectorized(
+        twin,
+        connection,
+        create="CREATE TABLE products (id bigint PRIMARY KEY, at timestamptz, day date, took interval, price float8, "
+        "raw bytea, embedding vector(384))",
+        text="concat_ws(' ', at, day, took, price, raw)",
+        mode=mode,
+    )
+    with session(table) as writer:
+        writer.execute(
+            "SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'German'; SET IntervalStyle = 'iso_8601'; "
+            "SET extra_float_digits = -9; SET bytea_output = 'escape'"
+        )
+        values = "'2024-01-01 00:00Z', '2024-02-03', '1 day 2 hours', 0.1234567890123, 'bytes'"
+        writer.execute(f"INSERT INTO products VALUES (1, {values})")
+        writer.execute("INSERT INTO products VALUES (2); UPDATE products SET day = '2024-02-04' WHERE id = 2")
+    if mode is Sync.QUEUE:
+        drain(table.connect, table.column, once=True)
+    assert table.backlog() == (2, 0, 0)
+    with session(table) as reader:
+        prepare(reader, table.column)
+        assert Table(reader, table.connect, table.column).wrong() == []
+
+
 def test_rows_that_a_policy_hides_are_no_secret(twin: Instance, connection: Connection) -> None:
     table = vectorized(twin, connection)
     table.execute("INSERT INTO products VALUES (1, 'one'), (2, 'two')")

@@ -14,7 +14,7 @@ from psycopg import sql
 from azpg_provision import ledger
 from azpg_provision.column import Key, Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch, PlanRefused, RowsFailed
-from azpg_provision.vectorize import Options, Outcome, Progress, run
+from azpg_provision.vectorize import Options, Outcome, Progress, drain, run
 from azpg_provision.vectorize.failures import failed, forget
 from azpg_runtime.postgres.instance import Instance
 from tests.conftest import ONE_MAJOR, URI
@@ -25,6 +25,11 @@ Connection = psycopg.Connection[Any]
 pytestmark = pytest.mark.vector
 LONG = 16 * 1024 * 1024 + 1
 """Characters that the model host refuses."""
+FROZEN = """
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN IF OLD.id = 7 THEN RAISE 'row % is closed', OLD.id; END IF; RETURN NEW; END $$;
+CREATE TRIGGER keep BEFORE UPDATE ON products FOR EACH ROW EXECUTE FUNCTION keep()
+"""
 
 
 def filled(twin: Instance, connection: Connection, rows: int, **options: Any) -> Table:
@@ -249,12 +254,67 @@ def test_an_expression_that_fails_for_a_row_is_recorded(
     assert table.wrong() == []
 
 
+def test_an_error_of_the_users_own_is_that_of_its_row(twin: Instance, connection: Connection) -> None:
+    """Whatever its SQLSTATE; and a cast can raise what looks like a mistake in the statement."""
+    table = filled(twin, connection, 20, text="CASE id WHEN 3 THEN title::tsquery::text ELSE title END")
+    table.execute(FROZEN.replace("OLD.id;", "OLD.id USING ERRCODE = 'APP01';"))
+    assert run(table.connect, table.column) == Outcome(18, 0, 2)
+    assert [(one.key, one.sqlstate) for one in failed(connection, table.column)] == [
+        (["3"], "42601"),
+        (["7"], "APP01"),
+    ]
+
+
 def test_a_constraint_on_the_column(twin: Instance, connection: Connection) -> None:
     table = filled(twin, connection, 20)
     table.execute("ALTER TABLE products ADD CHECK (embedding IS NULL OR id <> 7)")
     assert run(table.connect, table.column) == Outcome(19, 0, 1)
     (found,) = failed(connection, table.column)
     assert (found.key, found.sqlstate) == (["7"], "23514")
+
+
+@pytest.mark.parametrize("mode", [Sync.NONE, Sync.QUEUE])
+@pytest.mark.parametrize(
+    ("before", "text", "why"),
+    [
+        (FROZEN, "title", "row 7 is closed"),
+        (
+            "ALTER TABLE products ALTER embedding SET DEFAULT array_fill(1, ARRAY[384])::vector; "
+            "UPDATE products SET embedding = DEFAULT; ALTER TABLE products ALTER embedding SET NOT NULL",
+            "CASE WHEN id <> 7 THEN title END",
+            "violates not-null constraint",
+        ),
+    ],
+    ids=["closed", "not null"],
+)
+def test_a_row_that_cannot_even_be_emptied_stops_no_other(
+    twin: Instance, connection: Connection, mode: Sync, before: str, text: str, why: str
+) -> None:
+    table = filled(twin, connection, 20, text=text, mode=mode)
+    table.execute(before)
+    if mode is Sync.QUEUE:
+        assert drain(table.connect, table.column, once=True).failed == 1
+    else:
+        assert run(table.connect, table.column) == Outcome(19, 0, 1)
+    (found,) = failed(connection, table.column)
+    assert found.key == ["7"]
+    assert why in found.reason
+    assert table.backlog() == (20, 0, 1), "it is settled, until it changes"
+    assert run(table.connect, table.column) == Outcome(0, 0, 0)
+
+
+def test_a_statement_that_somebody_cancels_is_said(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 20)
+    # A cancelled statement that takes a claim, not one that embeds: fewer rows would not help.
+    connection.execute(
+        "CREATE FUNCTION cancel() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE 'cancelled' USING ERRCODE = '57014'; END $$"
+    )
+    connection.execute(
+        "CREATE TRIGGER cancel BEFORE INSERT ON azpg.claims FOR EACH ROW EXECUTE FUNCTION cancel()"
+    )
+    with pytest.raises(RowsFailed, match=r"vectorizing public\.products\.embedding stopped: cancelled"):
+        run(table.connect, table.column)
 
 
 def test_a_run_whose_rows_all_fail_stops(twin: Instance, connection: Connection) -> None:

@@ -35,22 +35,23 @@ def column(work: Work, change: Change) -> None:
         if change.action is Action.UPDATE:
             if not there:
                 raise ApplyFailed(f"{change.name} is gone: run `azpg apply` again.")
-            with connection.transaction():
-                ledger.register(connection, wanted)
+            _patiently(connection, lambda: ledger.register(connection, wanted), work.tell, change.name)
             return
         if there and change.action is Action.CREATE:
             raise ApplyFailed(f"{change.name} has been made by somebody else: run `azpg apply` again.")
         table = qualified(wanted.schema, wanted.table)
-        _patiently(lambda: _make(connection, wanted, change, there=there), work.tell, table)
+        _patiently(connection, lambda: _make(connection, wanted, change, there=there), work.tell, table)
 
 
 def sync(work: Work, change: Change) -> None:
     """Installs what keeps the column in step with its rows, in the place of what did so before."""
     with work.connect(change) as connection:
         if work.leaves(change):
-            _patiently(lambda: _bury(connection), work.tell, change.name)
+            _patiently(connection, lambda: ledger.bury(connection), work.tell, change.name)
             return
-        install(connection, _registered(connection, work, change))
+        found = _registered(connection, work, change)
+        table = qualified(found.schema, found.table)
+        _patiently(connection, lambda: install(connection, found), work.tell, table)
 
 
 def rows(work: Work, change: Change) -> None:
@@ -99,43 +100,43 @@ def index(work: Work, change: Change) -> None:
 
 
 def _make(connection: Connection, wanted: VectorColumn, change: Change, *, there: bool) -> None:
-    """Drops the column that azpg owns, if there is one, and adds it, in one transaction with the ledger's."""
+    """Drops the column that azpg owns, if there is one, and adds it, in the caller's transaction."""
     name = sql.Identifier(wanted.column)
-    with connection.transaction():
-        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
-        if there:
-            if ("column", change.name) not in ledger.owned(connection):
-                raise ApplyFailed(f"{change.name} is not azpg's own, and is left alone: use another column.")
-            old = ledger.find(connection, wanted.schema, wanted.table, wanted.column)
-            if old is not None:
-                remove(connection, old)
-                ledger.forget(connection, old)
-            statement = sql.SQL("ALTER TABLE {} DROP COLUMN {}").format(wanted.relation, name)
-            connection.execute(statement)
-        type_ = sql.Identifier(schema_of(connection), "vector")
-        if wanted.sync is Sync.GENERATED:
-            statement = add_generated(wanted, vector=type_)
-        else:
-            dimensions = sql.Literal(wanted.dimensions)
-            statement = sql.SQL("ALTER TABLE {} ADD COLUMN {} {}({})").format(
-                wanted.relation, name, type_, dimensions
-            )
+    if there:
+        if ("column", change.name) not in ledger.owned(connection):
+            raise ApplyFailed(f"{change.name} is not azpg's own, and is left alone: use another column.")
+        old = ledger.find(connection, wanted.schema, wanted.table, wanted.column)
+        if old is not None:
+            remove(connection, old)
+            ledger.forget(connection, old)
+        statement = sql.SQL("ALTER TABLE {} DROP COLUMN {}").format(wanted.relation, name)
         connection.execute(statement)
-        ledger.own_column(connection, wanted)
-        ledger.register(connection, wanted)
+    ledger.bury(connection)  # before there is a column by the name of one that somebody has dropped
+    type_ = sql.Identifier(schema_of(connection), "vector")
+    if wanted.sync is Sync.GENERATED:
+        statement = add_generated(wanted, vector=type_)
+    else:
+        dimensions = sql.Literal(wanted.dimensions)
+        statement = sql.SQL("ALTER TABLE {} ADD COLUMN {} {}({})").format(
+            wanted.relation, name, type_, dimensions
+        )
+    connection.execute(statement)
+    ledger.own_column(connection, wanted)
+    ledger.register(connection, wanted)
 
 
-def _bury(connection: Connection) -> None:
-    with connection.transaction():
-        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
-        ledger.bury(connection)
+def _patiently(
+    connection: Connection, do: Callable[[], object], tell: Callable[[str], None], table: str
+) -> None:
+    """Does it in one transaction; again while others hold the table, so that nobody waits behind it for long.
 
-
-def _patiently(do: Callable[[], None], tell: Callable[[str], None], table: str) -> None:
-    """Tries again while others hold the table, without making anybody wait behind. Raises `ApplyFailed`."""
+    Raises `ApplyFailed`.
+    """
     for attempt in range(_ATTEMPTS):
         try:
-            do()
+            with connection.transaction():
+                connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
+                do()
         except errors.LockNotAvailable:
             if attempt == 0:
                 tell(f"Waiting for {table}, which others are using")

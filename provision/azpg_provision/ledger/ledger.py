@@ -143,6 +143,9 @@ def register(connection: Connection, column: VectorColumn) -> VectorColumn:
         if before is None or before.keys != column.keys:
             tables.drop(connection, registered.id)
             tables.make(connection, registered)
+            # What an unfinished run left is in the terms of the key of before.
+            connection.execute("DELETE FROM azpg.claims WHERE column_id = %s", [registered.id])
+            connection.execute("UPDATE azpg.columns SET position = NULL WHERE id = %s", [registered.id])
     return registered
 
 

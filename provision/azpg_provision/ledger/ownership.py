@@ -25,6 +25,21 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid
 WHERE n.nspname = %s AND c.relname = %s AND a.attname = %s AND NOT a.attisdropped
 """
+# What a vectorized column goes by now, by those numbers: its table may have been renamed or moved.
+_RENAMED = """
+SELECT n.nspname, r.relname, a.attname
+FROM azpg.columns AS c
+JOIN pg_catalog.pg_class AS r ON r.oid = c.relation
+JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.relation AND a.attname = c.attribute
+WHERE c.relation::oid::bigint = %s AND a.attnum = %s
+"""
+_GENERATED = """
+SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+FROM pg_catalog.pg_attrdef AS d
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+WHERE a.attrelid = %s::regclass AND a.attname = %s AND a.attgenerated <> ''
+"""
 _INDEX = """
 SELECT jsonb_build_object('relation', c.oid::bigint)
 FROM pg_catalog.pg_class AS c
@@ -47,16 +62,27 @@ def owned(connection: Connection) -> dict[tuple[str, str], Any]:
     if not exists(connection):
         return {}
     rows = connection.execute("SELECT kind, name, definition FROM azpg.owned").fetchall()
-    return {
-        (kind, name): kept["of"]
-        for kind, name, kept in rows
-        if kind not in _QUERIES or _identity(connection, kind, kept["names"]) == kept["identity"]
-    }
+    names = ((kind, _named(connection, kind, name, kept), kept["of"]) for kind, name, kept in rows)
+    return {(kind, name): of for kind, name, of in names if name is not None}
+
+
+def _named(connection: Connection, kind: str, name: str, kept: Mapping[str, Any]) -> str | None:
+    """The name of what was made by the name `name`; None if that is gone, or another's by now."""
+    if kind not in _QUERIES or _identity(connection, kind, kept["names"]) == kept["identity"]:
+        return name
+    if kind != "column":
+        return None
+    numbers = [kept["identity"]["relation"], kept["identity"]["number"]]
+    row = connection.execute(_RENAMED, numbers).fetchone()
+    return None if row is None else qualified(*row)
 
 
 def own_column(connection: Connection, column: VectorColumn) -> None:
-    """Notes that azpg made a column, which is there."""
-    _own(connection, "column", (column.schema, column.table, column.column), definition(column))
+    """Notes that azpg made a column, which is there, and what PostgreSQL generates it of, if it does."""
+    relation = column.relation.as_string(connection)
+    row = connection.execute(_GENERATED, [relation, column.column]).fetchone()
+    made_from = definition(column) | {"generated": row[0] if row else None}
+    _own(connection, "column", (column.schema, column.table, column.column), made_from)
 
 
 def own_index(connection: Connection, schema: str, name: str, made_from: Mapping[str, Any]) -> None:

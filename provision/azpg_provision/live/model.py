@@ -29,11 +29,12 @@ class LiveExtension:
 
 @dataclass(frozen=True, slots=True)
 class LiveColumn:
-    """A column of a table; `type` as ``format_type`` prints it."""
+    """A column of a table; `type` as ``format_type`` prints it, `expression` what it is generated of."""
 
     type: str
     not_null: bool
     generated: bool
+    expression: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +45,17 @@ class LiveTable:
         kind: ``pg_class.relkind``.
         partition: whether it is a part of another.
         persistence: ``pg_class.relpersistence``.
-        rows, bytes: an estimate of its rows, 0 before its first ANALYZE, and what it takes.
+        rows, bytes: an estimate of its rows, counted before its first ANALYZE, and what it takes.
         owned: whether the role that asks owns it, or is a member of the role that does.
         columns: by name, in order.
         keys: the columns of each unique index without NULLs, the primary key's first.
         primary: whether the first of `keys` is the primary key.
         inherited: whether other tables inherit from it, whose rows are seen among its own.
+        inherits: whether it inherits from another, or is a part of one.
         hides: whether row-level security hides rows from the role that asks.
         later: triggers that change a row after azpg's own has seen it.
+        creators: schemas in which names of its texts are looked up, each with a role that may create in
+            it, and is neither an admin nor the table's owner; ``PUBLIC`` for any.
     """
 
     kind: str
@@ -64,8 +68,10 @@ class LiveTable:
     keys: tuple[tuple[str, ...], ...]
     primary: bool
     inherited: bool = False
+    inherits: bool = False
     hides: bool = False
     later: tuple[str, ...] = ()
+    creators: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

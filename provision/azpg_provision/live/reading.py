@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from azpg.extensions import normalise
 from azpg_provision.errors import PlanRefused
@@ -115,9 +117,12 @@ def read_database(connection: Connection, wanted: Database) -> LiveDatabase:
     ]
     keys = ("roles", "schemas", "tables", "privileges")
     privileges = {key: [grant[number] for grant in grants] for number, key in enumerate(keys)}
+    found = {
+        (row[0], row[1]): _table(*row[2:]) for row in connection.execute(_query("tables"), tables).fetchall()
+    }
     return LiveDatabase(
         extensions=_extensions(connection),
-        tables={(row[0], row[1]): _table(*row[2:]) for row in connection.execute(_query("tables"), tables)},
+        tables={place: _counted(connection, place, table) for place, table in found.items()},
         privileges=frozenset(
             (role, schema, table, privilege)
             for role, schema, table, privilege in connection.execute(_query("privileges"), privileges)
@@ -141,8 +146,10 @@ def _table(
     size: int,
     owned: bool,
     inherited: bool,
+    inherits: bool,
     hides: bool,
     later: list[str],
+    creators: list[list[str]],
     columns: list[list[Any]],
     keys: list[list[Any]],
 ) -> LiveTable:
@@ -154,12 +161,22 @@ def _table(
         bytes=size,
         owned=owned,
         inherited=inherited,
+        inherits=inherits,
         hides=hides,
         later=tuple(later),
+        creators=tuple((schema, role) for schema, role in creators),
         columns={name: LiveColumn(*rest) for name, *rest in columns},
         keys=tuple(tuple(names) for _, names in keys),
         primary=bool(keys and keys[0][0]),
     )
+
+
+def _counted(connection: Connection, place: tuple[str, str], table: LiveTable) -> LiveTable:
+    """The table with its rows where there has been no ANALYZE yet, such as right after it was filled."""
+    if table.rows or not table.bytes or table.kind != "r" or not table.owned:
+        return table
+    row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(*place))).fetchone()
+    return replace(table, rows=row[0] if row else 0)
 
 
 def _settings(connection: Connection) -> dict[str, str]:

@@ -44,7 +44,20 @@ def plan_columns(database: Database, state: State, draft: Draft) -> None:
                 draft.refusals += problems
             else:
                 _Column(database, table, embedding, live, found, state, draft).plan()
+        if live is not None:
+            _note_creators(database, live, state, draft)
     note_leftovers(database, found, draft)
+
+
+def _note_creators(database: Database, live: LiveTable, state: State, draft: Draft) -> None:
+    admin = quoted(state.server.admin)
+    for place, role in live.creators:
+        schema, who = quoted(place), role if role == "PUBLIC" else quoted(role)
+        draft.notes.append(
+            f"{who} may create functions and operators in the schema {schema} of {quoted(database.name)}, "
+            f"where azpg looks up names with the rights of {admin}: REVOKE CREATE ON SCHEMA {schema} "
+            f"FROM {who}, unless that is trusted as much."
+        )
 
 
 class _Column:
@@ -104,7 +117,7 @@ class _Column:
         if (
             not self._fits(live, after["type"])
             or live.generated is not generated
-            or self._rewritten(generated)
+            or (generated and self._rewritten(live))
         ):
             if self._owned:
                 return Action.REPLACE, after
@@ -117,9 +130,12 @@ class _Column:
     def _fits(self, live: LiveColumn, type_: str) -> bool:
         return live.type == type_ if type_ != "vector" else live.type.startswith("vector(")
 
-    def _rewritten(self, generated: bool) -> bool:
+    def _rewritten(self, live: LiveColumn) -> bool:
         """Whether a generated column is generated of something else."""
-        if not generated or self._old is None or self._model is None:
+        made = self._found.owned.get(("column", self.name), {}).get("generated")
+        if made is not None and made != live.expression:  # ALTER COLUMN … SET EXPRESSION
+            return True
+        if self._old is None or self._model is None:
             return False
         old, new = self._old, self._embedding
         same = (old.text, old.model, old.prefix) == (new.text, new.model, new.prefix)

@@ -35,6 +35,11 @@ def wrong(table: Table, embedding: Embedding, live: LiveTable) -> list[str]:
             f"{name} has tables that inherit from it, whose rows are among its own and have keys and "
             "triggers of their own: vectorize a table that nothing inherits from"
         )
+    if live.inherits and embedding.sync == "queue":
+        problems.append(
+            f"{name} inherits from another table, and what is written by way of that never reaches a queue: "
+            "use `sync: trigger`, or ALTER TABLE … NO INHERIT"
+        )
     if live.hides:
         problems.append(
             f"{name} has row-level security that is forced on its owner, too, and would hide rows: "

@@ -5,10 +5,10 @@ DECLARE
     azpg_before text;
     azpg_changed boolean := TG_OP = 'INSERT';
 BEGIN
-    SELECT {source} INTO azpg_text FROM (SELECT (NEW).*) AS {table};
+    SELECT {source} INTO azpg_text FROM (SELECT (NEW).*) AS {table} WHERE {known};
     IF TG_OP = 'UPDATE' THEN
         BEGIN
-            SELECT {source} INTO azpg_before FROM (SELECT (OLD).*) AS {table};
+            SELECT {source} INTO azpg_before FROM (SELECT (OLD).*) AS {table} WHERE {known};
             azpg_changed := azpg_text COLLATE "C" IS DISTINCT FROM azpg_before OR NOT ({same});
         EXCEPTION WHEN OTHERS THEN
             azpg_changed := true;

@@ -7,7 +7,7 @@ from typing import Any
 from psycopg import sql
 
 from azpg_provision.column import VectorColumn
-from azpg_provision.sync.session import search_path
+from azpg_provision.sync.session import FORMATS, search_path
 from azpg_provision.sync.triggers import NEW, OLD, WHEN, body, triggers
 from azpg_provision.target.target import Connection
 
@@ -15,16 +15,17 @@ _FUNCTIONS = ("embed", "note", "enqueue", "clear")
 # A trigger function is called with its owner's rights: nobody else may hang it on a table of their own.
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = {path} {joins} AS {body}
+SET search_path = {path} {settings} AS {body}
 """
 # A session keeps the plan of its first statement. After one of many rows that would read all of the table for
 # each row to come; by index both are quick.
-_JOINS = ("enable_hashjoin", "enable_mergejoin")
+_JOINS = {"enable_hashjoin": "off", "enable_mergejoin": "off"}
 _FOUND = """
 SELECT t.tgname, t.tgtype::int, t.tgenabled::text, p.proname, t.tgoldtable, t.tgnewtable,
        pg_catalog.pg_get_expr(t.tgqual, t.tgrelid), t.tgattr::text, p.prosrc, p.prosecdef, l.lanname,
        p.proconfig = ARRAY[
            'search_path=pg_catalog, ' || pg_catalog.quote_ident(%(schema)s) || ', public, pg_temp']
+           || %(formats)s::text[]
            || CASE WHEN p.proname ~ '^enqueue_' THEN %(joins)s::text[] ELSE '{}' END,
        pg_catalog.has_function_privilege('public', p.oid, 'EXECUTE')
 FROM pg_catalog.pg_trigger AS t
@@ -54,12 +55,15 @@ def install(connection: Connection, column: VectorColumn) -> None:
         for name in sorted({trigger.function for trigger in wanted}):
             function = sql.Identifier("azpg", name)
             text = body(column, name).as_string(connection)
-            joins = [sql.SQL("SET {} = off").format(sql.Identifier(one)) for one in _JOINS]
+            settings = FORMATS | (_JOINS if name.startswith("enqueue_") else {})
             connection.execute(
                 sql.SQL(_FUNCTION).format(
                     name=function,
                     path=search_path(column),
-                    joins=sql.SQL(" ").join(joins if name.startswith("enqueue_") else []),
+                    settings=sql.SQL(" ").join(
+                        sql.SQL("SET {} = {}").format(sql.Identifier(one), sql.Literal(value))
+                        for one, value in settings.items()
+                    ),
                     body=sql.Literal(text),
                 )
             )
@@ -109,6 +113,7 @@ def _found(connection: Connection, column: VectorColumn) -> list[tuple[Any, ...]
         "relation": column.relation.as_string(connection),
         "schema": column.schema,
         "functions": _functions(column),
-        "joins": [f"{one}=off" for one in _JOINS],
+        "formats": [f"{one}={value}" for one, value in FORMATS.items()],
+        "joins": [f"{one}={value}" for one, value in _JOINS.items()],
     }
     return connection.execute(_FOUND, values).fetchall()

@@ -13,9 +13,9 @@ BEGIN
     END IF;
     -- Nothing is written in a block that may fail: each row would be a transaction of its own.
     BEGIN
-        SELECT {source} INTO azpg_text FROM (SELECT (NEW).*) AS {table};
+        SELECT {source} INTO azpg_text FROM (SELECT (NEW).*) AS {table} WHERE {known};
         IF TG_OP = 'UPDATE' THEN
-            SELECT {source} INTO azpg_before FROM (SELECT (OLD).*) AS {table};
+            SELECT {source} INTO azpg_before FROM (SELECT (OLD).*) AS {table} WHERE {known};
             azpg_changed := azpg_text COLLATE "C" IS DISTINCT FROM azpg_before OR NOT ({same});
         END IF;
     EXCEPTION WHEN OTHERS THEN

@@ -14,22 +14,23 @@ LOCK_TIMEOUT = "250ms"
 """A worker waits for no row. For what else it waits, such as a row that a trigger of the user's own writes,
 it gives up long before PostgreSQL looks for deadlocks (1 s), so that no writer is chosen to end one."""
 
-# What a key looks like as text must be the same in every session, whatever a role or database sets.
-_PREPARE = """
-SELECT pg_catalog.set_config(name, value, false)
-FROM (VALUES
-    ('search_path', 'pg_catalog, ' || pg_catalog.quote_ident(%(schema)s) || ', public, pg_temp'),
-    ('datestyle', 'ISO, YMD'),
-    ('intervalstyle', 'postgres'),
-    ('extra_float_digits', '1'),
-    ('bytea_output', 'hex'),
-    ('lock_timeout', %(lock_timeout)s),
-    ('jit', 'off'),
-    ('default_transaction_isolation', 'read committed'),
-    ('row_security', 'off'), -- rows that a policy hides are an error, not silently left out
-    (%(worker)s, 'on')
-) AS settings (name, value)
-"""
+FORMATS = {
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+}
+"""What a value looks like as text, by PostgreSQL's names of the settings: the same for every writer, whatever
+its driver sets, as for every worker, or else each would embed another text of the same row."""
+
+_WORKER = {
+    "lock_timeout": LOCK_TIMEOUT,
+    "jit": "off",
+    "default_transaction_isolation": "read committed",
+    "row_security": "off",  # rows that a policy hides are an error, not silently left out
+    WORKER: "on",
+}
 
 
 def search_path(column: VectorColumn) -> sql.Composed:
@@ -40,4 +41,9 @@ def search_path(column: VectorColumn) -> sql.Composed:
 
 def prepare(connection: Connection, column: VectorColumn) -> None:
     """Makes a session one of a worker for `column`; for another one, again. In autocommit."""
-    connection.execute(_PREPARE, {"schema": column.schema, "lock_timeout": LOCK_TIMEOUT, "worker": WORKER})
+    settings = {"search_path": search_path(column).as_string(connection), **FORMATS, **_WORKER}
+    calls = [
+        sql.SQL("pg_catalog.set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value))
+        for name, value in settings.items()
+    ]
+    connection.execute(sql.SQL("SELECT {}").format(sql.SQL(", ").join(calls)))

@@ -68,7 +68,8 @@ def triggers(column: VectorColumn) -> list[Trigger]:
         return [
             # Triggers are fired by name: this one sees what all others made of the row.
             Trigger(f"zzz_azpg_{one}_embed", _ROW | _BEFORE | _INSERT | _UPDATE, f"embed_{one}"),
-            Trigger(f"azpg_{one}_note", _ROW | _INSERT | _UPDATE | _DELETE, f"note_{one}"),
+            # And this one before those that may write the row once more, which is then noted after it.
+            Trigger(f"aaa_azpg_{one}_note", _ROW | _INSERT | _UPDATE | _DELETE, f"note_{one}"),
             clear,
         ]
     if column.sync is Sync.QUEUE:
@@ -96,6 +97,9 @@ def body(column: VectorColumn, function: str) -> sql.Composed:
     return sql.SQL(template).format(
         source=column.source,
         relation=column.relation,
+        # Always true. It names the table, without a right to it or a lock, so that a session that has the
+        # statement planned plans it anew when a column of the table gets another type.
+        known=sql.SQL("{}::regclass IS NOT NULL").format(sql.Literal(column.relation.as_string())),
         table=table,
         column=column_name,
         model=sql.Literal(column.model),

@@ -11,6 +11,7 @@ from psycopg import sql
 from azpg_provision.column import VectorColumn
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize import keys
+from azpg_provision.vectorize.hand import Hand, TooMuch
 from azpg_provision.vectorize.statement import Batch, hash_of_row
 from azpg_provision.vectorize.trouble import Remedy, remedy, said
 
@@ -22,9 +23,7 @@ azpg_held AS MATERIALIZED (
     WHERE {which} AND {hash} = {before}::bytea AND EXISTS (SELECT FROM azpg_turn)
     FOR NO KEY UPDATE SKIP LOCKED
 ),
-azpg_blank AS (
-    UPDATE {relation} SET {column} = NULL FROM azpg_held WHERE {same} RETURNING {held}, {hash} AS hash
-),
+azpg_blank AS ({blank}),
 azpg_noted AS (
     INSERT INTO {state} AS noted ({own}, hash, failure, sqlstate)
     SELECT {own}, hash, {failure}, {sqlstate} FROM azpg_blank
@@ -37,6 +36,8 @@ azpg_taken AS (SELECT {nulls}, 0 AS n WHERE false),
 {after}
 SELECT EXISTS (SELECT FROM azpg_turn), (SELECT count(*) FROM azpg_blank)
 """
+_BLANK = "UPDATE {relation} SET {column} = NULL FROM azpg_held WHERE {same} RETURNING {held}, {hash} AS hash"
+_KEEP = "SELECT {held}, {before}::bytea AS hash FROM azpg_held"
 _LIST = """
 SELECT {key}, failure, sqlstate, attempts, at FROM {state}
 WHERE failure IS NOT NULL ORDER BY {own} LIMIT {most}
@@ -84,28 +85,53 @@ def identify(connection: Connection, column: VectorColumn, key: list[str]) -> Id
 
 
 def record(
-    column: VectorColumn,
+    hand: Hand,
     key: list[str],
     identity: Identity,
     cause: psycopg.Error,
     *,
     turn: sql.Composable,
     after: sql.Composable,
-) -> sql.Composed:
-    """A statement for `execute` that records a failure unless the row has changed since.
+) -> Batch:
+    """Records a failure, unless the row has changed since, and takes its vector away.
 
-    `turn` and `after` are those of `azpg_provision.vectorize.statement.batch`.
+    Where a constraint or a trigger does not let that be done, the row stays as it is: it must not stop the
+    others. `turn` and `after` are those of `azpg_provision.vectorize.statement.batch`.
     """
+    statements = [
+        _record(hand.column, key, identity, cause, sql.SQL(what), turn=turn, after=after)
+        for what in (_BLANK, _KEEP)
+    ]
+    try:
+        return hand.attempt(lambda connection: _execute(connection, statements[0]))
+    except TooMuch:
+        return hand.attempt(lambda connection: _execute(connection, statements[1]))
+
+
+def _record(
+    column: VectorColumn,
+    key: list[str],
+    identity: Identity,
+    cause: psycopg.Error,
+    blank: sql.SQL,
+    *,
+    turn: sql.Composable,
+    after: sql.Composable,
+) -> sql.Composed:
+    parts = {
+        "relation": column.relation,
+        "column": sql.Identifier(column.column),
+        "same": keys.same(column, None, "azpg_held"),
+        "held": keys.own(column, "azpg_held"),
+        "hash": identity.expression,
+        "before": sql.Literal(identity.hash),
+    }
     return sql.SQL(_RECORD).format(
+        **parts,
+        blank=blank.format(**parts),
         turn=turn,
         named=keys.named(column),
-        relation=column.relation,
         which=keys.exactly(column, key),
-        hash=identity.expression,
-        before=sql.Literal(identity.hash),
-        column=sql.Identifier(column.column),
-        same=keys.same(column, None, "azpg_held"),
-        held=keys.own(column, "azpg_held"),
         own=keys.own(column),
         state=column.state,
         failure=sql.Literal(said(cause)),
@@ -115,8 +141,7 @@ def record(
     )
 
 
-def execute(connection: Connection, statement: sql.Composed) -> Batch:
-    """Executes a `record`."""
+def _execute(connection: Connection, statement: sql.Composed) -> Batch:
     row = connection.execute(statement).fetchone()
     assert row is not None
     turn, recorded = row

@@ -81,7 +81,7 @@ class Hand:
                 if helps is Remedy.SMALLER:
                     raise TooMuch(error) from None
                 if helps is Remedy.NONE:
-                    raise self._stuck(said(error)) from None
+                    raise self.stuck(said(error)) from None
                 tries += 1
                 self._exhausted(error, tries)
                 self._close_broken()
@@ -126,7 +126,7 @@ class Hand:
             return
         if self._model_answers():
             raise TooMuch(error) from None
-        raise self._stuck(f"{said(error)} ({tries} attempts)") from None
+        raise self.stuck(f"{said(error)} ({tries} attempts)") from None
 
     def _model_answers(self) -> bool:
         if self._connection is None or self._connection.broken:
@@ -136,7 +136,8 @@ class Hand:
             return self._connection.execute(query, [self.column.model]).fetchone() is not None
         return False
 
-    def _stuck(self, why: str) -> RowsFailed:
+    def stuck(self, why: str) -> RowsFailed:
+        """What is raised when the work cannot go on."""
         return RowsFailed(
             f"vectorizing {self.column.name} stopped: {why.rstrip('.')}. What is done stays; put that right "
             "and run it again to go on."

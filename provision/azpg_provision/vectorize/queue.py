@@ -148,11 +148,8 @@ class Queue:
         try:
             return self._embed(which, 1, None)
         except TooMuch as error:
-            after = self._put(_NOT_RECORDED)
-            statement = failures.record(
-                column, key, identity, error.cause, turn=self._turn(which, 1), after=after
-            )
-            return self._hand.attempt(lambda connection: failures.execute(connection, statement))
+            turn, after = self._turn(which, 1), self._put(_NOT_RECORDED)
+            return failures.record(self._hand, key, identity, error.cause, turn=turn, after=after)
 
     def _embed(self, entries: sql.Composable, rows: int, which: sql.Composable | None) -> Batch:
         column, options = self._hand.column, self._hand.options

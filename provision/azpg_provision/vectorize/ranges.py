@@ -99,8 +99,7 @@ class Ranges:
                 claims.hold(column, claim),
                 claims.advance(column, claim, key, claim.lease(self._lease)),
             )
-            statement = failures.record(column, key, identity, error.cause, turn=turn, after=after)
-            return self._hand.attempt(lambda connection: failures.execute(connection, statement))
+            return failures.record(self._hand, key, identity, error.cause, turn=turn, after=after)
 
     def _embed(self, claim: Claim, end: Texts, which: sql.Composable) -> Batch:
         column, options = self._hand.column, self._hand.options

@@ -21,7 +21,9 @@ class Remedy(Enum):
 
 LOCKED = "55P03"
 _AGAIN = {"08", "40", "53", "58"}
-_SMALLER = {"21", "22", "23", "2F", "38", "39", "44", "54", "57", "P0", "XX"}
+_NONE = {"0A", "0L", "0P", "25", "26", "28", "2B", "34", "3D", "3F", "42", "55", "F0"}
+_OF_A_ROW = "42601"
+"""A syntax error, which a cast of a row's text raises: to tsquery, jsonpath or ltree."""
 SHORTEST, LONGEST = 0.1, 5.0
 """Seconds of a pause."""
 
@@ -37,7 +39,8 @@ def remedy(error: psycopg.Error) -> Remedy:
         )
     if state[:2] in _AGAIN or state == LOCKED or state.startswith("57P"):
         return Remedy.AGAIN
-    return Remedy.SMALLER if state[:2] in _SMALLER else Remedy.NONE
+    # What is none of PostgreSQL's own is a trigger's or a function's of the user, and may be of one row only.
+    return Remedy.NONE if state[:2] in _NONE and state != _OF_A_ROW else Remedy.SMALLER
 
 
 def pause(attempt: int) -> float:
