@@ -20,6 +20,7 @@ from azpg_provision.plan.wanted import (
     serves,
     wrong,
     wrong_dimensions,
+    wrong_text,
 )
 from azpg_provision.spec.identifier import qualified, quoted
 from azpg_provision.spec.model import Database, Embedding, Table
@@ -40,6 +41,9 @@ def plan_columns(database: Database, state: State, draft: Draft) -> None:
             continue
         for embedding in table.embeddings:
             problems = [] if live is None else list(wrong(table, embedding, live))
+            trouble = found.texts.get((table.schema_, table.name, embedding.column))
+            if trouble is not None and not pending_init(database, found):
+                problems.append(f"{table.full_name}: {wrong_text(embedding, trouble)}")
             if problems:
                 draft.refusals += problems
             else:
