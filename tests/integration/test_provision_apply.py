@@ -127,7 +127,8 @@ def test_what_has_to_be_made_anew_needs_a_word(site: Site) -> None:
     found = site.plan(spec)
     assert kinds(found) == ["replace column"]
     with pytest.raises(
-        PlanRefused, match=r"drops public.products.embedding and makes it anew.*--allow-replace"
+        PlanRefused,
+        match=r"drops public.products.embedding with the vectors that there are and makes it anew: repeat it with --allow-replace",
     ):
         site.apply(spec)
     site.apply(spec, replace=True)
@@ -353,7 +354,7 @@ def test_a_text_that_no_row_can_have_is_found_before_anything_is_changed(site: S
     site.apply(spec)
     with pytest.raises(
         PlanRefused,
-        match=r'public.products: the expression of embedding cannot be computed: function uper\(text\) does '
+        match=r"public.products: the expression of embedding cannot be computed: function uper\(text\) does "
         r"not exist: correct it",
     ):
         site.plan(site.spec(HEAD + NO_TEXT + f"      sync: {sync}\n", None))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,37 @@ def test_what_is_done_is_said(site: Site, azpg: Run) -> None:
     done = azpg("apply", "--yes")
     assert "update rows public.products.embedding in " in done.stderr
     assert done.stdout.endswith("is as azpg.yaml says.\n")
+
+
+def test_the_plan_comes_before_what_is_done_in_one_log(site: Site) -> None:
+    command = [*AZPG, "apply", "--yes"]
+    done = subprocess.run(
+        command, cwd=site.folder, env=environment(site), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("action  what")
+    assert done.stdout.index("public.products.embedding  type: ") < done.stdout.index("update rows public.")
+
+
+@pytest.mark.parametrize("columns", [65, 80, 200])
+def test_names_are_whole_on_a_terminal_of_any_width(site: Site, columns: int) -> None:
+    width = {"COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(site.folder)
+        os.execvpe(AZPG[0], [*AZPG, "plan"], environment(site) | width)
+    written = b""
+    with suppress(OSError):  # Linux ends a terminal that nobody writes to any more with EIO
+        while chunk := os.read(terminal, 65536):
+            written += chunk
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, written.decode()
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.decode()).replace("\r", "").splitlines()
+    (column,) = [line.split() for line in lines if line.startswith("create  column")]
+    assert column[3:4] == ["public.products.embedding"]
+    assert max(map(len, lines)) <= max(columns, 110)
+    beside = any(re.search(r"public\.products\.embedding +type: ", line) for line in lines)
+    assert beside is (columns == 200)
 
 
 def test_a_spec_with_mistakes_is_one_line_and_exit_code_2(site: Site, azpg: Run) -> None:
