@@ -227,6 +227,12 @@ def test_grants(site: Site) -> None:
             connection.execute(sql.SQL("REVOKE SELECT ON products FROM {}").format(sql.Identifier(role)))
             (change,) = site.plan(spec).changes
             assert change.name == f"select on public.products to {role}"
+            gone = "there is no (table public.nix|schema nix) in the database .*: make it, or leave the grant out"
+            for on in ("{table: nix}", "{schema: nix}"):
+                right = "select" if "table" in on else "usage"
+                grant = f"  grants: [{{role: {role}, privileges: [{right}], on: {on}}}]\n"
+                with pytest.raises(PlanRefused, match=gone):
+                    site.plan(site.spec(HEAD + "  init: [init.sql]\n" + grant, None))
             site.apply(spec)
             assert site.plan(spec).changes == ()
     finally:

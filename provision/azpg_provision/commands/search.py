@@ -34,14 +34,19 @@ def search(
     prefix: Annotated[
         str | None,
         typer.Option(
-            "--prefix", help="What goes before the question. \\[default: query: for passage: , else as rows]"
+            "--prefix",
+            help="What goes before the question. "
+            """\\[default: the rows' own; "query: " where theirs is "passage: "]""",
         ),
     ] = None,
     spec: a.SpecOption = None,
     database: a.Database = None,
     json: a.Json = False,
 ) -> None:
-    """Print the rows of a table whose texts are nearest to a question."""
+    """Print the rows of a table whose texts are nearest to a question.
+
+    Example: azpg search products "something for the rain" --spec shop.yaml
+    """
     from azpg_provision import ledger  # noqa: PLC0415
     from azpg_provision.commands.columns import column_of, database_of  # noqa: PLC0415
     from azpg_provision.commands.place import open_place  # noqa: PLC0415

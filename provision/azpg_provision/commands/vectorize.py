@@ -52,7 +52,10 @@ def vectorize(
     ] = False,
     json: a.Json = False,
 ) -> None:
-    """Embed the rows that have no embedding of their present text; what is done stays, whatever happens."""
+    """Embed the rows that have no embedding of their present text; what is done stays, whatever happens.
+
+    Example: azpg vectorize shop.yaml --table products --dry-run
+    """
     from azpg_provision.commands.databases import places  # noqa: PLC0415
     from azpg_provision.commands.place import open_place  # noqa: PLC0415
     from azpg_provision.commands.stopping import stopping  # noqa: PLC0415

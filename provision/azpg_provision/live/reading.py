@@ -118,6 +118,7 @@ def read_database(connection: Connection, wanted: Database) -> LiveDatabase:
     return LiveDatabase(
         extensions=_extensions(connection),
         tables={(row[0], row[1]): _table(*row[2:]) for row in connection.execute(_query("tables"), tables)},
+        places=frozenset((row[0], row[1]) for row in connection.execute(_query("places"), privileges)),
         privileges=frozenset(
             (role, schema, table, privilege)
             for role, schema, table, privilege in connection.execute(_query("privileges"), privileges)
