@@ -251,7 +251,7 @@ def test_a_password_has_no_place_in_a_spec() -> None:
     text = changed("version: 1", "version: 1\ntarget: {dsn: 'postgresql://a:hunter2@h/d', password: hunter2}")
     found = problems(text)
     assert "hunter2" not in "".join(found)
-    assert "target.dsn: holds a password, which does not belong into a file" in found[0]
+    assert "target.dsn: holds a password, which belongs neither into a spec nor on a command line" in found[0]
     for target in (
         "postgresql://a:hunter2@h",
         "{dsn: [hunter2]}",
