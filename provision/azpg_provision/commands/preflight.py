@@ -59,13 +59,13 @@ def preflight(
 
 
 def _print(target: str, checks: list[Check]) -> None:
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Column, Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(
-        "check",
+        Column("check", overflow="fold"),
         "status",
-        "why",
+        Column("why", overflow="fold"),
         title=f"Preflight of {target}",
         title_justify="left",
         box=None,

@@ -69,7 +69,10 @@ def search(
 def _print(rows: list[Found]) -> None:
     keys = list(rows[0].key)
     table = Table(
-        Column("distance", justify="right"), *keys, Column("text", overflow="fold"), box=None, pad_edge=False
+        Column("distance", justify="right"),
+        *(Column(header, overflow="fold") for header in (*keys, "text")),
+        box=None,
+        pad_edge=False,
     )
     for row in rows:
         values = (escape(str(row.key[key])) for key in keys)

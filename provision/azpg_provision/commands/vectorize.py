@@ -129,8 +129,7 @@ def _estimate(found: list[Place], *, json: bool) -> None:
     from azpg_provision.vectorize.estimate import seconds  # noqa: PLC0415
 
     table = Table(
-        "database",
-        "column",
+        *(Column(header, overflow="fold") for header in ("database", "column")),
         *(Column(header, justify="right") for header in ("rows", "wait", "failed", "seconds")),
         box=None,
         pad_edge=False,
@@ -166,7 +165,11 @@ def _list(found: list[Place], *, json: bool) -> None:
     from azpg_provision.vectorize.failures import failed  # noqa: PLC0415
 
     table = Table(
-        "database", "column", "key", Column("attempts", justify="right"), "why", box=None, pad_edge=False
+        *(Column(header, overflow="fold") for header in ("database", "column", "key")),
+        Column("attempts", justify="right"),
+        Column("why", overflow="fold"),
+        box=None,
+        pad_edge=False,
     )
     rows = []
     for place in found:
