@@ -111,6 +111,7 @@ def print_table(table: Table, *, whole: bool = False) -> None:
         console.print(table)
     for line in captured.get().splitlines():
         sys.stdout.write(f"{line.rstrip()}\n")
+    sys.stdout.flush()  # before what standard error says next, where both go to one log
 
 
 def print_json(value: Any, *, lines: bool = False) -> None:

@@ -146,7 +146,8 @@ def test_what_has_to_be_made_anew_needs_a_word(site: Site) -> None:
     found = site.plan(spec)
     assert kinds(found) == ["replace column"]
     with pytest.raises(
-        PlanRefused, match=r"drops public.products.embedding and makes it anew.*--allow-replace"
+        PlanRefused,
+        match=r"drops public.products.embedding with the vectors that there are and makes it anew: repeat it with --allow-replace",
     ):
         site.apply(spec)
     site.apply(spec, replace=True)
@@ -245,6 +246,12 @@ def test_grants(site: Site) -> None:
             connection.execute(sql.SQL("REVOKE SELECT ON products FROM {}").format(sql.Identifier(role)))
             (change,) = site.plan(spec).changes
             assert change.name == f"select on public.products to {role}"
+            gone = "there is no (table public.nix|schema nix) in the database .*: make it, or leave the grant out"
+            for on in ("{table: nix}", "{schema: nix}"):
+                right = "select" if "table" in on else "usage"
+                grant = f"  grants: [{{role: {role}, privileges: [{right}], on: {on}}}]\n"
+                with pytest.raises(PlanRefused, match=gone):
+                    site.plan(site.spec(HEAD + "  init: [init.sql]\n" + grant, None))
             site.apply(spec)
             assert site.plan(spec).changes == ()
     finally:
@@ -429,6 +436,40 @@ def test_a_key_that_is_none(site: Site) -> None:
     text = (HEAD + TABLE).replace("name: products\n", "name: products\n    key: [title]\n")
     with pytest.raises(PlanRefused, match=r"has no unique index on \(title\) without NULLs: use \(id\)"):
         site.plan(site.spec(text, None))
+
+
+NO_TEXT = TABLE.replace("source: [title, description]", "expression: uper(title)")
+
+
+@pytest.mark.parametrize("sync", ["generated", "trigger", "queue", "none"])
+def test_a_text_that_no_row_can_have_is_found_before_anything_is_changed(site: Site, sync: str) -> None:
+    spec = site.spec(HEAD + TABLE + f"      sync: {sync}\n")
+    site.apply(spec)
+    with pytest.raises(
+        PlanRefused,
+        match=r"public.products: the expression of embedding cannot be computed: function uper\(text\) does "
+        r"not exist: correct it",
+    ):
+        site.plan(site.spec(HEAD + NO_TEXT + f"      sync: {sync}\n", None))
+    with site.connect() as connection:  # names are looked up in the table's schema and public, as in triggers
+        connection.execute("CREATE FUNCTION uper(text) RETURNS text IMMUTABLE RETURN upper($1)")
+    assert kinds(site.plan(site.spec(HEAD + NO_TEXT + f"      sync: {sync}\n", None)))
+
+
+def test_a_text_that_no_row_can_have_is_found_once_the_table_is_there(site: Site) -> None:
+    with pytest.raises(
+        ApplyFailed, match=r"create column .*the expression of embedding cannot be computed: function uper"
+    ):
+        site.apply(site.spec(HEAD + NO_TEXT))
+    with site.connect() as connection:
+        assert connection.execute("SELECT count(*) FROM azpg.columns").fetchone() == (0,)
+        connection.execute("INSERT INTO products VALUES (30, 'no trigger', '')")
+
+
+def test_a_text_that_a_row_cannot_have_stops_no_plan(site: Site) -> None:
+    table = TABLE.replace("source: [title, description]", 'expression: "(1 / 0)::text"')
+    site.apply(site.spec(HEAD + "  init: [init.sql]\n"))
+    assert "create column" in kinds(site.plan(site.spec(HEAD + table, None)))
 
 
 def test_dimensions_that_the_model_does_not_have(site: Site) -> None:

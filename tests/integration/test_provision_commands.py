@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -35,7 +37,7 @@ def with_target(site: Site, text: str) -> str:
 
 
 def environment(site: Site) -> dict[str, str]:
-    return {"AZPG_HOME": str(site.twin.home.home.root), "NO_COLOR": "1"}
+    return {**os.environ, "AZPG_HOME": str(site.twin.home.home.root), "NO_COLOR": "1"}
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def start(site: Site) -> Iterator[Start]:
         process = subprocess.Popen(
             [*AZPG, "apply", "--yes"],
             cwd=site.folder,
-            env=os.environ | environment(site),
+            env=environment(site),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -100,6 +102,62 @@ def test_what_is_done_is_said(site: Site, azpg: Run) -> None:
     assert done.stdout.endswith("is as azpg.yaml says.\n")
 
 
+def test_the_plan_comes_before_what_is_done_in_one_log(site: Site) -> None:
+    command = [*AZPG, "apply", "--yes"]
+    done = subprocess.run(
+        command, cwd=site.folder, env=environment(site), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("action  what")
+    assert done.stdout.index("public.products.embedding  type: ") < done.stdout.index("update rows public.")
+
+
+def on_terminal(site: Site, columns: int, *arguments: str, status: int = 0) -> list[str]:
+    """The lines that a command prints on a terminal."""
+    width = {"COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(site.folder)
+        os.execvpe(AZPG[0], [*AZPG, *arguments], environment(site) | width)
+    written = b""
+    with suppress(OSError):  # Linux ends a terminal that nobody writes to any more with EIO
+        while chunk := os.read(terminal, 65536):
+            written += chunk
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status, written.decode()
+    said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.decode()).replace("\r\n", "\n")
+    return [line.rpartition("\r")[2] for line in said.split("\n")]  # what stays of one that is written again
+
+
+def test_a_key_is_whole_on_a_narrow_terminal(site: Site, azpg: Run) -> None:
+    key = "0123456789abcdef" * 4
+    table = TABLE.replace(
+        "source: [title, description]", "expression: title || (1 / length(description))::text"
+    )
+    site.file(
+        "init.sql",
+        f"CREATE TABLE products (id text PRIMARY KEY, title text, description text); INSERT INTO products VALUES ('{key}', 'a', '');",
+    )
+    site.file("azpg.yaml", with_target(site, HEAD + table))
+    azpg("apply", "--yes")
+    said = on_terminal(site, 60, "vectorize", "--failed")
+    while "attempts" not in said[0]:
+        del said[0]
+    place = said[0].index("key")
+    assert "".join(re.findall("[0-9a-f]+", " ".join(line[place:].split(" ")[0] for line in said[1:]))) == key
+    assert "…" not in "".join(said[-5:])
+
+
+@pytest.mark.parametrize("columns", [65, 80, 200])
+def test_names_are_whole_on_a_terminal_of_any_width(site: Site, columns: int) -> None:
+    lines = on_terminal(site, columns, "plan")
+    (column,) = [line.split() for line in lines if line.startswith("create  column")]
+    assert column[3:4] == ["public.products.embedding"]
+    assert max(map(len, lines)) <= columns
+    beside = any(re.search(r"public\.products\.embedding +type: ", line) for line in lines)
+    assert beside is (columns == 200)
+
+
 def test_a_spec_with_mistakes_is_one_line_and_exit_code_2(site: Site, azpg: Run) -> None:
     site.file("azpg.yaml", "version: 1\ndatabase: []\n")
     said = azpg("plan", status=2).stderr
@@ -123,7 +181,7 @@ def test_a_person_is_asked(site: Site) -> None:
             os.execvpe(
                 AZPG[0],
                 [*AZPG, "apply"],
-                os.environ | environment(site) | {"COLUMNS": "300", "TERM": "xterm"},
+                environment(site) | {"COLUMNS": "300", "TERM": "xterm"},
             )
         written = b""
         while b"[y/N]" not in written:

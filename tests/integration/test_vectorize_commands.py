@@ -222,6 +222,17 @@ def test_a_worker_takes_up_what_is_vectorized_later(
     assert process.returncode == 0
 
 
+def test_a_worker_that_has_nothing_to_do_says_so(start: Start, connection: Connection) -> None:
+    ledger.create(connection)
+    process = start("worker")
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("Waiting for rows that change on dsn ")
+    said = "azpg: no column has `sync: queue` yet; one that gets it is taken up.\n"
+    assert process.stderr.readline() == said
+    asked(process, signal.SIGTERM)
+    assert process.returncode == 0
+
+
 def test_a_worker_that_is_ended_at_once(start: Start, twin: Instance, connection: Connection) -> None:
     """What it was at is undone, and waits for the next one."""
     table = vectorized(twin, connection, mode=Sync.QUEUE)

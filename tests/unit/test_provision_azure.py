@@ -223,6 +223,19 @@ def test_a_path_on_the_command_line_begins_where_one_is() -> None:
     assert Where(dsn="file:x").over(Where(dsn="file:y", folder=Path("/spec"))).folder is None
 
 
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (Where(user="x"), "--user names a role on a server on Azure"),
+        (Where(dsn="env:X", user="x"), "--user names a role on a server on Azure"),
+        (Where(local="x", cwd=Path()), "--cwd is the folder of a Pulumi stack: name that with --stack"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(where: Where, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        open_target(where)
+
+
 def test_one_place_only() -> None:
     with pytest.raises(UsageError, match="--local and --stack name a target each: choose one of them"):
         assert Where(local="a", stack="b").place

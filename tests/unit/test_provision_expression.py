@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pglast import parser
 
-from azpg_provision.spec.expression import columns_of, joined
+from azpg_provision.spec.expression import columns_of, joined, unjoined
 
 GOOD = {
     "title": {"title"},
@@ -109,3 +109,13 @@ def test_whatever_it_is_it_stays_where_it_is_put(text: str) -> None:
 )
 def test_joined_columns_are_one_expression_over_them(names: list[str]) -> None:
     assert columns_of(joined(names)) == {name.encode()[:63].decode(errors="ignore") for name in names}
+
+
+@given(
+    st.lists(
+        st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1), min_size=1, unique=True
+    )
+)
+def test_columns_that_were_joined_are_told_from_an_expression(names: list[str]) -> None:
+    assert unjoined(joined(names)) == tuple(names)
+    assert unjoined(f"{joined(names)} || ''") == ()

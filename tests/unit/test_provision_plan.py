@@ -247,6 +247,25 @@ def test_rows_wait() -> None:
     assert change.note == "about 1000 rows"
 
 
+@pytest.mark.parametrize(
+    ("embedding", "note"), [("sync: queue", "3 rows now"), ("prefix: 'p: ', sync: queue", "about 1000 rows")]
+)
+def test_another_sync_embeds_only_the_rows_that_wait(embedding: str, note: str) -> None:
+    changes = plan(spec(f", {embedding}"), done(pending={("public", "t", "e"): 3})).changes
+    assert [(change.kind, change.note) for change in changes][-1] == ("rows", note)
+
+
+def test_what_is_dropped_is_said() -> None:
+    index = Change(Action.REPLACE, Kind.INDEX, "d", "public.t.e")
+    column = Change(Action.REPLACE, Kind.COLUMN, "d", "public.t.f")
+    with pytest.raises(
+        PlanRefused,
+        match=r"drops the index of public.t.e and builds another and "
+        r"public.t.f with the vectors that there are and makes it anew: repeat it with --allow-replace",
+    ):
+        Plan("here", (index, column)).check(allow_restart=True, allow_replace=False)
+
+
 def test_how_many_rows_is_no_difference_between_two_plans() -> None:
     first = plan(spec(), done(pending={("public", "t", "e"): 1}))
     second = plan(spec(), done(pending={("public", "t", "e"): 2}))
@@ -258,7 +277,9 @@ def test_what_the_spec_does_not_name_is_a_note() -> None:
     columns = {("public", "t", "e"): COLUMN, ("public", "t", "other"): other}
     found = plan(spec(), done(columns=columns))
     assert found.changes == ()
-    assert found.notes == ("public.t.other in d is vectorized and not in the spec; it stays.",)
+    assert found.notes == (
+        "public.t.other in d is vectorized and not in the spec; it stays, and so does its sync.",
+    )
 
 
 def test_an_index_of_azpgs_that_the_spec_does_not_name_is_a_note() -> None:

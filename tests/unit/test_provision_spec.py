@@ -222,7 +222,10 @@ def test_keys_are_texts_and_there_once(key: str, said: str) -> None:
         ("source: [title]", "source: [a]\n      index: {method: hnsw, m: 50}", "index.ef_construction: is too small: use at least twice m."),
         ("source: [title]", "source: [a]\n      index: {method: ivfflat, opclass: vector_l1_ops}", "index.opclass: vector_l1_ops is of hnsw only: use vector_cosine_ops, vector_l2_ops or vector_ip_ops."),
         ("source: [title]", "source: [a]\n      index: {method: flat}", "index.method: 'flat' is not allowed: use 'hnsw', 'ivfflat' or 'diskann'."),
-        ("source: [title]", "source: [a]\n      index: 7", "embeddings[0].index: 7 is not a mapping of keys to values."),
+        ("source: [title]", "source: [a]\n      index: 7", "embeddings[0].index: 7 is not a mapping of keys to values: use {method: …}; its keys are method, opclass, m, "),
+        ("source: [title]", "source: title", "embeddings[0].source: 'title' is not a list: write ['title']."),
+        ("version: 1", "version: 1\ntarget: default", "target: this is not a mapping of keys to values: use {local: …}; its keys are local, dsn, azure, stack, cwd."),
+        ("- name: shop", "  name: shop", "databases: a mapping is not a list: begin each of its elements with `- `."),
         ("version: 1", "version: 1\nserver: {settings: {intra_op_paralelism: 1}}", "server.settings.intra_op_paralelism: is no setting of azure_local_ai: did you mean intra_op_parallelism?"),
         ("version: 1", "version: 1\nserver: {settings: {spin_control: [1]}}", "server.settings.spin_control: a list is not"),
         ("version: 1", "version: 1\nserver: {preload: [vector]}", "server.preload[0]: vector cannot be preloaded: use age"),
@@ -251,7 +254,7 @@ def test_a_password_has_no_place_in_a_spec() -> None:
     text = changed("version: 1", "version: 1\ntarget: {dsn: 'postgresql://a:hunter2@h/d', password: hunter2}")
     found = problems(text)
     assert "hunter2" not in "".join(found)
-    assert "target.dsn: holds a password, which does not belong into a file" in found[0]
+    assert "target.dsn: holds a password, which belongs neither into a spec nor on a command line" in found[0]
     for target in (
         "postgresql://a:hunter2@h",
         "{dsn: [hunter2]}",

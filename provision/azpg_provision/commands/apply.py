@@ -36,7 +36,10 @@ def apply(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Make a server as the spec says: show the plan, ask, and do exactly that."""
+    """Make a server as the spec says: show the plan, ask, and do exactly that.
+
+    Example: azpg apply shop.yaml --yes
+    """
     from azpg_provision.apply.apply import Permission  # noqa: PLC0415
     from azpg_provision.apply.apply import apply as carry_out  # noqa: PLC0415
 

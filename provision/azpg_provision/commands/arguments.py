@@ -37,9 +37,13 @@ _TARGET = {
             help="A connection string without a password, or where one is: env:VARIABLE, file:PATH.",
         ),
     ],
-    "server": Annotated[str | None, _target("--server", metavar="ID", help="A server on Azure.")],
+    "server": Annotated[
+        str | None, _target("--server", metavar="ID", help="A server on Azure, by its resource id.")
+    ],
     "stack": Annotated[str | None, _target("--stack", metavar="NAME", help="A Pulumi stack's server.")],
-    "cwd": Annotated[Path | None, _target("--cwd", metavar="FOLDER", help="The stack's project.")],
+    "cwd": Annotated[
+        Path | None, _target("--cwd", metavar="FOLDER", help="The folder of the stack's project.")
+    ],
     "user": Annotated[str | None, _target("--user", metavar="ROLE", help="The role to log in as.")],
 }
 

@@ -23,7 +23,10 @@ def drift(
     flags: Where,
     json: Json = False,
 ) -> None:
-    """Say whether a server is still as the spec says; exit code 3 if it is not."""
+    """Say whether a server is still as the spec says; exit code 3 if it is not.
+
+    Example: azpg drift shop.yaml --stack prod
+    """
     _, _, found = make(flags, spec)
     if json:
         print_json(found.as_json())

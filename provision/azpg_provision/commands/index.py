@@ -52,7 +52,10 @@ def evaluate(
     database: a.Database = None,
     json: a.Json = False,
 ) -> None:
-    """Hold approximate search against exact search: recall@10 and milliseconds for a range of its setting."""
+    """Hold approximate search against exact search: recall@10 and milliseconds for a range of its setting.
+
+    Example: azpg index evaluate products --values 10,40,160
+    """
     from azpg_provision import ledger  # noqa: PLC0415
     from azpg_provision.commands.columns import column_of, database_of  # noqa: PLC0415
     from azpg_provision.commands.place import open_place  # noqa: PLC0415

@@ -23,7 +23,10 @@ def plan(
     flags: Where,
     json: Json = False,
 ) -> None:
-    """Show what would have to change for a server to be as the spec says; change nothing."""
+    """Show what would have to change for a server to be as the spec says; change nothing.
+
+    Example: azpg plan shop.yaml --local default
+    """
     _, _, found = make(flags, spec)
     if json:
         print_json(found.as_json())

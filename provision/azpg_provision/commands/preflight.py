@@ -31,8 +31,9 @@ def preflight(
 ) -> None:
     """Check whether a server can do what a spec asks; nothing is changed.
 
-    Without a spec, and without an azpg.yaml here, it looks for vector and azure_local_ai. The exit code is 1
-    if a check fails.
+    The exit code is 1 if a check fails. Without a spec it looks for vector and azure_local_ai.
+
+    Example: azpg preflight shop.yaml --stack prod
     """
     from azpg_provision.commands.place import open_place  # noqa: PLC0415
     from azpg_provision.preflight.needs import NO_SPEC, of_spec  # noqa: PLC0415
@@ -58,13 +59,13 @@ def preflight(
 
 
 def _print(target: str, checks: list[Check]) -> None:
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Column, Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(
-        "check",
+        Column("check", overflow="fold"),
         "status",
-        "why",
+        Column("why", overflow="fold"),
         title=f"Preflight of {target}",
         title_justify="left",
         box=None,

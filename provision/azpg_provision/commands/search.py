@@ -34,14 +34,19 @@ def search(
     prefix: Annotated[
         str | None,
         typer.Option(
-            "--prefix", help="What goes before the question. \\[default: query: for passage: , else as rows]"
+            "--prefix",
+            help="What goes before the question. "
+            """\\[default: the rows' own; "query: " where theirs is "passage: "]""",
         ),
     ] = None,
     spec: a.SpecOption = None,
     database: a.Database = None,
     json: a.Json = False,
 ) -> None:
-    """Print the rows of a table whose texts are nearest to a question."""
+    """Print the rows of a table whose texts are nearest to a question.
+
+    Example: azpg search products "something for the rain" --spec shop.yaml
+    """
     from azpg_provision import ledger  # noqa: PLC0415
     from azpg_provision.commands.columns import column_of, database_of  # noqa: PLC0415
     from azpg_provision.commands.place import open_place  # noqa: PLC0415
@@ -64,7 +69,10 @@ def search(
 def _print(rows: list[Found]) -> None:
     keys = list(rows[0].key)
     table = Table(
-        Column("distance", justify="right"), *keys, Column("text", overflow="fold"), box=None, pad_edge=False
+        Column("distance", justify="right"),
+        *(Column(header, overflow="fold") for header in (*keys, "text")),
+        box=None,
+        pad_edge=False,
     )
     for row in rows:
         values = (escape(str(row.key[key])) for key in keys)

@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from azpg.output import out, print_table
+from azpg_provision.spec.expression import unjoined
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from azpg_provision.plan.change import Change
     from azpg_provision.plan.plan import Plan
 
+_HEADS = ("action", "what", "database", "name", "change")
+_GAP = 2
+"""Blanks between two columns."""
 _COLOURS = {"create": "green", "update": "yellow", "replace": "red"}
 _LONGEST = 60
 
@@ -16,31 +23,49 @@ _LONGEST = 60
 def show_plan(plan: Plan) -> None:
     """Prints the changes as a table, and the notes below it."""
     from rich.markup import escape  # noqa: PLC0415
-    from rich.table import Column, Table  # noqa: PLC0415
 
     if plan.changes:
-        table = Table(
-            "action",
-            "what",
-            Column("database", overflow="fold"),
-            Column("name", overflow="fold"),
-            Column("change", overflow="fold"),
-            box=None,
-            pad_edge=False,
-        )
-        for change in plan.changes:
-            action = change.action.value
-            parts = [_difference(change.before, change.after), change.note]
-            table.add_row(
-                f"[{_COLOURS[action]}]{action}[/]",
-                change.kind.value.replace("_", " "),
-                escape(_one_line(change.database or "")),
-                escape(_one_line(change.name)),
-                escape("; ".join(part for part in parts if part)),
-            )
-        print_table(table)
+        print_table(_table([_row(change) for change in plan.changes]))
     for note in plan.notes:
         out().print(f"[dim]note: {escape(_one_line(note))}[/]")
+
+
+def _row(change: Change) -> tuple[str, str, str, str, str]:
+    """Action, what, database, name, and what changes."""
+    parts = [_difference(change.before, change.after), change.note]
+    return (
+        change.action.value,
+        change.kind.value.replace("_", " "),
+        _one_line(change.database or ""),
+        _one_line(change.name),
+        "; ".join(part for part in parts if part),
+    )
+
+
+def _table(rows: list[tuple[str, str, str, str, str]]) -> Table:
+    """A column for each; where a terminal is too narrow, what changes stands behind or below the name."""
+    from rich.cells import cell_len  # noqa: PLC0415
+    from rich.markup import escape  # noqa: PLC0415
+    from rich.padding import Padding  # noqa: PLC0415
+    from rich.table import Column, Table  # noqa: PLC0415
+
+    console = out()
+    widths = [max(map(cell_len, cells)) + _GAP for cells in zip(_HEADS, *rows, strict=True)]
+    beside = not console.is_terminal or sum(widths) - _GAP <= console.width
+    left = console.width - sum(widths[:3])
+    heads = [Column(head, overflow="fold") for head in (_HEADS if beside else _HEADS[:-1])]
+    table = Table(*heads, box=None, pad_edge=False)
+    for action, *words, change in rows:
+        cells = [f"[{_COLOURS[action]}]{action}[/]", *map(escape, words)]
+        below = not beside and cell_len(words[-1]) + _GAP + cell_len(change) > left
+        if beside:
+            cells.append(escape(change))
+        elif not below:
+            cells[-1] += f"  [dim]{escape(change)}[/]"
+        table.add_row(*cells)
+        if below:
+            table.add_row("", "", "", Padding(escape(change), (0, 0, 0, _GAP), style="dim"))
+    return table
 
 
 def counted(number: int) -> str:
@@ -68,7 +93,8 @@ def _difference(before: Any, after: Any) -> str:
 def _arrow(key: str, before: Any, after: Any) -> str:
     if key == "fingerprint":  # whose values say nothing to a person
         return "" if before is None else "another model"
-    return f"{key}: {_short(after)}" if before is None else f"{key}: {_short(before)} → {_short(after)}"
+    new = _short(after, key)
+    return f"{key}: {new}" if before is None else f"{key}: {_short(before, key)} → {new}"
 
 
 def _short(value: Any, key: str = "") -> str:
@@ -80,6 +106,10 @@ def _short(value: Any, key: str = "") -> str:
         text = ", ".join(f"{key} {one}" for key, one in value.items()) or "{}"
     else:
         text = "" if value is None else str(value)
+        if key == "prefix":
+            text = f'"{text}"'
+        if key == "text":  # columns, as the spec names them
+            text = ", ".join(unjoined(text)) or text
     text = _one_line(text)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 

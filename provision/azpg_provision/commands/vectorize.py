@@ -52,7 +52,10 @@ def vectorize(
     ] = False,
     json: a.Json = False,
 ) -> None:
-    """Embed the rows that have no embedding of their present text; what is done stays, whatever happens."""
+    """Embed the rows that have no embedding of their present text; what is done stays, whatever happens.
+
+    Example: azpg vectorize shop.yaml --table products --dry-run
+    """
     from azpg_provision.commands.databases import places  # noqa: PLC0415
     from azpg_provision.commands.place import open_place  # noqa: PLC0415
     from azpg_provision.commands.stopping import stopping  # noqa: PLC0415
@@ -126,8 +129,7 @@ def _estimate(found: list[Place], *, json: bool) -> None:
     from azpg_provision.vectorize.estimate import seconds  # noqa: PLC0415
 
     table = Table(
-        "database",
-        "column",
+        *(Column(header, overflow="fold") for header in ("database", "column")),
         *(Column(header, justify="right") for header in ("rows", "wait", "failed", "seconds")),
         box=None,
         pad_edge=False,
@@ -163,7 +165,11 @@ def _list(found: list[Place], *, json: bool) -> None:
     from azpg_provision.vectorize.failures import failed  # noqa: PLC0415
 
     table = Table(
-        "database", "column", "key", Column("attempts", justify="right"), "why", box=None, pad_edge=False
+        *(Column(header, overflow="fold") for header in ("database", "column", "key")),
+        Column("attempts", justify="right"),
+        Column("why", overflow="fold"),
+        box=None,
+        pad_edge=False,
     )
     rows = []
     for place in found:

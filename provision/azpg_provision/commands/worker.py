@@ -29,7 +29,10 @@ def worker(
     ] = 10.0,
     json: a.Json = False,
 ) -> None:
-    """Embed the rows that wait in queues (sync: queue) until it is stopped; several may share the work."""
+    """Embed the rows that wait in queues (sync: queue) until it is stopped; several may share the work.
+
+    Example: azpg worker shop.yaml --workers 2
+    """
     from azpg_provision.commands.databases import databases  # noqa: PLC0415
     from azpg_provision.commands.place import open_place  # noqa: PLC0415
     from azpg_provision.commands.stopping import stopping  # noqa: PLC0415

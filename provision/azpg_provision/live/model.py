@@ -76,11 +76,16 @@ class LiveTable:
 
 @dataclass(frozen=True, slots=True)
 class LiveDatabase:
-    """A database that exists."""
+    """A database that exists.
+
+    Attributes:
+        places: the schemas, and with their schema the tables, that grants name.
+    """
 
     extensions: Mapping[str, LiveExtension] = field(default_factory=dict)
     tables: Mapping[tuple[str, str], LiveTable] = field(default_factory=dict)
     privileges: frozenset[Privilege] = frozenset()
+    places: frozenset[tuple[str, str | None]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,7 @@ def read_database(connection: Connection, wanted: Database) -> LiveDatabase:
     return LiveDatabase(
         extensions=_extensions(connection),
         tables={place: _counted(connection, place, table) for place, table in found.items()},
+        places=frozenset((row[0], row[1]) for row in connection.execute(_query("places"), privileges)),
         privileges=frozenset(
             (role, schema, table, privilege)
             for role, schema, table, privilege in connection.execute(_query("privileges"), privileges)

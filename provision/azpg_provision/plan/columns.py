@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from azpg_provision import ledger
-from azpg_provision.column import Key, fingerprint_of
+from azpg_provision.column import Key, Sync, fingerprint_of
 from azpg_provision.live.model import LiveColumn, LiveTable
 from azpg_provision.plan.change import Action, Kind
 from azpg_provision.plan.database import pending_init
@@ -20,6 +20,7 @@ from azpg_provision.plan.wanted import (
     serves,
     wrong,
     wrong_dimensions,
+    wrong_text,
 )
 from azpg_provision.spec.identifier import qualified, quoted
 from azpg_provision.spec.model import Database, Embedding, Table
@@ -40,6 +41,9 @@ def plan_columns(database: Database, state: State, draft: Draft) -> None:
             continue
         for embedding in table.embeddings:
             problems = [] if live is None else list(wrong(table, embedding, live))
+            trouble = found.texts.get((table.schema_, table.name, embedding.column))
+            if trouble is not None and not pending_init(database, found):
+                problems.append(f"{table.full_name}: {wrong_text(embedding, trouble)}")
             if problems:
                 draft.refusals += problems
             else:
@@ -102,7 +106,7 @@ class _Column:
                 note=self._note(action),
             )
         self._sync(changed=action is not None)
-        self._rows(changed=action is not None)
+        self._rows(action)
         self._index(anew=action in {Action.CREATE, Action.REPLACE})
 
     # The column
@@ -224,20 +228,28 @@ class _Column:
             note="its triggers are not as azpg made them" if not changed else "",
         )
 
-    def _rows(self, *, changed: bool) -> None:
+    def _rows(self, action: Action | None) -> None:
         if self._embedding.sync == "generated":
             return
-        pending = None if changed else self._found.pending.get(self._place, 0)
-        if pending == 0:
+        pending = self._found.pending.get(self._place, 0)
+        if action is None and pending == 0:
             return
-        if pending is None:
+        if action is None and pending is not None:
+            note = counted(pending)
+        elif action is Action.UPDATE and pending is not None and self._same_text():
+            note = f"{counted(pending)} now"
+        else:
             rows = self._live.rows if self._live is not None else None
             note = f"rows: {_LATER}" if rows is None else f"about {counted(rows)}"
-        else:
-            note = counted(pending)
         self._draft.add(
             Action.UPDATE, Kind.ROWS, self.name, database=self._database, after={"pending": 0}, note=note
         )
+
+    def _same_text(self) -> bool:
+        """Whether the embeddings that there are stay right, and only rows that wait get one."""
+        before, after = self._before() or {}, self._after()
+        same = all(before.get(one) == after[one] for one in ("text", "prefix", "model", "fingerprint", "key"))
+        return same and self._old is not None and self._old.sync is not Sync.GENERATED
 
     def _index(self, *, anew: bool) -> None:
         wanted = self._embedding.index

@@ -90,10 +90,17 @@ def _privileges(grant: Grant, database: Database, found: DatabaseState, state: S
     on = grant.on
     if on is None or not _has_role(grant.role, database, found, state, draft):
         return
+    place = qualified(on.schema_, *([on.table] if on.table is not None else []))
+    there = (on.schema_, on.table) in found.live.places or database.name not in state.databases
+    if not there and not pending_init(database, found):
+        draft.refusals.append(
+            f"there is no {'schema' if on.table is None else 'table'} {place} in the database "
+            f"{quoted(database.name)}, and no init file that is still to run: make it, or leave the grant out"
+        )
+        return
     live = found.live.privileges
     missing = [one for one in grant.privileges if (grant.role, on.schema_, on.table, one) not in live]
     if missing:
-        place = qualified(on.schema_, *([on.table] if on.table is not None else []))
         name = f"{', '.join(missing)} on {place} to {quoted(grant.role)}"
         after = {"privileges": missing}
         draft.add(Action.CREATE, Kind.GRANT, name, database=database.name, after=after)

@@ -50,6 +50,7 @@ def _database(connection: Connection, wanted: Database, found: LiveDatabase) -> 
         in_step=frozenset(place for place, column in kept.items() if sync.installed(connection, column)),
         indexes={place: indexes(connection, column) for place, column in kept.items()},
         pending={place: _pending(connection, column) for place, column in kept.items()},
+        texts=dict(_texts(connection, wanted, found)),
         rates=dict(_rates(connection, wanted, found, kept)),
     )
 
@@ -59,6 +60,20 @@ def _pending(connection: Connection, column: VectorColumn) -> int | None:
         return backlog(connection, column).pending
     except psycopg.Error:  # such as for a text that names a column which is gone
         return None
+
+
+def _texts(connection: Connection, wanted: Database, found: LiveDatabase) -> Iterator[tuple[Place, str]]:
+    """Why the text of a column cannot be had, for those of tables that can have the column."""
+    for table, embedding in wanted.embeddings():
+        live_table = found.tables.get((table.schema_, table.name))
+        if live_table is None or wrong(table, embedding, live_table):
+            continue
+        generated = embedding.sync == "generated"
+        trouble = live.text_trouble(
+            connection, table.schema_, table.name, embedding.text, generated=generated
+        )
+        if trouble:
+            yield (table.schema_, table.name, embedding.column), trouble
 
 
 def _rates(

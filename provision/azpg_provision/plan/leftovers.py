@@ -31,7 +31,8 @@ def note_leftovers(database: Database, found: DatabaseState, draft: Draft) -> No
             )
     for place in found.columns.keys() - named:
         draft.notes.append(
-            f"{qualified(*place)} in {quoted(database.name)} is vectorized and not in the spec; it stays."
+            f"{qualified(*place)} in {quoted(database.name)} is vectorized and not in the spec; "
+            "it stays, and so does its sync."
         )
     for table, embedding in database.embeddings():
         place = (table.schema_, table.name, embedding.column)

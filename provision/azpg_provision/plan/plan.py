@@ -39,10 +39,8 @@ class Plan:
                 f"this plan restarts {self.target}, which ends every session: repeat it with --allow-restart."
             )
         if self.replaced and not allow_replace:
-            names = ", ".join(change.name for change in self.replaced)
-            raise PlanRefused(
-                f"this plan drops {names} and makes it anew, with its data: repeat it with --allow-replace."
-            )
+            dropped = " and ".join(_dropped(change) for change in self.replaced)
+            raise PlanRefused(f"this plan drops {dropped}: repeat it with --allow-replace.")
 
     def as_json(self) -> dict[str, Any]:
         """The object that --json prints."""
@@ -83,6 +81,12 @@ class Draft:
         order = {kind: number for number, kind in enumerate(Kind)}
         changes = sorted(self.changes, key=lambda change: order[change.kind])
         return Plan(target, tuple(changes), tuple(dict.fromkeys(self.notes)))
+
+
+def _dropped(change: Change) -> str:
+    if change.kind is Kind.INDEX:
+        return f"the index of {change.name} and builds another"
+    return f"{change.name} with the vectors that there are and makes it anew"
 
 
 def _joined(reasons: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ class DatabaseState:
         in_step: of `columns`, the ones whose sync is as it was installed.
         pending: of those, how many rows have no up-to-date embedding; None where they cannot be counted.
         indexes: of those, the approximate indexes by name.
+        texts: why no row could have the text that a column asks for, such as a function that is not there.
         rates: rows a second at which a sample of the rows of a column that is to be generated was embedded.
     """
 
@@ -38,6 +39,7 @@ class DatabaseState:
     in_step: frozenset[Place] = frozenset()
     pending: Mapping[Place, int | None] = field(default_factory=dict)
     indexes: Mapping[Place, Mapping[str, VectorIndex]] = field(default_factory=dict)
+    texts: Mapping[Place, str] = field(default_factory=dict)
     rates: Mapping[Place, float] = field(default_factory=dict)
 
 

@@ -109,6 +109,12 @@ def wrong_dimensions(embedding: Embedding, model: Mapping[str, Any]) -> str:
     )
 
 
+def wrong_text(embedding: Embedding, trouble: str) -> str:
+    """That rows cannot have a column's text, why, and what to do."""
+    key = "source" if embedding.source else "expression"
+    return f"the {key} of {quoted(embedding.column)} cannot be computed: {trouble}: correct it"
+
+
 def column_of(table: Table, embedding: Embedding, live: LiveTable, model: Mapping[str, Any]) -> VectorColumn:
     """The column that a spec asks for, of a table about which nothing is `wrong`; its number is 0."""
     keys = key_of(table, live)

@@ -6,6 +6,7 @@ alone and in parentheses alike, so that it can leave no place that it is put in.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -46,6 +47,13 @@ def joined(columns: Sequence[str]) -> str:
     any_ = sql.SQL("coalesce({})").format(sql.SQL(", ").join(names))
     text = sql.SQL("CASE WHEN {} IS NOT NULL THEN substr({}, 2) END").format(any_, parts)
     return text.as_string()
+
+
+def unjoined(text: str) -> tuple[str, ...]:
+    """The columns that `joined` made a text of; none where it did not."""
+    found = re.findall(r'\("((?:[^"]|"")+)"\)::text', text)
+    names = tuple(dict.fromkeys(name.replace('""', '"') for name in found))
+    return names if names and joined(names) == text else ()
 
 
 @lru_cache(maxsize=256)

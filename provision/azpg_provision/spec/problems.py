@@ -63,7 +63,22 @@ def _say(found: ErrorDetails, path: Path, owner: type[BaseModel]) -> str:
         return said if key in {"dsn", "expression"} else f"{value} {said}"
     if kind in _WORDS:
         return _WORDS[kind](context, value)
-    return f"{value} is not {_TYPES.get(kind.split('_')[0], 'what can stand here')}"
+    wanted = kind.split("_")[0]
+    return f"{value} is not {_TYPES.get(wanted, 'what can stand here')}{_instead(wanted, value, key, owner)}"
+
+
+def _instead(wanted: str, value: str, key: str, owner: type[BaseModel]) -> str:
+    """What to write where a list or a section was meant."""
+    if wanted in {"list", "tuple"}:
+        if value == "a mapping":
+            return ": begin each of its elements with `- `"
+        return f": write [{value}]" if value.startswith("'") else ""
+    fields = {field.alias or name: field for name, field in owner.__pydantic_fields__.items()}
+    section = _model_in(fields[key].annotation) if wanted == "model" and key in fields else None
+    if section is None:
+        return ""
+    keys = [field.alias or name for name, field in section.__pydantic_fields__.items()]
+    return f": use {{{keys[0]}: …}}; its keys are {', '.join(keys)}"
 
 
 def _unknown(key: str, owner: type[BaseModel]) -> str:

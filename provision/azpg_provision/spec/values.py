@@ -71,8 +71,9 @@ def without_password(text: str) -> str:
         ) from None
     if inline := sorted({"password", "sslpassword"} & parts.keys()):
         raise ValueError(
-            f"holds a {inline[0]}, which does not belong into a file: put the connection string into an "
-            "environment variable or a file of its own and write env:VARIABLE or file:PATH"
+            f"holds a {inline[0]}, which belongs neither into a spec nor on a command line: put the "
+            "connection string into an environment variable or a file of its own and write env:VARIABLE or "
+            "file:PATH"
         )
     return text
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # it needs what the extra [azure] brings
     from azpg_provision.target.dsn import DsnTarget
 
 _AZURE = ("azure.identity", "azure.mgmt.core", "azure.mgmt.postgresqlflexibleservers")
+_ON_AZURE = ("server", "stack")
 DEFAULT = "default"
 """The local twin that is meant where nothing is said."""
 
@@ -26,6 +27,13 @@ def open_target(where: Where) -> Target:
 
     Raises `UsageError`, `SpecInvalid`, `TargetUnreachable`, and `NotAvailable` without the extra [azure].
     """
+    if where.user is not None and where.place not in _ON_AZURE:
+        raise UsageError(
+            "--user names a role on a server on Azure; a connection string names its own, and a local server "
+            "has its admin: leave it out."
+        )
+    if where.cwd is not None and where.place != "stack":
+        raise UsageError("--cwd is the folder of a Pulumi stack: name that with --stack, or leave it out.")
     match where.place:
         case "dsn":
             return _by_dsn(where)

@@ -88,6 +88,8 @@ class Service:
         """
         looked = told = time.monotonic()
         self._reconcile()
+        if not self._places and not self._once:
+            self._complain("no column has `sync: queue` yet; one that gets it is taken up.")
         before = (0, 0)
         try:
             while not stop.wait(pause(1)):
