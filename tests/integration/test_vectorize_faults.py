@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -132,6 +136,32 @@ def test_the_server_is_restarted(own_twin: Instance, table: Table) -> None:
     assert isinstance(outcome[0], Outcome), outcome
     with own_twin.connect(table.connection.info.dbname, autocommit=True) as connection:
         settle(Table(connection, table.connect, table.column))
+
+
+@pytest.mark.parametrize("table", [Sync.QUEUE], indirect=True)
+def test_a_worker_outlives_a_stop_and_a_restart(own_twin: Instance, table: Table, tmp_path: Path) -> None:
+    """The process that a person has started and forgotten."""
+    database = table.connection.info.dbname
+    command = [sys.executable, "-m", "azpg", "worker", "--local", own_twin.name, "--database", database]
+    environment = {**os.environ, "AZPG_HOME": str(own_twin.home.home.root)}
+    with (tmp_path / "said").open("w+") as said:
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=said)
+        try:
+            waits = lambda: "Waiting for rows" in (tmp_path / "said").read_text()  # noqa: E731
+            assert wait_for(waits, timeout=PATIENCE)
+            own_twin.down()
+            own_twin.up()
+            own_twin.restart()
+            with own_twin.connect(database, autocommit=True) as connection:
+                found = Table(connection, table.connect, table.column)
+                assert wait_for(lambda: found.backlog() == (ROWS, 0, 0), timeout=PATIENCE)
+                assert process.poll() is None
+                process.terminate()
+                assert process.wait(PATIENCE) == 0
+                settle(found)
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_backends_are_ended(own_twin: Instance, table: Table) -> None:
