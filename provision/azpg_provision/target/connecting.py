@@ -19,7 +19,8 @@ OPTIONS: dict[str, Any] = {
     "keepalives_interval": 10,
     # Limits that a role or database has for others would end a batch, and its rows would count as failed.
     "options": "-c search_path=public,pg_temp -c idle_session_timeout=0 -c statement_timeout=0"
-    " -c lock_timeout=0 -c idle_in_transaction_session_timeout=0",
+    # A process that is killed leaves no statement behind that goes on, such as the building of an index.
+    " -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c client_connection_check_interval=2s",
 }
 CONNECT_TIMEOUT = 15
 """Seconds."""

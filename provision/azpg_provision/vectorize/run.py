@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.vectorize import claims, model
-from azpg_provision.vectorize.hand import Hand, Stopped
+from azpg_provision.vectorize.hand import Hand, Stopped, TooMuch
 from azpg_provision.vectorize.ranges import Ranges
-from azpg_provision.vectorize.trouble import pause
+from azpg_provision.vectorize.trouble import pause, said
 from azpg_provision.vectorize.work import Connect, Options, Outcome, Tally, Tell, silent
 
 _LOOK = 0.05
@@ -78,6 +78,9 @@ def crew(
             work(hand)
         except Stopped:
             pass
+        except TooMuch as error:  # of what has no fewer rows, such as the note of a row's failure
+            errors.append(hand.stuck(said(error.cause)))
+            halt.set()
         except BaseException as error:  # it is raised where it is waited for
             errors.append(error)
             halt.set()

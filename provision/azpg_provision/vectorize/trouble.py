@@ -20,6 +20,8 @@ class Remedy(Enum):
 
 
 LOCKED = "55P03"
+FULL = "53100"
+"""A full disk, which is no text's fault."""
 _AGAIN = {"08", "40", "53", "58"}
 _SMALLER = {"21", "22", "23", "2F", "38", "39", "44", "54", "57", "P0", "XX"}
 SHORTEST, LONGEST = 0.1, 5.0
