@@ -66,4 +66,5 @@ def unreachable(
     said = " ".join(str(error).split())
     for secret in secrets or []:
         said = said.replace(secret, "***") if len(secret) > 3 else said
-    return TargetUnreachable(f"{name}, database {database!r}: {said.rstrip('.')}. {hint}")
+    said = said if said.endswith("?") else f"{said.rstrip('.')}."
+    return TargetUnreachable(f"{name}, database {database!r}: {said} {hint}")
