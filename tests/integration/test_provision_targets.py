@@ -117,13 +117,27 @@ def test_a_twin_that_is_not_there(twin: Instance, home: Home) -> None:
         LocalTarget(Twin("nobody", home=home)).connect()
 
 
-def test_a_silent_session_is_not_ended(site: Site) -> None:
+LIMITS = (
+    "idle_session_timeout",
+    "idle_in_transaction_session_timeout",
+    "lock_timeout",
+    "statement_timeout",
+    "transaction_timeout",
+)
+
+
+def test_limits_that_are_meant_for_others_end_no_session_and_no_batch(site: Site) -> None:
     site.apply(site.spec())
     with site.connect() as connection:
-        name = sql.Identifier(site.name)
-        connection.execute(sql.SQL("ALTER DATABASE {} SET idle_session_timeout = '1s'").format(name))
-    with site.target.connect(site.name) as session:
-        assert session.execute("SHOW idle_session_timeout").fetchone() == ("0",)
+        for limit in LIMITS:
+            statement = sql.SQL("ALTER DATABASE {} SET {} = '1s'")
+            connection.execute(statement.format(sql.Identifier(site.name), sql.Identifier(limit)))
+    for target in (site.target, DsnTarget(dsn(site.twin, site.name))):
+        for autocommit in (True, False):
+            with target.connect(site.name, autocommit=autocommit) as session:
+                for limit in LIMITS:
+                    row = session.execute("SELECT current_setting(%s)", [limit]).fetchone()
+                    assert row == ("0",), limit
 
 
 def test_sessions_say_whose_they_are_and_look_names_up_where_they_should(twin: Instance) -> None:

@@ -14,7 +14,7 @@ from psycopg import sql
 from azpg_provision import ledger
 from azpg_provision.column import Key, Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch, PlanRefused, RowsFailed
-from azpg_provision.vectorize import Options, Outcome, Progress, drain, run
+from azpg_provision.vectorize import Options, Outcome, Progress, drain, hand, run
 from azpg_provision.vectorize.failures import failed, forget
 from azpg_runtime.postgres.instance import Instance
 from tests.conftest import ONE_MAJOR, URI
@@ -322,6 +322,41 @@ def test_a_run_whose_rows_all_fail_stops(twin: Instance, connection: Connection)
     with pytest.raises(RowsFailed, match=r"10 rows got no embedding, .* `azpg vectorize --failed`"):
         run(table.connect, table.column, Options(workers=1, max_failures=10))
     assert len(failed(connection, table.column)) == 10
+
+
+def refusing(table: Table, condition: str, error: str) -> None:
+    """A trigger of the user's own, which fails for some rows with an error that time often helps against."""
+    table.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"RAISE EXCEPTION 'as it were' USING ERRCODE = '{error}'; END $$;"
+        "CREATE TRIGGER refuse BEFORE UPDATE ON products FOR EACH ROW "
+        f"WHEN ({condition}) EXECUTE FUNCTION refuse()"
+    )
+
+
+def test_a_full_disk_is_no_rows_fault(twin: Instance, connection: Connection) -> None:
+    table = filled(twin, connection, 8)
+    run(table.connect, table.column)
+    table.execute("UPDATE products SET title = title || ', anew'")
+    refusing(table, "true", "disk_full")
+    with pytest.raises(RowsFailed, match=r"stopped: as it were \(2 attempts\)\. What is done stays"):
+        run(table.connect, table.column, Options(attempts=2))
+    assert table.backlog() == (8, 8, 0)
+    assert table.connection.execute("SELECT count(embedding) FROM products").fetchone() == (8,)
+
+
+def test_a_worker_that_never_gives_up_gets_past_a_row_that_always_fails(
+    twin: Instance, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that says it may go away does not keep those behind it waiting for ever."""
+    monkeypatch.setattr(hand, "_ATTEMPTS", 2)
+    table = vectorized(twin, connection, mode=Sync.QUEUE)
+    refusing(table, "OLD.id = 1 AND NEW.embedding IS NOT NULL", "configuration_limit_exceeded")
+    table.execute("INSERT INTO products VALUES (1, 'one'), (2, 'two')")
+    options = Options(workers=1, attempts=0, batch_rows=2)
+    assert drain(table.connect, table.column, options, once=True) == Outcome(1, 0, 1)
+    (found,) = failed(connection, table.column)
+    assert (found.key, found.sqlstate) == (["1"], "53400")
 
 
 @ONE_MAJOR

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -14,14 +19,17 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from azpg_provision import ledger
 from azpg_provision.column import Sync
 from azpg_provision.errors import RowsFailed, TargetUnreachable
+from azpg_provision.sync import install
 from azpg_provision.vectorize import Options, Outcome, drain, run
+from azpg_provision.vectorize.serve import Metrics, Service
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
 from tests.integration import vectorizing
 from tests.integration.calls import counters, family, host_status, new_twin
-from tests.integration.vectorized import Table, vectorized
+from tests.integration.vectorized import Table, connector, vectorized
 
 Connection = psycopg.Connection[Any]
 pytestmark = pytest.mark.vector
@@ -132,6 +140,70 @@ def test_the_server_is_restarted(own_twin: Instance, table: Table) -> None:
     assert isinstance(outcome[0], Outcome), outcome
     with own_twin.connect(table.connection.info.dbname, autocommit=True) as connection:
         settle(Table(connection, table.connect, table.column))
+
+
+@pytest.mark.parametrize("table", [Sync.QUEUE], indirect=True)
+def test_a_worker_outlives_a_stop_and_a_restart(own_twin: Instance, table: Table, tmp_path: Path) -> None:
+    """The process that a person has started and forgotten."""
+    database = table.connection.info.dbname
+    command = [sys.executable, "-m", "azpg", "worker", "--local", own_twin.name, "--database", database]
+    environment = {**os.environ, "AZPG_HOME": str(own_twin.home.home.root)}
+    with (tmp_path / "said").open("w+") as said:
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=said)
+        try:
+            waits = lambda: "Waiting for rows" in (tmp_path / "said").read_text()  # noqa: E731
+            assert wait_for(waits, timeout=PATIENCE)
+            own_twin.down()
+            away = lambda: "does not run." in (tmp_path / "said").read_text()  # noqa: E731
+            assert wait_for(away, timeout=PATIENCE)
+            own_twin.up()
+            own_twin.restart()
+            with own_twin.connect(database, autocommit=True) as connection:
+                found = Table(connection, table.connect, table.column)
+                assert wait_for(lambda: found.backlog() == (ROWS, 0, 0), timeout=PATIENCE)
+                assert process.poll() is None
+                process.terminate()
+                assert process.wait(PATIENCE) == 0
+                settle(found)
+            assert "starts it. It is tried again every 5 s.\n" in (tmp_path / "said").read_text()
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("table", [Sync.QUEUE], indirect=True)
+def test_a_worker_goes_on_beside_a_database_that_is_dropped(own_twin: Instance, table: Table) -> None:
+    """It says once that one of its databases is away, and takes up what comes in the others."""
+    gone, there = f"gone{random.randrange(10**9)}", table.connection.info.dbname
+    with own_twin.connect(autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(gone)))
+    complaints: list[str] = []
+    metrics: list[Metrics] = []
+    databases = {name: connector(own_twin, name) for name in (gone, there)}
+    service = Service(
+        databases, Options(), once=False, tell=metrics.append, complain=complaints.append, every=1.0
+    )
+    stop = threading.Event()
+    thread = threading.Thread(target=service.run, args=[stop])
+    thread.start()
+    try:
+        assert wait_for(lambda: vectors(table) == ROWS, timeout=PATIENCE)
+        with own_twin.superuser() as connection:
+            drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(gone))
+            connection.execute(drop)
+        assert wait_for(lambda: bool(complaints), timeout=PATIENCE)
+        other = ledger.register(table.connection, replace(table.column, prefix="passage: "))
+        install(table.connection, other)
+        table.execute("UPDATE products SET title = title || ', anew'")
+        found = replace(table, column=other)
+        assert wait_for(lambda: found.backlog() == (ROWS, 0, 0), timeout=PATIENCE)
+        assert wait_for(lambda: bool(metrics) and metrics[-1].waiting == 0, timeout=PATIENCE)
+    finally:
+        stop.set()
+        thread.join()
+    assert len(complaints) == 1
+    assert f'database "{gone}" does not exist' in complaints[0]
+    assert complaints[0].endswith("It is tried again every 5 s.")
 
 
 def test_backends_are_ended(own_twin: Instance, table: Table) -> None:

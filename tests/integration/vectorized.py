@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,8 @@ from psycopg import sql
 
 from azpg_provision import ledger, sync
 from azpg_provision.column import Key, Sync, VectorColumn, fingerprint_of
-from azpg_provision.errors import TargetUnreachable
+from azpg_provision.target.local import LocalTarget
 from azpg_provision.vectorize import backlog
-from azpg_runtime.errors import InstanceNotRunning
 from azpg_runtime.postgres.instance import Instance
 from tests.conftest import URI
 
@@ -61,13 +61,8 @@ def _same(vector: list[float] | None, right: list[float] | None) -> bool:
 
 
 def connector(twin: Instance, database: str) -> Callable[[], Connection]:
-    def connect() -> Connection:
-        try:
-            return twin.connect(database, autocommit=True, application_name="azpg")
-        except InstanceNotRunning as error:  # as a target says it
-            raise TargetUnreachable(str(error)) from None
-
-    return connect
+    """What the commands connect with."""
+    return partial(LocalTarget(twin).connect, database)
 
 
 def digest(connection: Connection, model: str = URI) -> bytes:

@@ -29,6 +29,8 @@ def test_references(tmp_path: Path) -> None:
     (tmp_path / "large").write_text("x" * 70_000)
     with pytest.raises(SpecInvalid, match="is too large"):
         Reference("file", "large").resolve(tmp_path)
+    with pytest.raises(SpecInvalid, match="file:/dev/zero: /dev/zero is too large"):
+        Reference("file", "/dev/zero").resolve(tmp_path)
 
 
 def test_a_secret_never_shows() -> None:

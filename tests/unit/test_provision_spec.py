@@ -304,6 +304,8 @@ def test_files_that_there_are_not(tmp_path: Path) -> None:
     (tmp_path / "large.yaml").write_bytes(b" " * 1_000_001)
     with pytest.raises(SpecInvalid, match="the file is too large"):
         read(tmp_path / "large.yaml")
+    with pytest.raises(SpecInvalid, match="/dev/zero:1: the file is too large"):
+        read(Path("/dev/zero"))
 
 
 # Whatever it is

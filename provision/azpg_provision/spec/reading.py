@@ -22,11 +22,12 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 def read(path: Path) -> Spec:
     """The spec in a file; paths in it begin at its folder. Raises `SpecInvalid` with every mistake."""
     try:
-        if path.is_file() and path.stat().st_size > document.MAX_BYTES:
+        with path.open("rb") as file:  # which may be a pipe, or have no end
+            data = file.read(document.MAX_BYTES + 1)
+        if len(data) > document.MAX_BYTES:
             raise SpecInvalid(
                 [f"{path}:1: the file is too large: a spec has {document.MAX_BYTES} bytes at most."]
             )
-        data = path.read_bytes()
     except FileNotFoundError:
         raise SpecInvalid(
             [f"there is no {path}: name the spec, or write one; see docs/provisioning.md."]

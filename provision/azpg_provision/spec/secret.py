@@ -57,15 +57,16 @@ class Reference:
             return Secret(value)
         path = folder / self.where
         try:
-            data = path.read_bytes()[: _MAX_BYTES + 1]
+            with path.open("rb") as file:
+                data = file.read(_MAX_BYTES + 1)
+            if len(data) > _MAX_BYTES:
+                raise SpecInvalid([f"{self}: {path} is too large: write the value only."])
             text = data.decode().removesuffix("\n").removesuffix("\r")
         except (OSError, ValueError) as error:
             why = "is not UTF-8" if isinstance(error, ValueError) else error.strerror or "cannot be read"
             raise SpecInvalid([f"{self}: {path}: {why}."]) from None
-        if not text or len(data) > _MAX_BYTES:
-            raise SpecInvalid(
-                [f"{self}: {path} is {'too large' if text else 'empty'}: write the value only."]
-            )
+        if not text:
+            raise SpecInvalid([f"{self}: {path} is empty: write the value only."])
         return Secret(text)
 
 

@@ -17,10 +17,15 @@ OPTIONS: dict[str, Any] = {
     # A session may be silent for hours while rows are embedded; what lies between would forget it.
     "keepalives_idle": 60,
     "keepalives_interval": 10,
-    "options": "-c search_path=public,pg_temp -c idle_session_timeout=0",
+    # Limits that a role or database has for others would end a batch, and its rows would count as failed.
+    "options": "-c search_path=public,pg_temp -c idle_session_timeout=0 -c statement_timeout=0"
+    # A process that is killed leaves no statement behind that goes on, such as the building of an index.
+    " -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c client_connection_check_interval=2s",
 }
 CONNECT_TIMEOUT = 15
 """Seconds."""
+_TRANSACTION_TIMEOUT_SINCE = 170000
+"""PostgreSQL's version that has one more limit. It cannot be among `OPTIONS`, which others would refuse."""
 
 
 def connect(
@@ -40,9 +45,18 @@ def connect(
         full = make_conninfo(
             conninfo, **{"connect_timeout": CONNECT_TIMEOUT, **OPTIONS, **more, "dbname": database}
         )
-        return psycopg.connect(full, autocommit=autocommit)
+        return unlimited(psycopg.connect(full, autocommit=autocommit))
     except psycopg.Error as error:
         raise unreachable(name, database, error, hint, secrets=[str(one) for one in more.values()]) from None
+
+
+def unlimited(connection: Connection) -> Connection:
+    """The connection, whose transactions may last as long as they take."""
+    if connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
+        connection.execute("SET transaction_timeout = 0")
+        if not connection.autocommit:
+            connection.commit()
+    return connection
 
 
 def unreachable(
@@ -52,4 +66,5 @@ def unreachable(
     said = " ".join(str(error).split())
     for secret in secrets or []:
         said = said.replace(secret, "***") if len(secret) > 3 else said
-    return TargetUnreachable(f"{name}, database {database!r}: {said.rstrip('.')}. {hint}")
+    said = said if said.endswith("?") else f"{said.rstrip('.')}."
+    return TargetUnreachable(f"{name}, database {database!r}: {said} {hint}")

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import psycopg
 
 from azpg.extensions import join, normalise
-from azpg_provision.errors import PlanRefused
-from azpg_provision.target.connecting import OPTIONS, unreachable
+from azpg_provision.errors import PlanRefused, TargetUnreachable
+from azpg_provision.target.connecting import OPTIONS, unlimited, unreachable
 from azpg_provision.target.target import Connection
 from azpg_runtime import Twin
+from azpg_runtime.errors import InstanceNotRunning
 
 
 class LocalTarget:
@@ -28,9 +29,11 @@ class LocalTarget:
         return self._twin
 
     def connect(self, database: str = "postgres", *, autocommit: bool = True) -> Connection:
-        """As `Target.connect`. Raises the runtime's own errors for a twin that is not there or down."""
+        """As `Target.connect`. Raises the runtime's own error for a twin that is not there."""
         try:
-            return self._twin.connect(database, autocommit=autocommit, **OPTIONS)
+            return unlimited(self._twin.connect(database, autocommit=autocommit, **OPTIONS))
+        except InstanceNotRunning as error:  # it may be back soon, as any server
+            raise TargetUnreachable(str(error)) from None
         except psycopg.Error as error:
             hint = f"`azpg status {self._twin.name}` says how it is."
             raise unreachable(self.name, database, error, hint) from None

@@ -15,10 +15,12 @@ from azpg_provision.errors import RowsFailed, TargetUnreachable
 from azpg_provision.sync.session import prepare
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize.statement import Batch
-from azpg_provision.vectorize.trouble import LOCKED, Remedy, pause, remedy, said
+from azpg_provision.vectorize.trouble import FULL, LOCKED, Remedy, pause, remedy, said
 from azpg_provision.vectorize.work import Connect, Options, Tally
 
 Result = TypeVar("Result")
+_ATTEMPTS = 8
+"""After these, a worker that never gives up has a look at whether it is the texts."""
 _LOCK_PATIENCE = 10
 """A lock may be waited for this many times as often as something else: an ALTER TABLE takes its time."""
 
@@ -41,7 +43,8 @@ class Hand:
     Args:
         connect: opens a connection in autocommit.
         column: what it works at.
-        options: see `Options`; with `attempts` 0 it never gives up while the server or the host are away.
+        options: see `Options`; with `attempts` 0 it never gives up while the server or the host are away, a
+            table is locked, or the disk is full.
         tally: what it counts in.
         halt: set when the worker is to stop after the statement at hand.
     """
@@ -121,12 +124,15 @@ class Hand:
 
     def _exhausted(self, error: psycopg.Error, tries: int) -> None:
         """Raises after the last attempt: `TooMuch` where the model works for another text."""
-        most = self.options.attempts * (_LOCK_PATIENCE if error.sqlstate == LOCKED else 1)
-        if not self.options.attempts or tries < most:
+        locked = error.sqlstate == LOCKED
+        patient = not self.options.attempts
+        most = (self.options.attempts or _ATTEMPTS) * (_LOCK_PATIENCE if locked else 1)
+        if tries < most or (patient and locked):
             return
-        if self._model_answers():
+        if error.sqlstate != FULL and self._model_answers():
             raise TooMuch(error) from None
-        raise self.stuck(f"{said(error)} ({tries} attempts)") from None
+        if not patient:
+            raise self.stuck(f"{said(error)} ({tries} attempts)") from None
 
     def _model_answers(self) -> bool:
         if self._connection is None or self._connection.broken:

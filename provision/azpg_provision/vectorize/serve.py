@@ -14,7 +14,7 @@ from azpg_provision import ledger
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch, RowsFailed, TargetUnreachable
 from azpg_provision.vectorize.queue import Waiting, drain, waiting
-from azpg_provision.vectorize.trouble import pause
+from azpg_provision.vectorize.trouble import pause, said
 from azpg_provision.vectorize.work import Connect, Options, Progress
 
 LOOK = 5.0
@@ -78,6 +78,7 @@ class Service:
         self._abort = threading.Event()
         self._places: set[Place] = set()
         self._resting: dict[Place, float] = {}
+        self._away: set[str] = set()
         self._gone = Progress(0, 0, 0, 0.0)
 
     def run(self, stop: threading.Event) -> Metrics:
@@ -87,7 +88,7 @@ class Service:
         `once` also what stops a column's work.
         """
         looked = told = time.monotonic()
-        self._reconcile()
+        self._reconcile(first=True)
         if not self._places and not self._once:
             self._complain("no column has `sync: queue` yet; one that gets it is taken up.")
         before = (0, 0)
@@ -101,8 +102,7 @@ class Service:
                     continue
                 if now - looked >= LOOK:
                     looked = now
-                    with suppress(*_AWAY):
-                        self._reconcile()
+                    self._reconcile()
                 if now - told >= self._every:
                     told = now
                     with suppress(*_AWAY):
@@ -118,14 +118,24 @@ class Service:
         self._collect()
         return self._metrics(patient=True)
 
-    def _reconcile(self) -> None:
-        """Begins with the columns that are there, ends with those that are gone or vectorized otherwise."""
+    def _reconcile(self, *, first: bool = False) -> None:
+        """Begins with the columns that are there, ends with those that are gone or vectorized otherwise.
+
+        Those of a database that is away stay, but at the `first` time that is raised.
+        """
         wanted: dict[Place, Connect] = {}
         for name, connect in self._databases.items():
-            with connect() as connection:
-                for column in ledger.columns(connection):
-                    if column.sync is Sync.QUEUE:
-                        wanted[name, column] = connect
+            try:
+                with connect() as connection:
+                    columns = ledger.columns(connection)
+            except _AWAY as error:
+                if first:
+                    raise
+                self._miss(name, error)
+                columns = [column for database, column in self._places if database == name]
+            else:
+                self._away.discard(name)
+            wanted.update({(name, column): connect for column in columns if column.sync is Sync.QUEUE})
         self._places = set(wanted)
         for place in [place for place in self._crews if place not in wanted]:
             self._crews[place].stop.set()
@@ -133,6 +143,13 @@ class Service:
         for place, connect in wanted.items():
             if place not in self._crews and self._resting.get(place, now) <= now:
                 self._crews[place] = _Crew(connect, place[1], self._options, self._abort, once=self._once)
+
+    def _miss(self, database: str, error: Exception) -> None:
+        """Says once that a database is away, and why."""
+        if database not in self._away:
+            self._away.add(database)
+            why = f"{database}: {said(error)}." if isinstance(error, psycopg.Error) else str(error)
+            self._complain(f"{why} It is tried again every {LOOK:.0f} s.")
 
     def _collect(self) -> None:
         """Counts what crews that are over have done, and says why those ended that had not been asked to."""
@@ -166,7 +183,7 @@ class Service:
         for name, connect in self._databases.items():
             columns = [column for database, column in self._places if database == name]
             away = suppress(*_AWAY) if patient else nullcontext()
-            if columns:
+            if columns and name not in self._away:
                 with away, connect() as connection:
                     counts.extend(waiting(connection, column) for column in columns)
         return Metrics(

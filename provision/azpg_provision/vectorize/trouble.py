@@ -20,6 +20,8 @@ class Remedy(Enum):
 
 
 LOCKED = "55P03"
+FULL = "53100"
+"""A full disk, which is no text's fault."""
 _AGAIN = {"08", "40", "53", "58"}
 _NONE = {"0A", "0L", "0P", "25", "26", "28", "2B", "34", "3D", "3F", "42", "55", "F0"}
 _OF_A_ROW = "42601"
