@@ -58,7 +58,7 @@ def test_from_nothing_to_vectors_that_are_right(site: Site, sync: str) -> None:
 
 
 def test_a_plan_says_what_it_will_do_before_a_table_is_there(site: Site) -> None:
-    found = site.plan(site.spec(HEAD + TABLE + "      sync: generated\n", None))
+    found = site.plan(site.spec(HEAD + TABLE + "      sync: generated\n"))
     (column,) = [change for change in found.changes if change.kind == "column"]
     assert column.before is None
     assert column.after["key"] is None
