@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +13,7 @@ from typing import Any
 from psycopg import sql
 
 _VOLATILE = frozenset({"loaded", "memory"})
+_SCHEMA = re.compile(r'(?:"((?:[^"]|"")+)"|([^\W"][^"\W]*))\.')
 
 
 def fingerprint_of(metadata: Mapping[str, Any]) -> bytes:
@@ -45,6 +47,15 @@ class Key:
 
     name: str
     type: str
+
+    @property
+    def schema(self) -> str | None:
+        """The schema that its type is in, None for one that needs no name: its operators are there, too."""
+        match = _SCHEMA.match(self.type)
+        if match is None:
+            return None
+        quoted, plain = match.groups()
+        return plain if quoted is None else quoted.replace('""', '"')
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,23 @@ def test_a_generated_column_of_a_table_with_rows(site: Site, before: str) -> Non
     )
 
 
+@pytest.mark.parametrize("sync", ["generated", "trigger", "queue"])
+def test_a_function_beside_the_table_needs_no_schema(site: Site, sync: str) -> None:
+    init = """
+        CREATE SCHEMA shelf;
+        CREATE FUNCTION shelf.loud(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper($1)';
+        """ + PRODUCTS.replace("products", "shelf.products")
+    table = TABLE.replace("- name: products", "- name: products\n    schema: shelf")
+    text = (
+        HEAD
+        + table.replace("source: [title, description]", "expression: loud(title)")
+        + f"      sync: {sync}\n"
+    )
+    spec = site.spec(text, init)
+    site.apply(spec)
+    assert site.plan(spec).changes == ()
+
+
 def test_a_generated_column_that_somebody_generates_otherwise(site: Site) -> None:
     if site.twin.description.major < 17:
         return  # PostgreSQL 17 brought SET EXPRESSION

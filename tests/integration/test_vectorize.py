@@ -126,6 +126,12 @@ TABLES: dict[str, dict[str, Any]] = {
         " e vector(384)); INSERT INTO t SELECT k, 'text ' || k FROM unnest(enum_range(NULL::\"Mood\")) AS k",
         "keys": (Key("k", '"Mood"'),),
     },
+    "a type of an extension in a schema of its own": {
+        "create": 'CREATE SCHEMA "Ex %""."; DROP EXTENSION vector; CREATE EXTENSION vector SCHEMA "Ex %"".";'
+        'CREATE TABLE t (k "Ex %"".".vector PRIMARY KEY, title text, e "Ex %"".".vector(384));'
+        "INSERT INTO t SELECT ARRAY[n % 7, n], 'text ' || n FROM generate_series(1, 60) AS n",
+        "keys": (Key("k", '"Ex %""."' + ".vector"),),
+    },
     "reserved names": {
         "create": 'CREATE SCHEMA "Shop %"; CREATE TABLE "Shop %"."user" ("order" int, "select" int, title text, "group" vector(384),'
         ' PRIMARY KEY ("order", "select")); INSERT INTO "Shop %"."user" SELECT n, -n, \'text \' || n FROM generate_series(1, 60) AS n',

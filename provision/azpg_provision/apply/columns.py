@@ -19,6 +19,7 @@ from azpg_provision.plan.columns import counted
 from azpg_provision.plan.wanted import index_name, index_of
 from azpg_provision.spec.identifier import qualified
 from azpg_provision.sync import add_generated, install, remove
+from azpg_provision.sync.session import search_path
 from azpg_provision.target.target import Connection
 
 _LOCK_TIMEOUT = "2s"
@@ -120,7 +121,10 @@ def _make(connection: Connection, wanted: VectorColumn, change: Change, *, there
         statement = sql.SQL("ALTER TABLE {} ADD COLUMN {} {}({})").format(
             wanted.relation, name, type_, dimensions
         )
+    # The names of its text mean what they would mean to a trigger.
+    connection.execute(sql.SQL("SET LOCAL search_path = {}").format(search_path(wanted)))
     connection.execute(statement)
+    connection.execute("SET LOCAL search_path = DEFAULT")
     ledger.own_column(connection, wanted)
     ledger.register(connection, wanted)
 

@@ -7,7 +7,7 @@ from typing import Any
 from psycopg import sql
 
 from azpg_provision.column import VectorColumn
-from azpg_provision.sync.session import FORMATS, search_path
+from azpg_provision.sync.session import FORMATS, schemas, search_path
 from azpg_provision.sync.triggers import NEW, OLD, WHEN, body, triggers
 from azpg_provision.target.target import Connection
 
@@ -24,7 +24,9 @@ _FOUND = """
 SELECT t.tgname, t.tgtype::int, t.tgenabled::text, p.proname, t.tgoldtable, t.tgnewtable,
        pg_catalog.pg_get_expr(t.tgqual, t.tgrelid), t.tgattr::text, p.prosrc, p.prosecdef, l.lanname,
        p.proconfig = ARRAY[
-           'search_path=pg_catalog, ' || pg_catalog.quote_ident(%(schema)s) || ', public, pg_temp']
+           'search_path=' || (
+               SELECT pg_catalog.string_agg(pg_catalog.quote_ident(name), ', ' ORDER BY number)
+               FROM pg_catalog.unnest(%(schemas)s::text[]) WITH ORDINALITY AS path (name, number))]
            || %(formats)s::text[]
            || CASE WHEN p.proname ~ '^enqueue_' THEN %(joins)s::text[] ELSE '{}' END,
        pg_catalog.has_function_privilege('public', p.oid, 'EXECUTE')
@@ -111,7 +113,7 @@ def _functions(column: VectorColumn) -> list[str]:
 def _found(connection: Connection, column: VectorColumn) -> list[tuple[Any, ...]]:
     values = {
         "relation": column.relation.as_string(connection),
-        "schema": column.schema,
+        "schemas": schemas(column),
         "functions": _functions(column),
         "formats": [f"{one}={value}" for one, value in FORMATS.items()],
         "joins": [f"{one}={value}" for one, value in _JOINS.items()],

@@ -33,10 +33,19 @@ _WORKER = {
 }
 
 
+def schemas(column: VectorColumn) -> list[str]:
+    """Where the names of a column's text are looked up, and the operators of its key.
+
+    PostgreSQL's own, the table's, public, and those of the key's types, such as one for extensions: without
+    citext's operators PostgreSQL would take those of text, and another order than the index has.
+    """
+    types = [key.schema for key in column.keys if key.schema is not None]
+    return [*dict.fromkeys(["pg_catalog", column.schema, "public", *types]), "pg_temp"]
+
+
 def search_path(column: VectorColumn) -> sql.Composed:
-    """The schemas in which the names of a column's text are looked up: PostgreSQL's, the table's, public."""
-    names = ["pg_catalog", column.schema, "public", "pg_temp"]
-    return sql.SQL(", ").join(sql.Identifier(name) for name in names)
+    """`schemas`, as a setting."""
+    return sql.SQL(", ").join(sql.Identifier(name) for name in schemas(column))
 
 
 def prepare(connection: Connection, column: VectorColumn) -> None:
