@@ -133,7 +133,7 @@ def test_without_a_target(azpg: Run) -> None:
     done = azpg("search", "notes", "pets", status=2, target=False)
     assert done.stderr == (
         "azpg: no target is named, and there is no azpg.yaml here: use --local NAME, --dsn, --server ID, "
-        "--stack NAME or --spec PATH.\n"
+        "--stack NAME, or name a spec.\n"
     )
 
 
@@ -141,7 +141,9 @@ def test_a_password_is_no_argument(azpg: Run) -> None:
     secret = "postgresql://me:hunter2@127.0.0.1/x"
     done = azpg("search", "notes", "pets", "--dsn", secret, status=2, target=False)
     assert "hunter2" not in done.stderr
-    assert done.stderr.startswith("azpg: --dsn holds a password, which does not belong")
+    assert done.stderr.startswith(
+        "azpg: --dsn holds a password, which belongs neither into a spec nor on a command line: put"
+    )
     bad = azpg("search", "notes", "pets", "--dsn", "=hunter2", status=2, target=False)
     assert bad.stderr.startswith("azpg: --dsn is no connection string: use")
     assert "hunter2" not in bad.stderr

@@ -37,7 +37,7 @@ def open_place(flags: Where, spec: Path | None) -> tuple[Target, Spec | None]:
         if flags.place is None:
             raise UsageError(
                 f"no target is named, and there is no {DEFAULT} here: use --local NAME, --dsn, --server ID, "
-                "--stack NAME or --spec PATH."
+                "--stack NAME, or name a spec."
             )
         return open_target(flags), None
     found = read(path)
