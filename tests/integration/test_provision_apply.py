@@ -505,6 +505,31 @@ def test_a_table_that_is_in_use_all_the_time(site: Site, monkeypatch: pytest.Mon
     assert site.plan(site.spec(init=None)).changes == ()
 
 
+def test_a_writer_that_takes_long_is_not_what_others_wait_behind(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other triggers need a lock that nobody passes who comes later."""
+    site.apply(site.spec())
+    monkeypatch.setattr(columns, "_ATTEMPTS", 1)
+    other = site.spec(HEAD + TABLE + "      prefix: 'passage: '\n")
+    with site.twin.connect(site.name) as writer:
+        writer.execute("UPDATE products SET title = 'another' WHERE id = 1")
+        with pytest.raises(ApplyFailed, match=r"update sync .*public.products is in use by others all the"):
+            site.apply(other)
+    site.apply(other)
+    assert site.plan(other).changes == ()
+
+
+@pytest.mark.parametrize("other", ["trigger", "none"])
+def test_what_waits_in_a_queue_that_is_given_up_is_done_and_gone(site: Site, other: str) -> None:
+    site.apply(site.spec(HEAD + TABLE + "      sync: queue\n"))
+    with site.connect() as connection:
+        connection.execute("UPDATE products SET title = 'another ' || id")
+        site.apply(site.spec(HEAD + TABLE + f"      sync: {other}\n"))
+        assert connection.execute("SELECT count(*) FROM azpg.queue_1").fetchone() == (0,)
+        assert wrong_rows(connection) == 0
+
+
 KEEPS = """
 CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 CREATE TRIGGER keep BEFORE UPDATE ON products FOR EACH ROW WHEN (OLD.id = 7) EXECUTE FUNCTION keep();

@@ -50,7 +50,9 @@ def sync(work: Work, change: Change) -> None:
         if work.leaves(change):
             _patiently(lambda: _bury(connection), work.tell, change.name)
             return
-        install(connection, _registered(connection, work, change))
+        found = _registered(connection, work, change)
+        table = qualified(found.schema, found.table)
+        _patiently(lambda: _install(connection, found), work.tell, table)
 
 
 def rows(work: Work, change: Change) -> None:
@@ -123,6 +125,12 @@ def _make(connection: Connection, wanted: VectorColumn, change: Change, *, there
         connection.execute(statement)
         ledger.own_column(connection, wanted)
         ledger.register(connection, wanted)
+
+
+def _install(connection: Connection, column: VectorColumn) -> None:
+    with connection.transaction():
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
+        install(connection, column)
 
 
 def _bury(connection: Connection) -> None:
