@@ -9,7 +9,7 @@ _ALLOWED = "each file is one transaction"
 def checked(data: bytes) -> str:
     """The text of a file. Raises `ValueError`, in words with a line, for what cannot be run as it stands."""
     if len(data) > MAX_BYTES:
-        raise ValueError(f"has {len(data)} bytes: use {MAX_BYTES} at most, and load data with COPY")
+        raise ValueError(f"is too large: use {MAX_BYTES} bytes at most, and load data with COPY")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

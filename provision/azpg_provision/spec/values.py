@@ -96,7 +96,8 @@ class InitFile(BaseModel):
     def read(cls, path: str, folder: Path) -> InitFile:
         """Reads it. Raises `ValueError`, in words, for what cannot be read or run."""
         try:
-            data = (folder / path).read_bytes()
+            with (folder / path).open("rb") as file:  # which may have no end
+                data = file.read(statements.MAX_BYTES + 1)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "this is no path"
             raise ValueError(f"cannot be read: {why}: use a path relative to the spec") from None
