@@ -688,6 +688,16 @@ def test_a_key_that_changes_between_two_runs(site: Site) -> None:
         assert wrong_rows(connection) == 0
 
 
+@pytest.mark.parametrize("other", ["trigger", "none"])
+def test_what_waits_in_a_queue_that_is_given_up_is_done_and_gone(site: Site, other: str) -> None:
+    site.apply(site.spec(HEAD + TABLE + "      sync: queue\n"))
+    with site.connect() as connection:
+        connection.execute("UPDATE products SET title = 'another ' || id")
+        site.apply(site.spec(HEAD + TABLE + f"      sync: {other}\n"))
+        assert connection.execute("SELECT count(*) FROM azpg.queue_1").fetchone() == (0,)
+        assert wrong_rows(connection) == 0
+
+
 KEEPS = """
 CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 CREATE TRIGGER keep BEFORE UPDATE ON products FOR EACH ROW WHEN (OLD.id = 7) EXECUTE FUNCTION keep();

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,11 +23,13 @@ from azpg_runtime import Twin
 from azpg_runtime.home import Home
 from azpg_runtime.postgres.installation import Installation
 from azpg_runtime.postgres.instance import Instance
+from azpg_runtime.wait import wait_for
 from tests.conftest import ONE_MAJOR
 from tests.integration.extensions import allow_listed
 from tests.integration.provisioning import HEAD, TABLE, Site, kinds
 
 pytestmark = ONE_MAJOR
+PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -138,6 +142,33 @@ def test_limits_that_are_meant_for_others_end_no_session_and_no_batch(site: Site
                 for limit in LIMITS:
                     row = session.execute("SELECT current_setting(%s)", [limit]).fetchone()
                     assert row == ("0",), limit
+
+
+SLEEPER = """
+import sys
+from azpg_provision.spec.secret import Secret
+from azpg_provision.target.dsn import DsnTarget
+
+DsnTarget(Secret(sys.argv[1])).connect().execute("SELECT pg_sleep(600)")
+"""
+
+
+def test_a_process_that_is_killed_leaves_no_statement_behind(twin: Instance, database: str) -> None:
+    """Else what it has begun, such as the building of an index, goes on for nobody."""
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND query = 'SELECT pg_sleep(600)'"
+
+    def asleep() -> int:
+        row = connection.execute(sleeping, [database]).fetchone()
+        return int(row[0]) if row else 0
+
+    with twin.connect(autocommit=True) as connection:
+        process = subprocess.Popen([sys.executable, "-c", SLEEPER, twin.dsn(database)])
+        try:
+            assert wait_for(lambda: asleep() == 1, timeout=PATIENCE)
+        finally:
+            process.kill()
+            process.wait()
+        assert wait_for(lambda: asleep() == 0, timeout=PATIENCE)
 
 
 def test_sessions_say_whose_they_are_and_look_names_up_where_they_should(twin: Instance) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg import sql
 
-from azpg_provision.column import VectorColumn
+from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.sync.session import FORMATS, schemas, search_path
 from azpg_provision.sync.triggers import NEW, OLD, WHEN, body, triggers
 from azpg_provision.target.target import Connection
@@ -53,6 +53,8 @@ def install(connection: Connection, column: VectorColumn) -> None:
         return
     with connection.transaction():
         remove(connection, column)
+        if column.sync is not Sync.QUEUE:  # what waits there is told by the rows' state, too
+            connection.execute(sql.SQL("DELETE FROM {}").format(column.queue))
         wanted = triggers(column)
         for name in sorted({trigger.function for trigger in wanted}):
             function = sql.Identifier("azpg", name)
