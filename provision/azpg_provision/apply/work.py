@@ -11,9 +11,10 @@ from azpg_provision.column import VectorColumn
 from azpg_provision.errors import ApplyFailed
 from azpg_provision.live.model import LiveTable
 from azpg_provision.plan.change import Change
-from azpg_provision.plan.wanted import column_of, wrong, wrong_dimensions, wrong_text
+from azpg_provision.plan.wanted import column_of, key_of, wrong, wrong_dimensions, wrong_text
 from azpg_provision.spec.identifier import qualified
 from azpg_provision.spec.model import Database, Embedding, Spec, Table
+from azpg_provision.sync import schemas
 from azpg_provision.target.target import Connection, Target
 
 
@@ -78,10 +79,8 @@ class Work:
             )
         if problems := wrong(table, embedding, found):
             raise ApplyFailed(f"{'; '.join(problems)}.")
-        generated = embedding.sync == "generated"
-        if trouble := live.text_trouble(
-            connection, table.schema_, table.name, embedding.text, generated=generated
-        ):
+        path = schemas(table.schema_, key_of(table, found) or ())
+        if trouble := live.text_trouble(connection, table.schema_, table.name, embedding.text, path):
             raise ApplyFailed(f"{table.full_name}: {wrong_text(embedding, trouble)}.")
         return column_of(table, embedding, found, self.model(connection, embedding)), found
 

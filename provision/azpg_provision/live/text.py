@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -13,18 +14,18 @@ _MISTAKES = "42"
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
-def text_trouble(connection: Connection, schema: str, table: str, text: str, *, generated: bool) -> str:
+def text_trouble(connection: Connection, schema: str, table: str, text: str, path: Sequence[str]) -> str:
     """Why no row could have this text, such as a function that is not there; empty where rows may have it.
 
-    Names are looked up as they will be: in a worker and a trigger in the table's schema, too.
+    Names are looked up in the schemas of `path`, as a worker and a trigger do.
     """
-    path = sql.SQL(", ").join(sql.Identifier(one) for one in (*(() if generated else (schema,)), "public"))
     query = sql.SQL("SELECT ({}\n)::text FROM {} LIMIT 0").format(
         sql.SQL(text), sql.Identifier(schema, table)
     )
     try:
         with connection.transaction():
-            connection.execute(sql.SQL("SET LOCAL search_path = pg_catalog, {}, pg_temp").format(path))
+            names = sql.SQL(", ").join(map(sql.Identifier, path))
+            connection.execute(sql.SQL("SET LOCAL search_path = {}").format(names))
             connection.execute(query)
     except psycopg.Error as error:
         if not (error.sqlstate or "").startswith(_MISTAKES):

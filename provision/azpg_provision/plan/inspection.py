@@ -12,7 +12,7 @@ from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.index.catalog import indexes
 from azpg_provision.live.model import LiveDatabase
 from azpg_provision.plan.state import DatabaseState, Place, State
-from azpg_provision.plan.wanted import wrong
+from azpg_provision.plan.wanted import key_of, wrong
 from azpg_provision.spec.model import Database, Spec
 from azpg_provision.target.target import Connection, Target
 from azpg_provision.vectorize import backlog
@@ -68,10 +68,8 @@ def _texts(connection: Connection, wanted: Database, found: LiveDatabase) -> Ite
         live_table = found.tables.get((table.schema_, table.name))
         if live_table is None or wrong(table, embedding, live_table):
             continue
-        generated = embedding.sync == "generated"
-        trouble = live.text_trouble(
-            connection, table.schema_, table.name, embedding.text, generated=generated
-        )
+        path = sync.schemas(table.schema_, key_of(table, live_table) or ())
+        trouble = live.text_trouble(connection, table.schema_, table.name, embedding.text, path)
         if trouble:
             yield (table.schema_, table.name, embedding.column), trouble
 

@@ -7,5 +7,6 @@ writers need none in schema azpg, and neither fails a writer whose text gets no 
 
 from azpg_provision.sync.generated import add_generated
 from azpg_provision.sync.installation import install, installed, remove
+from azpg_provision.sync.session import schemas
 
-__all__ = ["add_generated", "install", "installed", "remove"]
+__all__ = ["add_generated", "install", "installed", "remove", "schemas"]

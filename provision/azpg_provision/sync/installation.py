@@ -115,7 +115,7 @@ def _functions(column: VectorColumn) -> list[str]:
 def _found(connection: Connection, column: VectorColumn) -> list[tuple[Any, ...]]:
     values = {
         "relation": column.relation.as_string(connection),
-        "schemas": schemas(column),
+        "schemas": schemas(column.schema, column.keys),
         "functions": _functions(column),
         "formats": [f"{one}={value}" for one, value in FORMATS.items()],
         "joins": [f"{one}={value}" for one, value in _JOINS.items()],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from psycopg import sql
 
-from azpg_provision.column import VectorColumn
+from azpg_provision.column import Key, VectorColumn
 from azpg_provision.target.target import Connection
 
 WORKER = "azpg_provision.worker"
@@ -33,19 +35,19 @@ _WORKER = {
 }
 
 
-def schemas(column: VectorColumn) -> list[str]:
-    """Where the names of a column's text are looked up, and the operators of its key.
+def schemas(schema: str, keys: Iterable[Key]) -> list[str]:
+    """Where the names of a column's text are looked up, and the operators of its key, by its table's schema.
 
     PostgreSQL's own, the table's, public, and those of the key's types, such as one for extensions: without
     citext's operators PostgreSQL would take those of text, and another order than the index has.
     """
-    types = [key.schema for key in column.keys if key.schema is not None]
-    return [*dict.fromkeys(["pg_catalog", column.schema, "public", *types]), "pg_temp"]
+    types = [key.schema for key in keys if key.schema is not None]
+    return [*dict.fromkeys(["pg_catalog", schema, "public", *types]), "pg_temp"]
 
 
 def search_path(column: VectorColumn) -> sql.Composed:
     """`schemas`, as a setting."""
-    return sql.SQL(", ").join(sql.Identifier(name) for name in schemas(column))
+    return sql.SQL(", ").join(sql.Identifier(name) for name in schemas(column.schema, column.keys))
 
 
 def prepare(connection: Connection, column: VectorColumn) -> None:
