@@ -386,6 +386,32 @@ def test_a_statement_timeout_makes_batches_smaller(twin: Instance, connection: C
     assert table.wrong() == []
 
 
+@pytest.mark.parametrize(("waited", "least"), [(0, 0.2), (8, 2.0), (86400, 5.0)])
+def test_the_longer_a_row_cannot_be_written_the_less_often_it_is_embedded(
+    twin: Instance, connection: Connection, waited: int, least: float
+) -> None:
+    """A trigger that lets no update be, or a writer whose transaction does not end, costs little."""
+    table = vectorized(twin, connection, mode=Sync.QUEUE)
+    table.execute(
+        "CREATE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        "CREATE TRIGGER stay BEFORE UPDATE ON products FOR EACH ROW EXECUTE FUNCTION stay();"
+        "INSERT INTO products VALUES (1, 'one')"
+    )
+    aged = sql.SQL("UPDATE {} SET since = clock_timestamp() - make_interval(secs => {})")
+    connection.execute(aged.format(table.column.queue, waited))
+    stop = threading.Event()
+    done = drain(table.connect, table.column, Options(workers=1), tell=lambda _: stop.set(), stop=stop)
+    assert done == Outcome(0, 1, 0)
+    pauses = sql.SQL(
+        "SELECT extract(epoch FROM not_before - since)::float8, "
+        "extract(epoch FROM not_before - clock_timestamp())::float8 FROM {}"
+    )
+    row = connection.execute(pauses.format(table.column.queue)).fetchone()
+    assert row is not None
+    assert row[0] - waited >= least
+    assert row[1] <= 5
+
+
 # Others at the same time
 
 

@@ -30,27 +30,30 @@ RETURNING {own}, since
 _NOT_WRITTEN = """
 azpg_again AS (
     INSERT INTO {queue} ({own}, since, not_before)
-    SELECT {found}, (SELECT min(since) FROM azpg_turn WHERE {same}),
+    SELECT {found}, entered.since,
            clock_timestamp() + CASE WHEN EXISTS (SELECT FROM azpg_taken WHERE azpg_taken.n = azpg_found.n)
-                                    THEN {later} ELSE {now} END * interval '1 second'
-    FROM azpg_found WHERE NOT EXISTS (SELECT FROM azpg_written WHERE azpg_written.n = azpg_found.n)
+                                    THEN {later} ELSE 0 END * interval '1 second'
+    FROM azpg_found, LATERAL (SELECT min(since) AS since FROM azpg_turn WHERE {same}) AS entered
+    WHERE NOT EXISTS (SELECT FROM azpg_written WHERE azpg_written.n = azpg_found.n)
 )
 """
 _NOT_RECORDED = """
 azpg_again AS (
     INSERT INTO {queue} ({own}, since, not_before)
     SELECT {own}, since, clock_timestamp() + {later} * interval '1 second'
-    FROM azpg_turn WHERE NOT EXISTS (SELECT FROM azpg_blank)
+    FROM azpg_turn AS entered WHERE NOT EXISTS (SELECT FROM azpg_blank)
 )
 """
+_LATER = "least({latest}, greatest({soonest}, extract(epoch FROM clock_timestamp() - entered.since) / 4))"
 _FIRST = """
 SELECT id, {key} FROM {queue} WHERE not_before <= clock_timestamp() ORDER BY id LIMIT 1
 """
 _WAITING = """
 SELECT count(*), extract(epoch FROM clock_timestamp() - min(since))::float8 FROM {queue}
 """
-LATER = 0.2
-"""Seconds after which a row that a writer had locked is looked at again."""
+SOONEST, LATEST = 0.2, 5.0
+"""Seconds after which a row is embedded again that could not be written, because a writer had locked it or a
+trigger did not let it be: a quarter of the time that it has waited, within these."""
 
 
 def drain(
@@ -184,8 +187,7 @@ class Queue:
             own=keys.own(column),
             found=keys.own(column, "azpg_found"),
             same=keys.same(column, "azpg_turn", "azpg_found"),
-            later=sql.Literal(LATER),
-            now=sql.Literal(0),
+            later=sql.SQL(_LATER).format(soonest=sql.Literal(SOONEST), latest=sql.Literal(LATEST)),
         )
 
     def _first(self, connection: Connection) -> tuple[int, list[str]] | None:
