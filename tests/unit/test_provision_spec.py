@@ -286,7 +286,7 @@ def test_init_files_that_cannot_run(tmp_path: Path, statements: bytes, said: str
 def test_an_init_file_is_no_dump_of_all_data(tmp_path: Path) -> None:
     (tmp_path / "a.sql").write_bytes(b" " * 64_000_001)
     (problem,) = problems(changed("name: shop", "name: shop\n  init: [a.sql]"), tmp_path)
-    assert "'a.sql' has 64000001 bytes: use 64000000 at most, and load data with COPY" in problem
+    assert "'a.sql' is too large: use 64000000 bytes at most, and load data with COPY" in problem
 
 
 def test_init_files_are_kept_with_their_digest(tmp_path: Path) -> None:
