@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from azpg.output import out, print_table
-from azpg_provision.spec.expression import unjoined
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -109,6 +108,8 @@ def _short(value: Any, key: str = "") -> str:
         if key == "prefix":
             text = f'"{text}"'
         if key == "text":  # columns, as the spec names them
+            from azpg_provision.spec.expression import unjoined  # noqa: PLC0415
+
             text = ", ".join(unjoined(text)) or text
     text = _one_line(text)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
