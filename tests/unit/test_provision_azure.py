@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from azpg.errors import NotAvailable, UsageError
 from azpg_provision.errors import TargetUnreachable
-from azpg_provision.target import failures, refusals, stack
+from azpg_provision.target import connecting, failures, refusals, stack
 from azpg_provision.target.cloud import Cloud
 from azpg_provision.target.identity import TwinIdentity
 from azpg_provision.target.opening import open_target
@@ -349,6 +349,14 @@ def test_why_there_is_no_connection(message: str, said: str) -> None:
     )
     assert said in found
     assert "FATAL" not in found
+
+
+def test_a_full_server_is_said_of_every_target() -> None:
+    error = psycopg.OperationalError("FATAL:  sorry, too many clients already")
+    assert str(connecting.unreachable("local shop", "app", error, "Look at it.")) == (
+        "local shop, database 'app': FATAL: sorry, too many clients already. "
+        "Too many connections are open: close some, or raise max_connections."
+    )
 
 
 def test_the_twins_identity_is_no_secret_to_see(tmp_path: Path) -> None:

@@ -8,19 +8,24 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from azpg_provision.errors import TargetUnreachable
+from azpg_provision.target.failures import FULL, is_full
 from azpg_provision.target.target import Connection
 
 OPTIONS: dict[str, Any] = {
     "application_name": "azpg",
     "client_encoding": "UTF8",
-    # Neither a person's own setting nor what somebody put into "$user" or pg_temp decides what a name means.
     # A session may be silent for hours while rows are embedded; what lies between would forget it.
     "keepalives_idle": 60,
     "keepalives_interval": 10,
-    # Limits that a role or database has for others would end a batch, and its rows would count as failed.
-    "options": "-c search_path=public,pg_temp -c idle_session_timeout=0 -c statement_timeout=0"
-    # A process that is killed leaves no statement behind that goes on, such as the building of an index.
-    " -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c client_connection_check_interval=2s",
+    "options": (
+        # No person's own setting, and nothing in "$user" or pg_temp, decides what a name means.
+        "-c search_path=public,pg_temp "
+        # Limits that a role or database has for others would end a batch, and its rows would count as failed.
+        "-c statement_timeout=0 -c lock_timeout=0 "
+        "-c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0 "
+        # A process that is killed leaves no statement behind that goes on, such as the building of an index.
+        "-c client_connection_check_interval=2s"
+    ),
 }
 CONNECT_TIMEOUT = 15
 """Seconds."""
@@ -66,5 +71,7 @@ def unreachable(
     said = " ".join(str(error).split())
     for secret in secrets or []:
         said = said.replace(secret, "***") if len(secret) > 3 else said
+    if is_full(said):
+        hint = FULL
     said = said if said.endswith("?") else f"{said.rstrip('.')}."
     return TargetUnreachable(f"{name}, database {database!r}: {said} {hint}")

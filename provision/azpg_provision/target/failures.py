@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import psycopg
 
+FULL = "Too many connections are open: close some, or raise max_connections."
+_FULL_SIGNS = ("remaining connection slots", "too many clients")
 _EXPIRED = "access token has expired"
 _FIREWALL = (
     "allow this machine's address (azpg:firewallRules, or `az postgres flexible-server firewall-rule "
@@ -14,6 +16,11 @@ _FIREWALL = (
 def is_expired_token(error: psycopg.Error) -> bool:
     """Whether the server refused a token because its time is over."""
     return _EXPIRED in str(error)
+
+
+def is_full(said: str) -> bool:
+    """Whether the server said that it takes no further connection."""
+    return any(sign in said for sign in _FULL_SIGNS)
 
 
 def in_words(error: psycopg.Error, *, user: str, token: bool) -> str:
@@ -39,7 +46,6 @@ def in_words(error: psycopg.Error, *, user: str, token: bool) -> str:
 
 
 _UNKNOWN_NAME = "The name is not found: check DNS; a private server's is known in its network only."
-_FULL = "Too many connections are open: close some, or raise max_connections."
 _ADVICE = {
     "certificate verify failed": "Its authority is not trusted here: name the right file in PGSSLROOTCERT.",
     "does not match host name": "The certificate is for another host: use the server's own name.",
@@ -59,8 +65,7 @@ _ADVICE = {
     "could not translate host name": _UNKNOWN_NAME,
     "failed to resolve host": _UNKNOWN_NAME,
     "does not exist": "Check the name.",
-    "remaining connection slots": _FULL,
-    "too many clients": _FULL,
+    **dict.fromkeys(_FULL_SIGNS, FULL),
 }
 """What to do, by what stands in the message; the first that does counts."""
 
