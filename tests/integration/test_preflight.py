@@ -7,7 +7,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -361,6 +361,8 @@ def test_a_registered_model_and_its_dimensions(entra: EntraServer, target: Azure
     target.set_list("azure.extensions", ["vector", "azure_local_ai"])
     with target.connect() as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS azure_local_ai")
+        with suppress(psycopg.errors.UndefinedObject):  # another test may have registered it
+            connection.execute("SELECT azure_local_ai.model_unregister(%s)", [URI])
         assert checks(target, vectorized())[f"model.{URI}"].reason.startswith(f"{URI} is not registered yet")
         connection.execute("SELECT azure_local_ai.model_register(%s, %s)", [URI, URI.partition(":")[0]])
     found = checks(target, vectorized(dimensions=384))[f"model.{URI}"]
@@ -524,10 +526,10 @@ def test_which_of_several_accounts(entra: EntraServer, account: Callable[..., cs
     first, second = account(), account()
     target = entra.target()
     found = checks(target, WITH_AI)["ai.account"]
+    target.close()
     names = ", ".join(sorted([str(first.name), str(second.name)]))
     assert (found.status, found.reason) == (Status.UNKNOWN, f"There are several accounts: {names}.")
     assert found.action == "Name the one that is meant by its stack, with --stack."
-    target.close()
     gone = entra.target(ai=AiAccount("https://gone.openai.azure.com/"))
     missing = checks(gone, WITH_AI)["ai.account"]
     gone.close()
@@ -535,6 +537,23 @@ def test_which_of_several_accounts(entra: EntraServer, account: Callable[..., cs
     assert (
         "No AI account of this subscription has the endpoint https://gone.openai.azure.com/" in missing.reason
     )
+
+
+def test_accounts_without_a_domain_share_their_endpoint(
+    entra: EntraServer, account: Callable[..., cs.Account]
+) -> None:
+    far, near = account(domain=False, group="elsewhere"), account(domain=False)
+    assert far.properties is not None
+    assert near.properties is not None
+    assert far.properties.endpoint == near.properties.endpoint
+    target = entra.target(ai=AiAccount(str(near.properties.endpoint)))
+    assert f"The account {near.name} has no domain" in checks(target, WITH_AI)["ai.account"].reason
+    other = account(domain=False)
+    found = checks(target, WITH_AI)["ai.account"]
+    target.close()
+    names = ", ".join(sorted([str(near.name), str(other.name)]))
+    assert (found.status, found.reason) == (Status.UNKNOWN, f"There are several accounts: {names}.")
+    assert found.action == "Give the one that is meant a domain of its own (azpg:aiName)."
 
 
 # Other targets

@@ -534,9 +534,12 @@ def check(samples: list[Sample]) -> None:
     by_host: dict[int, list[Sample]] = {}
     for sample in samples:
         by_host.setdefault(sample.host, []).append(sample)
-    longest = max(by_host.values(), key=len)
-    for one, other in halves([sample.host_memory for sample in longest]):
-        assert other < 1.05 * one + 8_000_000, (one, other)
+    longest = [sample.host_memory for sample in max(by_host.values(), key=len)]
+    settled = longest[len(longest) // 4 :]
+    middle = len(settled) // 2
+    if middle > 1:  # what a run takes for a moment comes and goes, so that only the most of it tells
+        most, later = max(settled[:middle]), statistics.median(settled[middle:])
+        assert later < 1.05 * most + 8_000_000, longest
     for found in by_host.values():
         files = [sample.host_files for sample in found]
         assert max(files) - min(files) <= 2, files

@@ -40,31 +40,35 @@ class Account:
 
     @cached_property
     def found(self) -> models.Account:
-        """The account of the stack's endpoint, or else the only one of the server's group.
+        """The account of the stack's endpoint, else of the server's group.
+
+        Accounts without a domain have their region's endpoint in common: that in the server's group counts.
 
         Raises `NotKnown` where it is not clear which is meant, `LookupError` where there is none.
         """
+        wanted = self.target.ai.endpoint if self.target.ai is not None else None
         accounts = [one for one in self.target.management.accounts() if one.kind in _KINDS]
-        if self.target.ai is not None:
-            wanted = _plain(self.target.ai.endpoint)
-            for one in accounts:
-                own = one.properties
-                if own and wanted in map(_plain, [own.endpoint, *(own.endpoints or {}).values()]):
-                    return one
-            raise LookupError(
-                f"No AI account of this subscription has the endpoint {self.target.ai.endpoint}."
-            )
+        if wanted is not None:
+            accounts = [one for one in accounts if _has(one, wanted)]
         scope = f"{self.target.id.scope}/".lower()
-        near = [one for one in accounts if str(one.id).lower().startswith(scope)]
-        if not near:
-            raise LookupError(f"There is no account of Azure OpenAI in {self.target.id.group}.")
-        if len(near) > 1:
-            names = ", ".join(sorted(str(one.name) for one in near))
+        found = [one for one in accounts if str(one.id).lower().startswith(scope)]
+        if wanted is not None:
+            found = found or accounts
+        if not found:
+            raise LookupError(
+                f"There is no account of Azure OpenAI in {self.target.id.group}."
+                if wanted is None
+                else f"No AI account of this subscription has the endpoint {wanted}."
+            )
+        if len(found) > 1:
+            names = ", ".join(sorted(str(one.name) for one in found))
             raise NotKnown(
                 f"There are several accounts: {names}.",
-                "Name the one that is meant by its stack, with --stack.",
+                "Name the one that is meant by its stack, with --stack."
+                if wanted is None
+                else "Give the one that is meant a domain of its own (azpg:aiName).",
             )
-        return near[0]
+        return found[0]
 
     @cached_property
     def known(self) -> models.Account:
@@ -244,6 +248,12 @@ def _state(properties: models.AccountProperties | models.DeploymentProperties | 
     """Such as Succeeded."""
     state = properties.provisioning_state if properties is not None else None
     return str(getattr(state, "value", state))
+
+
+def _has(account: models.Account, endpoint: str) -> bool:
+    own = account.properties
+    endpoints = [own.endpoint, *(own.endpoints or {}).values()] if own is not None else []
+    return _plain(endpoint) in map(_plain, endpoints)
 
 
 def _plain(endpoint: str | None) -> str:
