@@ -48,6 +48,16 @@ def run(
     return done
 
 
+def against(dsn: str, database: str, folder: Path) -> Run:
+    """Runs `azpg` in `folder` with a database as its target, unless it is told `target=False`."""
+
+    def there(*arguments: str, target: bool = True, **options: Any) -> Done:
+        where = ["--dsn", dsn, "--database", database] if target else []
+        return run(*arguments, *where, cwd=folder, **options)
+
+    return there
+
+
 def machine(printed: Done | str, schema: str) -> dict[str, Any]:
     """What a command printed with --json, held against its published schema."""
     found: dict[str, Any] = json.loads(printed if isinstance(printed, str) else printed.stdout)

@@ -13,7 +13,7 @@ from azpg_provision.column import Key, Sync, VectorColumn
 from azpg_provision.index.building import create
 from azpg_provision.index.definition import VectorIndex
 from azpg_runtime.postgres.instance import Instance
-from tests.command_line import Done, Run, machine, run
+from tests.command_line import Run, against, machine
 from tests.conftest import URI
 
 Connection = psycopg.Connection[Any]
@@ -24,12 +24,7 @@ TEXTS = ["a cat sleeps on the sofa", "interest rates rose again", "[bold]bread[/
 @pytest.fixture
 def azpg(twin: Instance, database: str, tmp_path: Path) -> Run:
     """Runs `azpg` in a folder of its own, with the test's database as its target."""
-
-    def there(*arguments: str, target: bool = True, **options: Any) -> Done:
-        where = ["--dsn", twin.dsn(database), "--database", database] if target else []
-        return run(*arguments, *where, cwd=tmp_path, **options)
-
-    return there
+    return against(twin.dsn(database), database, tmp_path)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from azpg_provision import ledger
 from azpg_provision.column import Sync
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
-from tests.command_line import AZPG, Done, Run, machine, run
+from tests.command_line import AZPG, Run, against, machine
 from tests.integration.vectorized import Table, vectorized
 
 Connection = psycopg.Connection[Any]
@@ -28,12 +28,7 @@ LONG = 16 * 1024 * 1024 + 1
 @pytest.fixture
 def azpg(twin: Instance, database: str, tmp_path: Path) -> Run:
     """Runs `azpg` in a folder of its own, with the test's database as its target."""
-
-    def there(*arguments: str, target: bool = True, **options: Any) -> Done:
-        where = ["--dsn", twin.dsn(database), "--database", database] if target else []
-        return run(*arguments, *where, cwd=tmp_path, **options)
-
-    return there
+    return against(twin.dsn(database), database, tmp_path)
 
 
 @pytest.fixture
