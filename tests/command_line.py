@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.conftest import ROOT
 AZPG = [sys.executable, "-m", "azpg"]
 Done = subprocess.CompletedProcess[str]
 Run = Callable[..., Done]
+Start = Callable[..., subprocess.Popen[str]]
 PATIENCE = 240.0
 """Seconds until a command that a test runs counts as hanging."""
 
@@ -46,6 +48,21 @@ def run(
     assert "Traceback" not in done.stderr
     assert "\x1b[" not in done.stdout + done.stderr, "colour in a pipe"
     return done
+
+
+@contextmanager
+def started() -> Iterator[Start]:
+    """Starts `azpg`, with `subprocess.Popen`'s options; whatever still runs in the end is killed."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+            streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            process = subprocess.Popen([*AZPG, *arguments], text=True, **{**streams, **options})
+            stack.enter_context(process)  # which waits for it, and closes its streams
+            stack.callback(process.kill)
+            return process
+
+        yield start
 
 
 def against(dsn: str, database: str, folder: Path) -> Run:

@@ -19,6 +19,8 @@ from azpg_provision.target.cloud import Cloud
 from azpg_provision.target.management import Management
 from azpg_provision.target.resource import ServerId
 from azpg_runtime.arm.faults import Plan, Rule
+from azpg_runtime.home import Home
+from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
 from tests.integration.azure import PASSWORD, Azure
 from tests.integration.entra_server import ALICE, EntraServer, ShortLived
@@ -174,6 +176,25 @@ def test_a_session_outlives_its_token(target: Make, entra: EntraServer) -> None:
         expired = time.time() + 2.0
         assert wait_for(lambda: time.time() > expired, timeout=PATIENCE)
         assert connection.execute("SELECT session_user").fetchone() == (ALICE,)
+
+
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_limits_that_are_meant_for_others_end_no_session(
+    target: Make, entra: EntraServer, autocommit: bool
+) -> None:
+    """Of these, transaction_timeout is none of what can be asked for while connecting."""
+    server = Instance("entra-server", home=Home(entra.azure.twin.files.root.parent))
+    limits = ("statement_timeout", "transaction_timeout")
+    with server.superuser("postgres") as superuser:
+        try:
+            for limit in limits:
+                superuser.execute(f"ALTER DATABASE postgres SET {limit} = '1h'")
+            with target().connect(autocommit=autocommit) as session:
+                for limit in limits:
+                    assert session.execute(f"SHOW {limit}").fetchone() == ("0",)
+        finally:
+            for limit in limits:
+                superuser.execute(f"ALTER DATABASE postgres RESET {limit}")
 
 
 def test_the_wrong_audience(target: Make, entra: EntraServer) -> None:

@@ -7,7 +7,7 @@ import pty
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,10 @@ from pathlib import Path
 import pytest
 
 from azpg_runtime.postgres.instance import Instance
-from tests.command_line import AZPG, PATIENCE, Run, machine, run
+from tests.command_line import AZPG, PATIENCE, Run, Start, machine, run, started
 from tests.conftest import ONE_MAJOR
 from tests.integration.provisioning import HEAD, PRODUCTS, TABLE, Site, wrong_rows
 
-Start = Callable[[], subprocess.Popen[str]]
 pytestmark = ONE_MAJOR
 
 
@@ -48,27 +47,10 @@ def azpg(site: Site) -> Run:
 @pytest.fixture
 def start(site: Site) -> Iterator[Start]:
     """Starts `azpg apply --yes`, which is gone after the test."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start() -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [*AZPG, "apply", "--yes"],
-            cwd=site.folder,
-            env=environment(site),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+    with started() as start:
+        yield partial(
+            start, "apply", "--yes", cwd=site.folder, env=environment(site), stdout=subprocess.DEVNULL
         )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-        assert process.stderr is not None
-        process.stderr.close()
 
 
 def test_from_plan_to_drift(site: Site, azpg: Run) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +14,9 @@ from azpg_runtime.home import Home
 from azpg_runtime.models import StoredModel
 from azpg_runtime.postgres.description import Wishes
 from azpg_runtime.postgres.instance import Instance
+from tests.command_line import AZPG
 from tests.conftest import CACHE, MODEL, ROOT, new_home, remove_home
 
-AZPG = [sys.executable, "-m", "azpg"]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,10 @@ from azpg_provision import ledger
 from azpg_provision.column import Sync
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
-from tests.command_line import AZPG, Run, against, machine
+from tests.command_line import Run, Start, against, machine, started
 from tests.integration.vectorized import Table, vectorized
 
 Connection = psycopg.Connection[Any]
-Start = Callable[..., subprocess.Popen[str]]
 pytestmark = pytest.mark.vector
 PATIENCE = 60.0
 LONG = 16 * 1024 * 1024 + 1
@@ -34,21 +33,9 @@ def azpg(twin: Instance, database: str, tmp_path: Path) -> Run:
 @pytest.fixture
 def start(twin: Instance, database: str, tmp_path: Path) -> Iterator[Start]:
     """Starts `azpg`, which is gone after the test."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*arguments: str) -> subprocess.Popen[str]:
-        where = ["--dsn", twin.dsn(database), "--database", database]
-        command = [*AZPG, *arguments, *where]
-        process = subprocess.Popen(
-            command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    with started() as start:
+        where = ("--dsn", twin.dsn(database), "--database", database)
+        yield lambda *arguments: start(*arguments, *where, cwd=tmp_path)
 
 
 def vectors(table: Table) -> int:

@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,6 +26,7 @@ from azpg_provision.vectorize import Options, Outcome, drain, run
 from azpg_provision.vectorize.serve import Metrics, Service
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
+from tests.command_line import AZPG
 from tests.integration import vectorizing
 from tests.integration.calls import counters, family, host_status, new_twin
 from tests.integration.vectorized import Table, connector, vectorized
@@ -146,16 +146,15 @@ def test_the_server_is_restarted(own_twin: Instance, table: Table) -> None:
 def test_a_worker_outlives_a_stop_and_a_restart(own_twin: Instance, table: Table, tmp_path: Path) -> None:
     """The process that a person has started and forgotten."""
     database = table.connection.info.dbname
-    command = [sys.executable, "-m", "azpg", "worker", "--local", own_twin.name, "--database", database]
+    command = [*AZPG, "worker", "--local", own_twin.name, "--database", database]
     environment = {**os.environ, "AZPG_HOME": str(own_twin.home.home.root)}
-    with (tmp_path / "said").open("w+") as said:
+    log = tmp_path / "log"
+    with log.open("w") as said:
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=said)
         try:
-            waits = lambda: "Waiting for rows" in (tmp_path / "said").read_text()  # noqa: E731
-            assert wait_for(waits, timeout=PATIENCE)
+            assert wait_for(lambda: "Waiting for rows" in log.read_text(), timeout=PATIENCE)
             own_twin.down()
-            away = lambda: "does not run." in (tmp_path / "said").read_text()  # noqa: E731
-            assert wait_for(away, timeout=PATIENCE)
+            assert wait_for(lambda: "does not run." in log.read_text(), timeout=PATIENCE)
             own_twin.up()
             own_twin.restart()
             with own_twin.connect(database, autocommit=True) as connection:
@@ -165,7 +164,7 @@ def test_a_worker_outlives_a_stop_and_a_restart(own_twin: Instance, table: Table
                 process.terminate()
                 assert process.wait(PATIENCE) == 0
                 settle(found)
-            assert "starts it. It is tried again every 5 s.\n" in (tmp_path / "said").read_text()
+            assert "starts it. It is tried again every 5 s.\n" in log.read_text()
         finally:
             process.kill()
             process.wait()

@@ -21,12 +21,12 @@ import pytest
 from azpg import process
 from azpg_runtime.models import ModelStore
 from azpg_runtime.wait import wait_for
+from tests.command_line import AZPG
 from tests.conftest import ROOT
 
 from . import hub as imitation
 from . import tiny
 
-AZPG = [sys.executable, "-m", "azpg"]
 _MEDDLING = {"NO_COLOR", "FORCE_COLOR", "PYTHONUNBUFFERED"}
 COLOUR = re.compile(r"\x1b\[[\d;]*3\dm")
 

@@ -21,5 +21,5 @@ def test_help_has_an_example_that_can_be_typed(command: str, monkeypatch: pytest
     assert example.startswith(f"{command} ")
     found, words = typer.main.get_command(app), shlex.split(example)
     while hasattr(found, "get_command"):  # a group
-        found = found.get_command(None, words.pop(0))  # type: ignore[arg-type]
+        found = found.get_command(None, words.pop(0))
     found.make_context(command, words)  # raises for an option that there is not

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any
@@ -176,10 +176,8 @@ def _counted(connection: Connection, place: tuple[str, str], table: LiveTable) -
     """The table with its rows where there has been no ANALYZE yet, such as right after it was filled."""
     if table.rows or not table.bytes or table.kind != "r" or not table.owned:
         return table
-    with suppress(psycopg.errors.QueryCanceled):  # a role's statement_timeout
-        row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(*place))).fetchone()
-        return replace(table, rows=row[0] if row else 0)
-    return table
+    row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(*place))).fetchone()
+    return replace(table, rows=row[0] if row else 0)
 
 
 def _settings(connection: Connection) -> dict[str, str]:

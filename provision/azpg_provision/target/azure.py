@@ -17,7 +17,7 @@ from azpg.extensions import join, normalise
 from azpg_provision.errors import TargetUnreachable
 from azpg_provision.target import failures
 from azpg_provision.target.cloud import Cloud
-from azpg_provision.target.connecting import CONNECT_TIMEOUT, OPTIONS
+from azpg_provision.target.connecting import CONNECT_TIMEOUT, OPTIONS, unlimited
 from azpg_provision.target.endpoint import Endpoint
 from azpg_provision.target.management import Management
 from azpg_provision.target.refusals import explained, in_words
@@ -164,14 +164,16 @@ class AzureTarget:
         if self.uses_tokens:
             with explained(f"a token to log in to {self.id.name}"):
                 secret = self.tokens.password()
-        return psycopg.connect(
-            **OPTIONS,
-            **endpoint.parameters(),
-            user=login.user,
-            password=secret,
-            dbname=database,
-            autocommit=autocommit,
-            connect_timeout=CONNECT_TIMEOUT,
+        return unlimited(
+            psycopg.connect(
+                **OPTIONS,
+                **endpoint.parameters(),
+                user=login.user,
+                password=secret,
+                dbname=database,
+                autocommit=autocommit,
+                connect_timeout=CONNECT_TIMEOUT,
+            )
         )
 
     def _unreachable(self, error: psycopg.OperationalError, database: str) -> TargetUnreachable:
