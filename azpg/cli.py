@@ -9,6 +9,9 @@ from azpg import process
 from azpg.errors import NotAvailable, UsageError
 from azpg.failures import report
 
+COMPLETE = "_AZPG_COMPLETE"
+"""The variable in which a shell says what it wants to complete."""
+
 
 def main() -> None:
     """Runs `azpg` as the console script."""
@@ -27,6 +30,9 @@ def _run(arguments: list[str]) -> int:
         _check_text(arguments)
         from azpg.root import app  # takes long enough to be interrupted  # noqa: PLC0415
 
+        if COMPLETE in os.environ:
+            _complete()
+
         try:
             app(arguments, prog_name="azpg")
         except SystemExit as end:
@@ -38,6 +44,13 @@ def _run(arguments: list[str]) -> int:
             raise
     process.finish_remarks()
     return int(code or 0)
+
+
+def _complete() -> None:
+    """Lets Typer answer a shell, though it offers no options for that; see `azpg completion`."""
+    from typer._completion_classes import completion_init  # noqa: PLC0415
+
+    completion_init()
 
 
 def _check_text(arguments: list[str]) -> None:

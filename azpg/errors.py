@@ -13,6 +13,10 @@ class AzpgError(Exception):
 
     exit_code = 1
 
+    def lines(self) -> list[str]:
+        """The message as it is printed: one line, or one more for each of several reasons."""
+        return [str(self)]
+
 
 class UsageError(AzpgError):
     """A request that no state of the system could fulfil."""

@@ -18,12 +18,12 @@ TERMINATED = 143
 def report(error: BaseException) -> int | None:
     """Says what went wrong and returns the exit code, or None for a bug, which is left to its traceback."""
     match error:
-        case Terminated():
-            complain("terminated.")
-            return TERMINATED
-        case KeyboardInterrupt():
-            complain("interrupted.")
-            return INTERRUPTED
+        case KeyboardInterrupt():  # with what is to be said about what was done until then, if anything
+            ended, code = (
+                ("terminated", TERMINATED) if isinstance(error, Terminated) else ("interrupted", INTERRUPTED)
+            )
+            complain(f"{ended}: {error}" if str(error) else f"{ended}.")
+            return code
         case BrokenPipeError():
             discard(sys.stdout)
             return READER_LEFT
@@ -32,8 +32,11 @@ def report(error: BaseException) -> int | None:
         return None
     if isinstance(error, OSError):
         discard(sys.stdout)  # it may be what could not be written
-    complain(reason)
-    return error.exit_code if isinstance(error, AzpgError) else FAILED
+    if not isinstance(error, AzpgError):
+        complain(reason)
+        return FAILED
+    complain(*error.lines())
+    return error.exit_code
 
 
 def explain(error: BaseException) -> str | None:

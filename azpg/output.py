@@ -36,14 +36,19 @@ def say(text: str) -> None:
         err().print(Text(text, style="dim"))
 
 
-def complain(text: str) -> None:
-    """One line about what went wrong, on standard error."""
+def complain(text: str, *reasons: str) -> None:
+    """One line about what went wrong, on standard error, and one for each of several reasons."""
     from rich.text import Text  # noqa: PLC0415
 
-    line = re.sub(r"\s*\n\s*", " ", text.strip())
-    line = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
     with suppress(OSError):
-        err().print(Text.assemble(("azpg: ", "bold red"), line), soft_wrap=True)
+        err().print(Text.assemble(("azpg: ", "bold red"), _one_line(text)), soft_wrap=True)
+        for reason in reasons:
+            err().print(Text(f"  {_one_line(reason)}"), soft_wrap=True)
+
+
+def _one_line(text: str) -> str:
+    line = re.sub(r"\s*[\n\t]\s*", " ", text.strip())
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
 
 
 @contextmanager
@@ -62,37 +67,30 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
 @contextmanager
 def counting(
     what: str, total: int | None, *, shown: bool = True, unit: str | None = None
-) -> Iterator[Callable[[int], None]]:
-    """Shows on a terminal how many of `total` are done, None if that is unknown; yields what to tell.
+) -> Iterator[Callable[..., None]]:
+    """Shows on a terminal how many of `total` are done; yields what to tell that.
 
-    With a `unit`, such as ``rows``, also how many a second.
+    A `total` of None is unknown; it may be told later, as a second argument. With a `unit`, such as ``rows``,
+    also how many a second.
     """
     console = err()
     if not (shown and console.is_interactive):
-        yield lambda done: None
+        yield lambda done, of=None: None
         return
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text  # noqa: PLC0415
+    from azpg.progress import bar  # noqa: PLC0415
 
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text("" if unit is None or not task.speed else f"{task.speed:.0f} {unit}/s")
+    with bar(console) as shown_bar:
+        shown_bar.begin(what, total=total, unit=unit)
+        known = total
 
-    time = TimeElapsedColumn() if total is None else TimeRemainingColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), time)
-    # Rich would send what is printed meanwhile to the bar's own stream.
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
+        def tell(done: int, of: int | None = None) -> None:
+            nonlocal known
+            if of is not None and of != known:
+                known = of
+                shown_bar.begin(what, total=of, unit=unit)
+            shown_bar.show(done)
+
+        yield tell
 
 
 def print_table(table: Table, *, whole: bool = False) -> None:

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import NoReturn, TextIO
 
 _callers_umask: int | None = None
+_ADMINISTRATORS = ("/usr/sbin", "/sbin")
 
 
 class Terminated(KeyboardInterrupt):
@@ -66,6 +67,15 @@ def set_umask(mask: int) -> None:
     """Sets the umask of this process; `become` gives the caller's to the program that follows."""
     global _callers_umask  # noqa: PLW0603 - as the umask itself, there is one for the process
     _callers_umask = os.umask(mask)
+
+
+def find_program(name: str) -> str | None:
+    """The path of a program, None where there is none.
+
+    Programs for administrators are in folders that not everybody's PATH has: they are looked for there, too.
+    """
+    path = os.environ.get("PATH", os.defpath)
+    return shutil.which(name, path=os.pathsep.join([path, *_ADMINISTRATORS]))
 
 
 def called() -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from azpg.azure.regions import short_name
 from azpg.errors import UsageError
 
 PREVIEW_REGIONS = frozenset(
@@ -91,7 +92,7 @@ def offer(profile: str, *, location: str, sku: str, created_newly: bool = True) 
     Raises `UsageError` for an unknown profile or SKU, or no region.
     """
     size = Sku.parse(sku)
-    region = location.replace(" ", "").lower()
+    region = short_name(location)
     if not _REGION.fullmatch(region):
         raise UsageError(f"{location!r} is no Azure region: use a name such as eastus or West Europe")
     match profile:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -17,38 +16,52 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from azpg import __version__
+from azpg import __version__, command_help
 from azpg.failures import READER_LEFT, report
+from azpg.suggestions import did_you_mean
 
 _GROUP = "azpg.commands"
+_PANELS = {
+    "Local servers": ("demo", "up", "status", "psql", "dsn", "logs", "server", "restart", "down", "ca"),
+    "Models": ("models", "embed"),
+    "A server as a spec says": ("preflight", "plan", "apply", "drift"),
+    "Vectors": ("vectorize", "worker", "search", "index"),
+    "Azure on this machine": ("arm", "pulumi"),
+    "Help": ("help", "schema", "completion", "version"),
+}
+"""The commands by what somebody wants to do."""
 
 
 class _Commands(TyperGroup):
     """Sub-commands from entry points; what they cannot do becomes one line and an exit code."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names of all commands, sorted."""
-        return sorted(point.name for point in entry_points(group=_GROUP))
+        """The names of all commands, in the order in which a person meets them; then the others, sorted."""
+        known = [name for names in _PANELS.values() for name in names]
+        there = {point.name for point in entry_points(group=_GROUP)}
+        return [name for name in known if name in there] + sorted(there.difference(known))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Imports one command, or returns None where there is none of that name."""
         for point in entry_points(group=_GROUP, name=cmd_name):
             found = point.load()
-            command = get_command(found if isinstance(found, typer.Typer) else _single(found))
+            command: Any = get_command(found if isinstance(found, typer.Typer) else _single(found))
             command.name = cmd_name
+            command.rich_help_panel = _panel_of(cmd_name)
+            command_help.install(command)
             return command
         return None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """As in any group; a name that there is not is answered with those like it."""
         if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            near = get_close_matches(args[0], self.list_commands(ctx))
-            meant = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-            ctx.fail(f"No such command {args[0]!r}.{meant}")
+            meant = did_you_mean(args[0], self.list_commands(ctx))
+            ctx.fail(f"No such command {args[0]!r}. {meant}".rstrip())
         return super().resolve_command(ctx, args)
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Reads the command line; ``--help`` and ``--version`` print while it does so."""
+        command_help.install(self)
         with _reported():
             return super().make_context(*arguments, **options)
 
@@ -56,6 +69,10 @@ class _Commands(TyperGroup):
         """Runs a command."""
         with _reported():
             return super().invoke(ctx)
+
+
+def _panel_of(name: str) -> str | None:
+    return next((panel for panel, names in _PANELS.items() if name in names), None)
 
 
 @contextmanager

@@ -1,25 +1,30 @@
-"""Draws what a command prints in a terminal as an SVG: ``python docs/capture.py docs/demo.svg azpg demo``."""
+r"""Draw what a command prints in a terminal as an SVG.
+
+The README's picture is made, with ``azpg demo`` run before, by
+
+    python docs/capture.py --columns 80 --start "-- Search" --end "start the server" \
+        docs/demo.svg azpg demo --keep -q "how do I make my class iterable"
+"""
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import pty
 import re
-import sys
+import shlex
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-COLUMNS, ROWS = 100, 60
 
-
-def run_in_terminal(command: list[str]) -> str:
-    """Everything that a command writes to its terminal."""
+def run_in_terminal(command: list[str], columns: int) -> str:
+    """Everything that a command writes to a terminal of so many columns."""
     pid, descriptor = pty.fork()
     if pid == 0:
-        os.environ |= {"COLUMNS": str(COLUMNS), "LINES": str(ROWS), "TERM": "xterm-256color"}
+        os.environ |= {"COLUMNS": str(columns), "LINES": "60", "TERM": "xterm-256color"}
         os.execvp(command[0], command)
     written = b""
     while True:
@@ -44,16 +49,37 @@ def visible(written: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
 
 
+def part(shown: str, start: str | None, end: str | None) -> str:
+    """The lines from the first with `start` in it to the one before the first with `end` in it."""
+    lines = shown.split("\n")
+    plain = [Text.from_ansi(line).plain for line in lines]
+    first = next((n for n, line in enumerate(plain) if start and start in line), 0)
+    last = next((n for n, line in enumerate(plain) if end and end in line), len(lines))
+    return "\n".join(lines[first:last]).strip("\n")
+
+
 def main() -> None:
-    """Runs the command and writes the picture."""
-    target, command = Path(sys.argv[1]), sys.argv[2:]
-    shown = f"\x1b[1m$ {' '.join(command)}\x1b[0m\n" + visible(run_in_terminal(command))
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
+    """Run the command and write the picture."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--columns", type=int, default=100, help="the terminal's width [100]")
+    parser.add_argument("--start", help="show the lines from the one with this text")
+    parser.add_argument("--end", help="show the lines before the one with this text")
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    given = parser.parse_args()
+    if not given.command:
+        parser.error("name the command to run after the picture")
+    # As a person types it: double quotes around a question.
+    typed = " ".join(f'"{word}"' if shlex.quote(word) != word else word for word in given.command)
+    printed = visible(run_in_terminal(given.command, given.columns))
+    shown = f"\x1b[1m$ {typed}\x1b[0m\n" + part(printed, given.start, given.end)
+    console = Console(record=True, width=given.columns, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(shown))
-    picture = console.export_svg(title=" ".join(command))
+    picture = console.export_svg(title=given.command[0])
     # The picture must not fetch fonts from anywhere.
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
-    target.write_text(picture, encoding="utf-8")
+    given.picture.write_text(picture, encoding="utf-8")
 
 
 if __name__ == "__main__":

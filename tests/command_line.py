@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -59,10 +61,32 @@ def started() -> Iterator[Start]:
             streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
             process = subprocess.Popen([*AZPG, *arguments], text=True, **{**streams, **options})
             stack.enter_context(process)  # which waits for it, and closes its streams
+            stack.callback(_print_rest, process)
             stack.callback(process.kill)
             return process
 
         yield start
+
+
+def _print_rest(process: subprocess.Popen[str]) -> None:
+    """Prints what a process said and no test has read, which pytest shows if the test failed."""
+    for name, stream in (("output", process.stdout), ("error", process.stderr)):
+        if stream is not None and not stream.closed and (rest := stream.read()):
+            print(f"standard {name} of {shlex.join(map(str, process.args))}:\n{rest}")  # type: ignore[arg-type]
+
+
+def ended(
+    process: subprocess.Popen[str], number: signal.Signals | None = None, *, status: int | None = 0
+) -> tuple[str, str]:
+    """What a process said until its end, which is to be the exit code `status` (None for any).
+
+    With `number` it is sent that signal first.
+    """
+    if number is not None:
+        process.send_signal(number)
+    said = process.communicate(timeout=PATIENCE)
+    assert status in {None, process.returncode}, (process.returncode, *said)
+    return said
 
 
 def against(dsn: str, database: str, folder: Path) -> Run:

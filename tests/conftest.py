@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -17,25 +18,33 @@ from typing import Any
 import psycopg
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from azpg_runtime.home import Home
 from azpg_runtime.models import ModelStore, StoredModel
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.testing import TwinFactory
+from tests.support.servers import DEFAULT, Server, servers
 
 MODEL = "all-minilm-l6-v2"
 URI = f"{MODEL}:v1"
 ROOT = Path(__file__).parent.parent
-ONE_MAJOR = pytest.mark.parametrize("azpg_twin", [18], ids=["pg18"], indirect=True, scope="session")
-"""Of tests that take long, or that no major of PostgreSQL does otherwise."""
+SERVERS = pytest.StashKey[tuple[list[Server], str]]()
 CACHE = Path(os.environ.get("AZPG_TEST_CACHE", ROOT / ".cache"))
 
 # What a developer has set must not reach the tests.
 for polluting in [name for name in os.environ if name.startswith(("AZPG_", "PG", "HF_"))]:
-    if polluting not in {"AZPG_TEST_CACHE", "AZPG_CALLS"}:
+    if polluting not in {"AZPG_TEST_CACHE", "AZPG_CALLS", "AZPG_LOOPS"}:
         del os.environ[polluting]
+os.environ.pop("PYTHONUNBUFFERED", None)  # what `azpg` writes goes through buffers, as for its users
 os.environ["AZPG_HOME"] = str(CACHE)  # whose model store the plug-in uses
+# How long an example takes says more about the machine than about the test.
+settings.register_profile("azpg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("azpg")
+# A script's background has it ignored, which every command that a test starts and interrupts would inherit.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def new_home() -> Home:
@@ -82,38 +91,73 @@ def home() -> Iterator[Home]:
     remove_home(home)
 
 
-# The bundled PostgreSQL servers and, where it is installed, Debian's 15, which has no pgvector.
-DEBIAN_15 = Path("/usr/lib/postgresql/15/bin/pg_config")
-SERVERS = [18, 16, *([15] if DEBIAN_15.exists() and "SANITIZED_SHIM" not in os.environ else [])]
+# Servers
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Finds the servers, and refuses a run in CI that lacks one."""
+    try:
+        config.stash[SERVERS] = servers(os.environ)
+    except LookupError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Which servers there are, and which is left out for what."""
+    found, remark = config.stash[SERVERS]
+    names = ", ".join(str(server.major) for server in found)
+    return [
+        f"PostgreSQL: {names}; tests without every_major run on {DEFAULT.major}",
+        *([remark] if remark else []),
+    ]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs a test on one server, and one that is marked so on every one that can run it."""
+    if "postgres_server" not in metafunc.fixturenames:
+        return
+    chosen = [DEFAULT]
+    if metafunc.definition.get_closest_marker("every_major"):
+        chosen = metafunc.config.stash[SERVERS][0]
+    ids = [server.name for server in chosen]
+    metafunc.parametrize("postgres_server", chosen, ids=ids, indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Takes out, rather than skips, what a server without pgvector cannot run."""
-    without = [
-        item
-        for item in items
-        if item.get_closest_marker("vector") and "[pg15" in item.name and isinstance(item, pytest.Function)
-    ]
+    without = [item for item in items if item.get_closest_marker("vector") and not _has_vector(item)]
     if without:
         config.hook.pytest_deselected(items=without)
         items[:] = [item for item in items if item not in without]
 
 
-@pytest.fixture(scope="session", params=SERVERS, ids=[f"pg{major}" for major in SERVERS])
+def _has_vector(item: pytest.Item) -> bool:
+    server = item.callspec.params.get("postgres_server", DEFAULT) if hasattr(item, "callspec") else DEFAULT
+    return bool(server.has_vector)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> Server:
+    """The PostgreSQL that a test runs on."""
+    assert isinstance(request.param, Server)
+    return request.param
+
+
+@pytest.fixture(scope="session")
 def azpg_twin(
-    request: pytest.FixtureRequest, azpg_twin_factory: TwinFactory, minilm: StoredModel, worker_id: str
+    postgres_server: Server, azpg_twin_factory: TwinFactory, minilm: StoredModel, worker_id: str
 ) -> Instance:
-    """A running twin of each PostgreSQL, with the MiniLM model.
+    """A running twin of the server, with the MiniLM model.
 
     Each worker has its own, because tests change what belongs to the whole server.
     """
     assert minilm.name is not None
-    name = f"pg{request.param}-{worker_id}"
-    if request.param == 15:
-        return azpg_twin_factory(
-            name, pg_config=str(DEBIAN_15), extensions=["azure_local_ai"], models=[minilm.name]
-        )
-    return azpg_twin_factory(name, postgres=request.param, models=[minilm.name])
+    name = f"{postgres_server.name}-{worker_id}"
+    models = [minilm.name]
+    if postgres_server.pg_config is not None:
+        path = str(postgres_server.pg_config)
+        return azpg_twin_factory(name, pg_config=path, extensions=["azure_local_ai"], models=models)
+    return azpg_twin_factory(name, postgres=postgres_server.major, models=models)
 
 
 @pytest.fixture(scope="session")

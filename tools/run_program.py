@@ -33,7 +33,10 @@ def main() -> int:
         import pulumi  # noqa: PLC0415
         from pulumi import runtime  # noqa: PLC0415
     except ImportError as error:
-        print(f"{sys.executable} lacks the Pulumi SDK ({error}): pip install 'azpg[pulumi]'", file=sys.stderr)
+        print(
+            f"{sys.executable} lacks the Pulumi SDK ({error}): install azpg with its extra [pulumi]",
+            file=sys.stderr,
+        )
         return 1
     runtime.set_all_config(runtime.get_config_env(), runtime.get_config_secret_keys_env())
     runtime.configure(

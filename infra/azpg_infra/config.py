@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
 
+from azpg.azure.limits import BACKUP_DAYS, PREMIUM_V2_GB
+from azpg.azure.names import SERVER_NAME
+from azpg.azure.regions import check_region
 from azpg.errors import UsageError
 from azpg.extensions import normalise
 from azpg.profiles import Sku
@@ -22,11 +25,10 @@ from azpg_infra.settings import (
     Zones,
 )
 
-NAME = r"^([a-z0-9][a-z0-9-]{1,61}[a-z0-9])?$"
+NAME = rf"^({SERVER_NAME})?$"
 GROUP = r"^([A-Za-z0-9_().-]{0,89}[A-Za-z0-9_()-])?$"
 ROLE = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
 DATABASE = r"^[A-Za-z_][A-Za-z0-9_-]{0,62}$"
-STORAGE_GB = (32, 64, 128, 256, 512, 1024, 2048, 4095, 4096, 8192, 16384, 32767)
 EMBEDDINGS = Deployment(
     name="text-embedding-3-small", model="text-embedding-3-small", version="1", sku="Standard", capacity=30
 )
@@ -40,10 +42,10 @@ def _sku(value: str) -> str:
 
 
 def _region(value: str) -> str:
-    region = value.replace(" ", "").lower()
-    if not (region.isascii() and region.isalnum() and region[0].isalpha()):
-        raise ValueError(f"{value!r} is no Azure region: use a name such as eastus or West Europe")
-    return region
+    try:
+        return check_region(value)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
 
 
 def _names(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -83,9 +85,9 @@ class StackConfig(BaseModel):
     server_name: Annotated[str, Field(pattern=NAME)] = ""
     version: Literal["11", "12", "13", "14", "15", "16", "17", "18"] = "18"
     sku: Annotated[str, AfterValidator(_sku)] = "Standard_E4ds_v5"
-    storage_gb: Annotated[int, Field(ge=32, le=65536)] = 128
+    storage_gb: Annotated[int, Field(ge=PREMIUM_V2_GB[0], le=PREMIUM_V2_GB[-1])] = 128
     storage: Storage = Storage()
-    backup_retention_days: Annotated[int, Field(ge=7, le=35)] = 7
+    backup_retention_days: Annotated[int, Field(ge=BACKUP_DAYS[0], le=BACKUP_DAYS[-1])] = 7
     geo_redundant_backup: bool = False
     high_availability: Literal["Disabled", "SameZone", "ZoneRedundant"] = "Disabled"
     zones: Zones = Zones()

@@ -11,14 +11,8 @@ from collections.abc import Sequence
 
 import pulumi
 
-TEMPORARY = (
-    "ServerIsBusy",
-    "ServerBusy",
-    "AnotherOperationInProgress",  # networks and endpoints
-    "RequestConflict",  # deployments of one account
-    "PrincipalNotFound",  # an identity that has not reached all of Entra yet
-)
-"""The error codes."""
+from azpg.azure.busy import TEMPORARY
+
 TRIES = 8
 LONGEST = 60.0
 

@@ -9,19 +9,18 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from azpg.azure.names import FIREWALL_RULE_NAME, SYSTEM_DATABASES, is_reserved_role
+from azpg.azure.passwords import weaknesses
+from azpg.azure.skus import STORAGE
 from azpg.profiles import LOCAL_AI, PRELOADABLE, offer
-from azpg_infra.config import STORAGE_GB, StackConfig
+from azpg_infra.config import StackConfig
 
 _Check = Callable[[StackConfig], Iterator[str]]
 _PARAMETER = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?")
 _OWN_KEY = {"azure.extensions": "azpg:extensions", "shared_preload_libraries": "azpg:preloadLibraries"}
-_RESERVED_ROLES = frozenset(
-    "admin administrator azure_pg_admin azure_superuser azuresu guest postgres public root".split()
-)
-_RESERVED_DATABASES = frozenset({"azure_maintenance", "azure_sys", "postgres", "template0", "template1"})
 _BY_TIER = frozenset({"", "Premium_LRS"})
 """The storage types whose speed depends on their size; the empty one is Azure's default."""
-_GUIDE = "docs/azure.md"
+_GUIDE = "`azpg help azure`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +93,8 @@ def _parameters_have_one_place(config: StackConfig) -> Iterator[str]:
 
 @_rule("storage_gb", "storage")
 def _the_size_exists(config: StackConfig) -> Iterator[str]:
-    if config.storage.type in _BY_TIER and config.storage_gb not in STORAGE_GB:
-        yield f"{config.storage_gb} is no size of Premium_LRS: use {', '.join(map(str, STORAGE_GB))}"
+    if config.storage.type in _BY_TIER and config.storage_gb not in STORAGE:
+        yield f"{config.storage_gb} is no size of Premium_LRS: use {', '.join(map(str, STORAGE))}"
 
 
 @_rule("storage")
@@ -145,7 +144,7 @@ def _every_copy_has_its_key(config: StackConfig) -> Iterator[str]:
 @_rule("databases")
 def _databases_are_new(config: StackConfig) -> Iterator[str]:
     for name in config.databases:
-        if name in _RESERVED_DATABASES:
+        if name in SYSTEM_DATABASES:
             yield f"{name} is there on every server: leave it out"
     for name in sorted({name for name in config.databases if config.databases.count(name) > 1}):
         yield f"{name} is there twice: name each database once"
@@ -172,8 +171,7 @@ def _admins_are_distinct(config: StackConfig) -> Iterator[str]:
 
 @_rule("admin_user", "password_auth")
 def _the_admin_may_be_called_so(config: StackConfig) -> Iterator[str]:
-    name = config.admin_user.lower()
-    if config.password_auth and (name in _RESERVED_ROLES or name.startswith("pg_")):
+    if config.password_auth and is_reserved_role(config.admin_user):
         yield f"{config.admin_user!r} is reserved by Azure or PostgreSQL: use another name, such as pgadmin"
 
 
@@ -188,14 +186,7 @@ def _the_password_is_good(config: StackConfig) -> Iterator[str]:
             "set azpg:passwordAuth to false and name azpg:entraAdmins"
         )
         return
-    password = config.admin_password.get_secret_value()
-    kinds = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^A-Za-z0-9]")
-    if not 8 <= len(password) <= 128:
-        yield "has the wrong length: Azure wants 8 to 128 characters"
-    if sum(bool(re.search(kind, password)) for kind in kinds) < 3:
-        yield "is too simple: Azure wants three of lower case, upper case, digits and other characters"
-    if config.admin_user.lower() in password.lower():
-        yield "holds the admin's name, which Azure refuses: choose another one"
+    yield from weaknesses(config.admin_password.get_secret_value(), config.admin_user)
 
 
 @_rule("firewall_rules", "network_mode")
@@ -206,8 +197,8 @@ def _rules_only_where_they_count(config: StackConfig) -> Iterator[str]:
             "azpg:networkMode to public"
         )
     for name in config.firewall_rules:
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", name):
-            yield f"{name!r} cannot be a rule's name: use 1 to 80 letters, digits, hyphens and underscores"
+        if not re.fullmatch(FIREWALL_RULE_NAME, name):
+            yield f"{name!r} cannot be a rule's name: use 1 to 128 letters, digits, hyphens and underscores"
 
 
 @_rule("ai_public_access", "network_mode", "ai_kind")

@@ -10,9 +10,8 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-_ARM_ID = re.compile(
-    r"/subscriptions/[^/]+/resourcegroups/[^/]+/providers/[^/]+(/[^/]+/[^/]+)+", re.IGNORECASE
-)
+from azpg.azure.resource_ids import is_resource_id
+
 _KEY_URI = re.compile(r"https://[^/]+/keys/[^/]+(/[0-9a-f]+)?", re.IGNORECASE)
 WIDEST = 2**24
 """Addresses in the widest firewall rule, a /8: nobody owns more."""
@@ -23,7 +22,7 @@ Zone = Annotated[
 
 
 def _arm_id(value: str) -> str:
-    if not _ARM_ID.fullmatch(value):
+    if not is_resource_id(value):
         raise ValueError(
             f"{value!r} is no resource id: it has the form /subscriptions/…/resourceGroups/…/providers/…"
         )

@@ -6,11 +6,14 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from psycopg import sql
+
+from azpg_provision.spec.expression import columns_of
+from azpg_provision.spec.values import TIMEOUT
 
 _VOLATILE = frozenset({"loaded", "memory"})
 _SCHEMA = re.compile(r'(?:"((?:[^"]|"")+)"|([^\W"][^"\W]*))\.')
@@ -43,10 +46,22 @@ class Sync(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One column of a table's key: its name, and its type as ``format_type`` prints it."""
+    """One column of a table's key: its name, and its type as ``format_type`` prints it.
+
+    How its values are compared is what the ledger has found in its own index of the key, and no part of what
+    the key is: a name such as ``=`` alone would be whatever operator somebody has made for it.
+
+    Attributes:
+        exact: its type, qualified and without a modifier, None for as `type` says.
+        operators: the schema that ``=``, ``<`` and the like of its operator class are in.
+        compared_as: the type that those are for, qualified, where it is another one.
+    """
 
     name: str
     type: str
+    exact: str | None = field(default=None, compare=False)
+    operators: str = field(default="pg_catalog", compare=False)
+    compared_as: str | None = field(default=None, compare=False)
 
     @property
     def schema(self) -> str | None:
@@ -56,6 +71,27 @@ class Key:
             return None
         quoted, plain = match.groups()
         return plain if quoted is None else quoted.replace('""', '"')
+
+    def compare(self, operator: str, left: sql.Composable, right: sql.Composable) -> sql.Composed:
+        """A condition on two of its values: ``a OPERATOR(pg_catalog.=) b``."""
+        return sql.SQL("{} {} {}").format(
+            self.comparable(left), operator_of(self.operators, operator), self.comparable(right)
+        )
+
+    def comparable(self, value: sql.Composable) -> sql.Composable:
+        """A value as the type that the operators are for: then no other operator could fit better."""
+        if self.compared_as is None:
+            return value
+        return sql.SQL("CAST({} AS {})").format(value, sql.SQL(self.compared_as))
+
+    def value(self, text: str) -> sql.Composed:
+        """A value from its text."""
+        return sql.SQL("CAST({} AS {})").format(sql.Literal(text), sql.SQL(self.exact or self.type))
+
+
+def operator_of(schema: str, name: str) -> sql.Composed:
+    """An operator that is looked up in one schema only."""
+    return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(schema), sql.SQL(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +110,9 @@ class VectorColumn:
         fingerprint: 32 bytes that change whenever the same text would get another vector: the SHA-256 of
             the model's digest. It is part of each row's hash (see ledger/schema.sql).
         sync: how the column keeps up.
+        timeout: seconds for which its trigger waits for the model.
+        secret: what a worker's session says so that the triggers leave its writes alone; see
+            `azpg_provision.sync.triggers`. No part of what the column is, and not to be printed.
     """
 
     id: int
@@ -87,6 +126,8 @@ class VectorColumn:
     dimensions: int
     fingerprint: bytes
     sync: Sync
+    timeout: int = TIMEOUT
+    secret: str = field(default="", compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -115,6 +156,29 @@ class VectorColumn:
     def queue(self) -> sql.Identifier:
         """The table of changes that wait for a worker: a row for each change, with the key."""
         return sql.Identifier("azpg", f"queue_{self.id}")
+
+    @property
+    def text_function(self) -> sql.Identifier:
+        """The function that makes a row's text of its columns; see `azpg_provision.sync.bound`."""
+        return sql.Identifier("azpg", f"text_{self.id}")
+
+    @property
+    def act_function(self) -> sql.Identifier:
+        """The function that acts as the table's owner; see `azpg_provision.sync.acting`."""
+        return sql.Identifier("azpg", f"act_{self.id}")
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns that the text is made of, as the arguments of `text_function` are."""
+        return tuple(sorted(columns_of(self.text)))
+
+    def text_in(self, scope: sql.Composable) -> sql.Composed:
+        """The prefix and the text of the row that goes by the name `scope`; NULL where the expression is.
+
+        Such a row has no embedding, and is up to date without one.
+        """
+        columns = [sql.SQL("{}.{}").format(scope, sql.Identifier(name)) for name in self.text_columns]
+        return sql.SQL("{}({})").format(self.text_function, sql.SQL(", ").join(columns))
 
     @property
     def unprefixed(self) -> sql.Composed:

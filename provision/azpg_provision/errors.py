@@ -29,13 +29,37 @@ class SpecInvalid(UsageError):
         self.problems = list(problems)
         super().__init__(" ".join(problems) if len(problems) == 1 else _numbered(problems))
 
+    def lines(self) -> list[str]:
+        """Each mistake on a line of its own."""
+        if len(self.problems) == 1:
+            return super().lines()
+        return [f"{len(self.problems)} mistakes:", *self.problems]
+
 
 class TargetUnreachable(AzpgError):
     """A server that cannot be found, reached or logged in to."""
 
 
 class PlanRefused(AzpgError):
-    """What the spec asks cannot be planned on this server; the message names the way on."""
+    """What the spec asks cannot be planned on this server; the message names the way on.
+
+    Attributes:
+        reasons: each a sentence.
+    """
+
+    def __init__(self, *reasons: str) -> None:
+        self.reasons = reasons
+        if len(reasons) == 1:
+            super().__init__(reasons[0])
+            return
+        numbered = " ".join(f"({number}) {text}" for number, text in enumerate(reasons, 1))
+        super().__init__(f"{len(reasons)} reasons why this cannot be planned: {numbered}")
+
+    def lines(self) -> list[str]:
+        """Each reason on a line of its own."""
+        if len(self.reasons) == 1:
+            return super().lines()
+        return [f"{len(self.reasons)} reasons why this cannot be planned:", *self.reasons]
 
 
 class ApplyFailed(AzpgError):

@@ -4,10 +4,8 @@
 
     from azpg_runtime import Twin
 
-    twin = Twin("default")
-    twin.up()
-    with twin.connect() as connection:
-        ...
+    with Twin("default") as twin, twin.connect() as connection:
+        ...  # a server that did not run before is stopped at the end; its data stay
 
 `Twin` is `azpg_runtime.postgres.instance.Instance`, imported when it is first used.
 """

@@ -36,6 +36,11 @@ SERVER_DOMAIN = "postgres.database.azure.com"
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 _PERMITTED_DOMAINS = ("localhost", SERVER_DOMAIN)
 _PERMITTED_NETWORKS = ("127.0.0.0/8", "::1/128")
+_NOBODY = "azpg.invalid"
+"""The one host that a new authority may vouch for in e-mail addresses and URIs; RFC 2606 gives it to nobody.
+
+Names of a kind that no constraint speaks of could be any.
+"""
 
 _AUTHORITY_LIFE = timedelta(days=3650)
 _SERVER_LIFE, _RENEWED_BEFORE = timedelta(days=397), timedelta(days=90)
@@ -188,7 +193,8 @@ class Authority:
             .add_extension(
                 x509.NameConstraints(
                     [x509.DNSName(domain) for domain in self._domains]
-                    + [x509.IPAddress(ipaddress.ip_network(network)) for network in _PERMITTED_NETWORKS],
+                    + [x509.IPAddress(ipaddress.ip_network(network)) for network in _PERMITTED_NETWORKS]
+                    + [x509.RFC822Name(_NOBODY), x509.UniformResourceIdentifier(_NOBODY)],
                     None,
                 ),
                 critical=True,

@@ -11,6 +11,7 @@
         instance.json         what it is: port, major, admin, location, SKU
         parameters.json       server parameters that were set
         passfile              the admin's password in libpq's form, 0600
+        passfile.socket       the same for the Unix socket
         resource              the id of the Azure resource that the ARM twin made it for
         server                a link to what it runs, in ../../server
         conf/                 the configuration PostgreSQL is started with
@@ -23,9 +24,12 @@
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import os
+import pwd
 import re
+import shlex
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,15 +79,39 @@ class Home:
 
         A path that is not absolute begins at the current folder, an empty one counts as none.
 
-        Raises `UsageError` for a path that cannot be one.
+        Raises `UsageError` for a path that cannot be one, and `InstanceError` as `check`.
         """
         named = os.environ.get("AZPG_HOME")
         if named:
-            return cls(_absolute(named))
-        if os.geteuid() == 0:
-            return cls(Path("/var/lib/azpg"))
-        base = Path(os.environ.get("XDG_DATA_HOME", ""))  # one that is not absolute is to be ignored
-        return cls((base if base.is_absolute() else _users_home() / ".local" / "share") / "azpg")
+            root = _absolute(named)
+        elif os.geteuid() == 0:
+            root = Path("/var/lib/azpg")
+        else:
+            base = Path(os.environ.get("XDG_DATA_HOME", ""))  # one that is not absolute is to be ignored
+            root = (base if base.is_absolute() else _users_home() / ".local" / "share") / "azpg"
+        home = cls(root)
+        home.check()
+        return home
+
+    def check(self) -> None:
+        """Raises `InstanceError` for a folder that others own or may write: its programs would run as us."""
+        try:
+            found = self.root.stat()
+        except OSError:  # there is none yet, or `create` says what is wrong with it
+            return
+        uid, mode = os.geteuid(), stat.S_IMODE(found.st_mode)
+        if found.st_uid != uid:
+            owner = _name_of_user(found.st_uid)
+            problem = (
+                f"the folder belongs to {owner}, who could change what azpg runs as {_name_of_user(uid)}"
+            )
+            way = "Set AZPG_HOME to a folder of your own"
+        elif mode & 0o002 or (mode & 0o020 and not _is_private(found.st_gid)):
+            problem = f"others may write in the folder (mode {mode:04o}), and could change what azpg runs"
+            way = f"Forbid that with `chmod go-w {shlex.quote(str(self.root))}`"
+        else:
+            return
+        raise InstanceError(f"AZPG_HOME cannot be {self.root}: {problem}.", hint=f"{way}.")
 
     @property
     def models(self) -> Path:
@@ -108,8 +136,9 @@ class Home:
     def create(self) -> None:
         """Makes the root. As root it can be traversed by the user that PostgreSQL runs as.
 
-        Raises `InstanceError` if it cannot be made.
+        Raises `InstanceError` if it cannot be made, and as `check`.
         """
+        self.check()
         try:
             make_folder(self.root, 0o711 if os.geteuid() == 0 else 0o700)
         except OSError as error:
@@ -164,6 +193,11 @@ class InstanceHome:
         return self.root / "passfile"
 
     @property
+    def socket_passfile(self) -> Path:
+        """The same for connections through the Unix socket."""
+        return self.root / "passfile.socket"
+
+    @property
     def resource(self) -> Path:
         """The id of the Azure resource that the ARM twin made this instance for; absent for all others."""
         return self.root / "resource"
@@ -199,6 +233,16 @@ class InstanceHome:
         return self.root / "host"
 
     @property
+    def registry(self) -> Path:
+        """Which model each URI stands for. The host writes it, perhaps as a user of its own."""
+        return self.host / "registry.json"
+
+    @property
+    def own_store(self) -> Path:
+        """Models that are registered by path, where the host may not write the store of all instances."""
+        return self.host / "store"
+
+    @property
     def tls(self) -> Path:
         """The TLS front's key and certificate."""
         return self.root / "tls"
@@ -219,10 +263,19 @@ class InstanceHome:
         return self.root / "tls.log"
 
     @property
+    def key(self) -> str:
+        """Ten digits that stand for this instance of this home, on this machine."""
+        return hashlib.sha256(f"{self.home.root.resolve()}\0{self.name}".encode()).hexdigest()[:10]
+
+    @property
+    def os_user(self) -> str:
+        """The user of this machine that PostgreSQL runs as where root runs azpg."""
+        return f"azpg-{self.key}"
+
+    @property
     def runtime(self) -> Path:
         """The folder that holds this instance's sockets; short, because a socket's path must be."""
-        key = hashlib.sha256(f"{self.home.root.resolve()}\0{self.name}".encode()).hexdigest()[:10]
-        return _runtime_root() / key
+        return _runtime_root() / self.key
 
     @property
     def host_socket(self) -> Path:
@@ -243,7 +296,8 @@ class InstanceHome:
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
                 raise InstanceError(
                     f"{folder} belongs to somebody else.",
-                    hint="Remove it, or set XDG_RUNTIME_DIR to a folder of your own.",
+                    hint="Set XDG_RUNTIME_DIR to a folder of your own that has a short path, such as "
+                    "`mkdir -m 700 ~/.run && export XDG_RUNTIME_DIR=~/.run`.",
                 )
             folder.chmod(mode)
         longest = self.postgres_sockets / ".s.PGSQL.65535"
@@ -252,6 +306,22 @@ class InstanceHome:
                 f"the socket path {longest} is over {_SOCKET_PATH_LIMIT} bytes.",
                 hint="Set XDG_RUNTIME_DIR to a shorter folder.",
             )
+
+
+def _name_of_user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user id {uid}"
+
+
+def _is_private(gid: int) -> bool:
+    """Whether a group is that of this user alone, as many systems give each user one."""
+    try:
+        group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
 def _absolute(named: str) -> Path:

@@ -54,7 +54,7 @@ listed(const char *extension)
 	return false;
 }
 
-static bool
+bool
 is_admin(void)
 {
 	Oid			admins = get_role_oid(ADMIN_ROLE, true);
@@ -202,6 +202,10 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	GetUserIdAndSecContext(&user, &security);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, security | SECURITY_LOCAL_USERID_CHANGE);
 	next(pstmt, query, read_only_tree, context, params, environment, destination, completion);
+	if (IsA(pstmt->utilityStmt, CreateExtensionStmt))
+		grant_extension(castNode(CreateExtensionStmt, pstmt->utilityStmt)->extname);
+	else if (IsA(pstmt->utilityStmt, AlterExtensionStmt))
+		grant_extension(castNode(AlterExtensionStmt, pstmt->utilityStmt)->extname);
 	SetUserIdAndSecContext(user, security);
 }
 

@@ -51,13 +51,48 @@ begin_request(FrameWriter *writer)
 	frame_begin(writer, grow);
 }
 
+/*
+ * Converts a text of the database to UTF-8, which in SQL_ASCII may be no text at all.
+ * PostgreSQL raises what is wrong with it; here it gets the call's name in front.
+ */
+static char *
+to_utf8(const Call *call, const char *bytes, size_t length)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *volatile utf8 = NULL;
+
+	/* The error goes on, so no subtransaction is needed. */
+	PG_TRY();
+	{
+		utf8 = pg_server_to_any(bytes, (int) length, PG_UTF8);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		error->message = psprintf("azure_local_ai.%s: %s", call->function, error->message);
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	return utf8;
+}
+
 void
-put_text(FrameWriter *writer, const text *value)
+put_text(const Call *call, FrameWriter *writer, const text *value)
 {
 	const char *bytes = VARDATA_ANY(value);
 	size_t		length = VARSIZE_ANY_EXHDR(value);
-	char	   *utf8 = pg_server_to_any(bytes, (int) length, PG_UTF8);
+	char	   *utf8;
 
+	if (GetDatabaseEncoding() == PG_UTF8)
+	{
+		frame_put_string(writer, bytes, length);
+		return;
+	}
+	utf8 = to_utf8(call, bytes, length);
 	if (utf8 == bytes)
 		frame_put_string(writer, bytes, length);
 	else
@@ -69,9 +104,9 @@ put_text(FrameWriter *writer, const text *value)
 
 /* An element of a text array is never toasted; at most its header is a short one. */
 void
-put_element(FrameWriter *writer, Datum element)
+put_element(const Call *call, FrameWriter *writer, Datum element)
 {
-	put_text(writer, (const text *) DatumGetPointer(element));
+	put_text(call, writer, (const text *) DatumGetPointer(element));
 }
 
 void

@@ -23,9 +23,9 @@ extern void begin_call(Call *call, const char *function, int timeout_ms);
 /* Starts a request in the current memory context. */
 extern void begin_request(FrameWriter *writer);
 
-/* Puts a text, or a text array's element, as UTF-8. */
-extern void put_text(FrameWriter *writer, const text *value);
-extern void put_element(FrameWriter *writer, Datum element);
+/* Puts a text, or a text array's element, as UTF-8; raises in the call's name what is none. */
+extern void put_text(const Call *call, FrameWriter *writer, const text *value);
+extern void put_element(const Call *call, FrameWriter *writer, Datum element);
 
 /* 22023 unless two arrays have as many elements as each other. */
 extern void check_same_length(const Call *call, const char *name, ArrayType *array,

@@ -273,7 +273,8 @@ check_peer(const Call *call, long host_uid)
 				 errmsg("azure_local_ai.%s: the model host's user cannot be found out: %m",
 						call->function)));
 	}
-	if (peer.uid == geteuid() || (host_uid >= 0 && peer.uid == (uid_t) host_uid))
+	/* root could be any of them: the host runs as root where its own user cannot do its work. */
+	if (peer.uid == geteuid() || peer.uid == 0 || (host_uid >= 0 && peer.uid == (uid_t) host_uid))
 		return;
 
 	channel_close();

@@ -36,6 +36,25 @@ find_option(const CreateExtensionStmt *statement, const char *name)
 	return NULL;
 }
 
+/*
+ * What to do where there is no such extension: those that Microsoft keeps to Azure are
+ * in no other PostgreSQL.
+ */
+static const char *
+instead_of(const char *extension)
+{
+	if (strcmp(extension, "azure_ai") == 0)
+		return "No PostgreSQL outside Azure has azure_ai, and azpg has no stand-in for it yet. "
+			"azure_local_ai makes embeddings here.";
+	if (strcmp(extension, "azure_storage") == 0)
+		return "No PostgreSQL outside Azure has azure_storage, and azpg has no stand-in for it. "
+			"COPY ... FROM STDIN, or \\copy of psql, brings data in here.";
+	if (strcmp(extension, "pg_diskann") == 0)
+		return "No PostgreSQL outside Azure has pg_diskann, and azpg has no stand-in for it. "
+			"An hnsw index of vector answers the same queries here.";
+	return "\"azpg up NAME --pg-config PATH\" makes a server of a PostgreSQL that has it.";
+}
+
 static const ExtensionControl *
 require_control(const CreateExtensionStmt *statement)
 {
@@ -48,7 +67,7 @@ require_control(const CreateExtensionStmt *statement)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("extension \"%s\" is allow-listed, but this local server does not have it",
 						statement->extname),
-				 errhint("\"azpg up NAME --pg-config PATH\" makes a server of a PostgreSQL that has it.")));
+				 errhint("%s", instead_of(statement->extname))));
 	return control;
 }
 

@@ -103,11 +103,11 @@ check_length(size_t length, int position)
  * length is looked at once more.
  */
 static void
-put_input(FrameWriter *request, Datum input, int position)
+put_input(const Call *call, FrameWriter *request, Datum input, int position)
 {
 	size_t		before = request->length;
 
-	put_element(request, input);
+	put_element(call, request, input);
 	if (!request->failed)
 		check_length(request->length - before - sizeof(uint32), position);
 }
@@ -147,9 +147,9 @@ azure_local_ai_embed_text(PG_FUNCTION_ARGS)
 	check_length(VARSIZE_ANY_EXHDR(input), 0);
 
 	begin_request(&request);
-	put_text(&request, model_uri);
+	put_text(&call, &request, model_uri);
 	frame_put_u32(&request, 1);
-	put_input(&request, PointerGetDatum(input), 0);
+	put_input(&call, &request, PointerGetDatum(input), 0);
 	values = receive_vectors(&call, channel_send(&call, &request, REQUEST_EMBED), 1,
 							 &reply, &dimensions);
 	vector = make_vector(dimensions);
@@ -194,7 +194,7 @@ send_round(Batch *batch, Round *round)
 
 	memset(round, 0, sizeof(*round));
 	begin_request(&request);
-	put_text(&request, batch->model_uri);
+	put_text(&batch->call, &request, batch->model_uri);
 	count_at = request.length;
 	frame_put_u32(&request, 0);
 
@@ -217,7 +217,7 @@ send_round(Batch *batch, Round *round)
 		if (round->texts > 0 &&
 			request.length + VARSIZE_ANY_EXHDR(DatumGetPointer(batch->next)) > ROUND_BYTES)
 			break;
-		put_input(&request, batch->next, batch->position);
+		put_input(&batch->call, &request, batch->next, batch->position);
 		batch->has_next = false;
 		round->elements++;
 		round->texts++;

@@ -1,11 +1,13 @@
 /*
  * models.c
  *		The model_* functions of azure_local_ai: what the host has registered and
- *		loaded.  The registry is the host's; nothing is kept in the database.
+ *		loaded.  The registry is the host's; nothing is kept in the database, and yet
+ *		a transaction that may not write does not change it.
  */
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "miscadmin.h"
 
 #include "azure_local_ai.h"
 
@@ -17,10 +19,10 @@ PG_FUNCTION_INFO_V1(azure_local_ai_model_metadata);
 
 /* A request that names a model and says no more. */
 static void
-begin_model_request(FrameWriter *request, const text *model_uri)
+begin_model_request(const Call *call, FrameWriter *request, const text *model_uri)
 {
 	begin_request(request);
-	put_text(request, model_uri);
+	put_text(call, request, model_uri);
 }
 
 static void
@@ -45,13 +47,14 @@ azure_local_ai_model_register(PG_FUNCTION_ARGS)
 	for (int i = 0; i < (int) lengthof(names); i++)
 		if (names[i] && PG_ARGISNULL(i))
 			refuse_null("model_register", names[i]);
+	PreventCommandIfReadOnly("azure_local_ai.model_register()");
 	begin_call(&call, "model_register", PG_GETARG_INT32(3));
 
-	begin_model_request(&request, PG_GETARG_TEXT_PP(0));
-	put_text(&request, PG_GETARG_TEXT_PP(1));
+	begin_model_request(&call, &request, PG_GETARG_TEXT_PP(0));
+	put_text(&call, &request, PG_GETARG_TEXT_PP(1));
 	frame_put_u8(&request, PG_ARGISNULL(2) ? 0 : 1);
 	if (!PG_ARGISNULL(2))
-		put_text(&request, PG_GETARG_TEXT_PP(2));
+		put_text(&call, &request, PG_GETARG_TEXT_PP(2));
 
 	reply = channel_receive(&call, channel_send(&call, &request, REQUEST_REGISTER),
 							REPLY_INTEGER, &reader);
@@ -68,8 +71,9 @@ act_on_model(FunctionCallInfo fcinfo, const char *function, FrameKind kind)
 	Call		call;
 	FrameWriter request;
 
+	PreventCommandIfReadOnly(psprintf("azure_local_ai.%s()", function));
 	begin_call(&call, function, PG_GETARG_INT32(1));
-	begin_model_request(&request, PG_GETARG_TEXT_PP(0));
+	begin_model_request(&call, &request, PG_GETARG_TEXT_PP(0));
 	call_for_done(&call, &request, kind);
 	PG_RETURN_VOID();
 }
@@ -96,7 +100,7 @@ azure_local_ai_model_loaded(PG_FUNCTION_ARGS)
 	bool		loaded;
 
 	begin_call(&call, "model_loaded", PG_GETARG_INT32(1));
-	begin_model_request(&request, PG_GETARG_TEXT_PP(0));
+	begin_model_request(&call, &request, PG_GETARG_TEXT_PP(0));
 	reply = channel_receive(&call, channel_send(&call, &request, REQUEST_LOADED),
 							REPLY_BOOLEAN, &reader);
 	if (!frame_get_boolean(&reader, &loaded))
@@ -112,6 +116,6 @@ azure_local_ai_model_metadata(PG_FUNCTION_ARGS)
 	FrameWriter request;
 
 	begin_call(&call, "model_metadata", DEFAULT_TIMEOUT_MS);
-	begin_model_request(&request, PG_GETARG_TEXT_PP(0));
+	begin_model_request(&call, &request, PG_GETARG_TEXT_PP(0));
 	return call_for_json(&call, &request, REQUEST_METADATA);
 }

@@ -27,6 +27,16 @@ char	   *azure_extensions = NULL;
 static char *model_host_socket = NULL;
 static int	model_host_uid = -1;
 
+/*
+ * GUC_SUPERUSER_ONLY leaves it to pg_read_all_settings, too, which Azure gives to the server
+ * admin; and pg_settings shows what RESET would bring back without asking here.
+ */
+static const char *
+show_model_host_socket(void)
+{
+	return superuser() ? model_host_socket : "";
+}
+
 void
 _PG_init(void)
 {
@@ -37,7 +47,7 @@ _PG_init(void)
 				 errhint("Add azpg_server to shared_preload_libraries.")));
 
 	DefineCustomStringVariable("azure.extensions",
-							   "Extensions that members of azure_pg_admin may create.",
+							   "Specifies which extensions are allowed to be created in the server.",
 							   NULL,
 							   &azure_extensions,
 							   "",
@@ -50,10 +60,10 @@ _PG_init(void)
 							   &model_host_socket,
 							   "",
 							   PGC_POSTMASTER,
-							   GUC_SUPERUSER_ONLY,
-							   NULL, NULL, NULL);
+							   GUC_SUPERUSER_ONLY | GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
+							   NULL, NULL, show_model_host_socket);
 	DefineCustomIntVariable("azpg.model_host_uid",
-							"User id that the model host may have besides the server's own.",
+							"User id that the model host may have besides root's and the server's own.",
 							"-1 for no other.",
 							&model_host_uid,
 							-1, -1, INT_MAX,
@@ -64,6 +74,10 @@ _PG_init(void)
 	/* Not "azure": others declare settings under it, or have none declared at all. */
 	MarkGUCPrefixReserved("azpg");
 
+	libraries_init();
 	allow_list_init();
 	reserved_roles_init();
+	peer_init();
+	locales_init();
+	decoding_plugin_init();
 }

@@ -2,10 +2,12 @@
  * settings.c
  *		get_setting() and set_setting() of azure_local_ai.  The settings are the
  *		host's; who may change them is said by the grants of the extension's script.
+ *		No transaction that may not write changes them: they are not the session's own.
  */
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -34,7 +36,7 @@ azure_local_ai_get_settings(PG_FUNCTION_ARGS)
 	frame_put_u32(&request, (uint32) ArrayGetNItems(ARR_NDIM(keys), ARR_DIMS(keys)));
 	iterator = array_create_iterator(keys, 0, NULL);
 	while (array_iterate(iterator, &key, &isnull))
-		put_element(&request, key);
+		put_element(&call, &request, key);
 	return call_for_json(&call, &request, REQUEST_GET_SETTINGS);
 }
 
@@ -51,7 +53,7 @@ azure_local_ai_get_setting(PG_FUNCTION_ARGS)
 	begin_call(&call, "get_setting", PG_GETARG_INT32(1));
 	begin_request(&request);
 	frame_put_u32(&request, 1);
-	put_text(&request, key);
+	put_text(&call, &request, key);
 	settings = DatumGetJsonbP(call_for_json(&call, &request, REQUEST_GET_SETTINGS));
 	if (!JB_ROOT_IS_OBJECT(settings))
 		channel_malformed(&call, "its settings are not a JSON object");
@@ -78,6 +80,7 @@ azure_local_ai_set_settings(PG_FUNCTION_ARGS)
 	Datum		value;
 	bool		isnull;
 
+	PreventCommandIfReadOnly("azure_local_ai.set_setting()");
 	begin_call(&call, "set_setting", PG_GETARG_INT32(2));
 	check_same_length(&call, "keys", keys, "values", values);
 	check_no_nulls(&call, "keys", keys);
@@ -89,8 +92,8 @@ azure_local_ai_set_settings(PG_FUNCTION_ARGS)
 	next_value = array_create_iterator(values, 0, NULL);
 	while (array_iterate(next_key, &key, &isnull) && array_iterate(next_value, &value, &isnull))
 	{
-		put_element(&request, key);
-		put_element(&request, value);
+		put_element(&call, &request, key);
+		put_element(&call, &request, value);
 	}
 	call_for_done(&call, &request, REQUEST_SET_SETTINGS);
 	PG_RETURN_VOID();
@@ -102,11 +105,12 @@ azure_local_ai_set_setting(PG_FUNCTION_ARGS)
 	Call		call;
 	FrameWriter request;
 
+	PreventCommandIfReadOnly("azure_local_ai.set_setting()");
 	begin_call(&call, "set_setting", PG_GETARG_INT32(2));
 	begin_request(&request);
 	frame_put_u32(&request, 1);
-	put_text(&request, PG_GETARG_TEXT_PP(0));
-	put_text(&request, PG_GETARG_TEXT_PP(1));
+	put_text(&call, &request, PG_GETARG_TEXT_PP(0));
+	put_text(&call, &request, PG_GETARG_TEXT_PP(1));
 	call_for_done(&call, &request, REQUEST_SET_SETTINGS);
 	PG_RETURN_VOID();
 }

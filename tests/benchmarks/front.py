@@ -99,7 +99,7 @@ def run(instance: Instance) -> None:
     """Compares the direct port, the front without and with TLS."""
     tls = instance.dsn(tls=True)
     dsns = {
-        "direct": instance.dsn(),
+        "direct": instance.dsn(tcp=True),
         "plain": tls.replace("sslmode=verify-full", "sslmode=disable"),
         "TLS": tls,
     }

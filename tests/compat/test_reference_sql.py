@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import psycopg
+import pytest
 
 from tests.conftest import URI
+
+pytestmark = pytest.mark.every_major
 
 LINES = (Path(__file__).parent / "reference_minilm.jsonl").read_text(encoding="utf-8").split("\n")
 REFERENCES = [json.loads(line) for line in LINES if line]

@@ -5,7 +5,11 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from azpg_runtime.postgres.instance import Instance
+
+pytestmark = pytest.mark.every_major
 
 GOLDEN = Path(__file__).parent / "azure_local_ai.df.txt"
 

@@ -24,6 +24,7 @@ from azpg_runtime.host.protocol import Embed, Kind
 from azpg_runtime.postgres.instance import Instance, Wishes
 from azpg_runtime.wait import wait_for
 from tests.conftest import CACHE, MODEL, URI, new_home, remove_home
+from tests.support.servers import DEFAULT, Server
 
 Connection = psycopg.Connection[Any]
 
@@ -148,17 +149,17 @@ def hang_up(connection: Connection) -> None:
 
 
 @contextlib.contextmanager
-def new_twin(major: int) -> Iterator[Instance]:
-    """A twin with the MiniLM model, whose processes and files may be harmed.
+def new_twin(server: Server = DEFAULT) -> Iterator[Instance]:
+    """A twin with the MiniLM model (the fixture `minilm`), whose processes and files may be harmed.
 
     What its model store is made of is shared with all tests, what is added to it is not.
     """
     home = new_home()
     home.models.unlink()
     shutil.copytree(CACHE / "models", home.models, copy_function=os.link)
-    instance = Instance(f"faults{major}", home=home)
+    instance = Instance(f"faults-{server.name}", home=home)
     try:
-        instance.up(Wishes(major=major, durable=False))
+        instance.up(Wishes(durable=False, **server.wishes))
         instance.set_parameter("azure.extensions", "vector,azure_local_ai")
         with instance.connect(autocommit=True) as connection:
             connection.execute("CREATE EXTENSION vector; CREATE EXTENSION azure_local_ai")

@@ -12,6 +12,8 @@ import pytest
 
 from azpg_runtime.arm.twin import ArmTwin
 from azpg_runtime.home import Home
+from azpg_runtime.postgres.bundled import find
+from azpg_runtime.postgres.installation import Installation
 from azpg_runtime.postgres.instance import Instance
 from tests.conftest import new_home, remove_home
 from tests.integration import entra_server
@@ -37,7 +39,8 @@ def twin(twin: Instance) -> Iterator[Instance]:
         yield twin
         return
     twin.down()
-    sanitize(Path(twin.program("postgres")), Path(SANITIZED) / f"pg{twin.description.major}")
+    build = find(twin.description.major, twin.description.build or None)
+    sanitize(Installation.open(twin.home.server.resolve()), Path(SANITIZED) / build.label)
     twin.up()
     check_loaded(twin)
     yield twin
@@ -45,13 +48,13 @@ def twin(twin: Instance) -> Iterator[Instance]:
     assert not reports, "\n".join(reports)
 
 
-def sanitize(postgres: Path, libraries: Path) -> None:
+def sanitize(installation: Installation, libraries: Path) -> None:
     """Changes a twin's own copy of PostgreSQL. Its files may share their contents with the original."""
-    installed = postgres.parents[1] / "lib" / "postgresql"
+    postgres = installation.bin / "postgres"
     for library in libraries.glob("*.so"):
         assert b"__asan_" in library.read_bytes()
-        (installed / library.name).unlink()
-        shutil.copy(library, installed)
+        (installation.lib / library.name).unlink()
+        shutil.copy(library, installation.lib)
     postgres.rename(postgres.with_name("postgres.real"))
     libasan = (libraries.parent / "libasan.path").read_text()
     postgres.write_text(WRAPPER.format(libasan=libasan))

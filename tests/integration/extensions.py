@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from filelock import FileLock
 from psycopg import sql
 
 from azpg_runtime.postgres.installation import Installation
@@ -54,6 +55,13 @@ def extension_folder(twin: Instance) -> Path:
 
 
 @contextmanager
+def untouched(twin: Instance) -> Iterator[None]:
+    """No stand-in comes or goes but one's own: the twins of all workers share the copy of PostgreSQL."""
+    with FileLock(twin.home.home.root / "stand-ins.lock", is_singleton=True):
+        yield
+
+
+@contextmanager
 def stand_in(twin: Instance, name: str, *, control: str = "", scripts: Mapping[str, str]) -> Iterator[None]:
     """An extension that the server carries for a while.
 
@@ -67,14 +75,15 @@ def stand_in(twin: Instance, name: str, *, control: str = "", scripts: Mapping[s
     newest = list(scripts)[-1].split("--")[-1]
     files = {f"{name}--{version}.sql": text for version, text in scripts.items()}
     files[f"{name}.control"] = f"default_version = '{newest}'\n{control}\n"
-    for file, text in files.items():
-        assert not (folder / file).exists()
-        (folder / file).write_text(text)
-    try:
-        yield
-    finally:
-        for file in files:
-            (folder / file).unlink()
+    with untouched(twin):
+        for file, text in files.items():
+            assert not (folder / file).exists()
+            (folder / file).write_text(text)
+        try:
+            yield
+        finally:
+            for file in files:
+                (folder / file).unlink()
 
 
 def extensions(connection: Connection) -> dict[str, str]:

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from azpg_provision.apply.apply import Permission, apply
+from azpg_provision.apply.reporter import Silent
 from azpg_provision.plan.change import Change
 from azpg_provision.plan.inspection import inspect
 from azpg_provision.plan.plan import Plan
@@ -46,6 +47,20 @@ TABLE = f"""\
       source: [title, description]
       model: {URI}
 """
+
+
+class Told(Silent):
+    """Who keeps what is said, and may do something before a change begins."""
+
+    def __init__(self, begin: Callable[[Change], None] = lambda change: None) -> None:
+        self.said: list[str] = []
+        self._begin = begin
+
+    def tell(self, text: str) -> None:
+        self.said.append(text)
+
+    def begin(self, change: Change, number: int, total: int) -> None:
+        self._begin(change)
 
 
 @dataclass
@@ -84,17 +99,10 @@ class Site:
         begin: Callable[[Change], None] = lambda change: None,
     ) -> list[str]:
         """Plans and applies; returns what was said meanwhile."""
-        said: list[str] = []
-        apply(
-            self.target,
-            spec,
-            confirmed or self.plan(spec),
-            Permission(restart=restart, replace=replace),
-            tell=said.append,
-            begin=begin,
-            show=lambda progress: None,
-        )
-        return said
+        report = Told(begin)
+        permission = Permission(restart=restart, replace=replace)
+        apply(self.target, spec, confirmed or self.plan(spec), permission, report)
+        return report.said
 
     def connect(self) -> Connection:
         return self.twin.connect(self.name, autocommit=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from azpg.extras import install_command
 from azpg_runtime.arm.identity.rivals import RIVALS
 from azpg_runtime.arm.twin import ArmTwin
 from azpg_runtime.home import Home
@@ -196,7 +197,7 @@ def test_what_is_refused(azpg: Run, arguments: tuple[str, ...], status: int, sai
 
 def test_deleting_it(azpg: Run, own_home: Home) -> None:
     first = machine(azpg("arm", "up", "--json"), "arm-up")["subscription_id"]
-    assert machine(azpg("arm", "down", "--delete", "--json"), "arm-down") == {
+    assert machine(azpg("arm", "down", "--delete", "--yes", "--json"), "arm-down") == {
         "version": 1,
         "ran": True,
         "deleted": True,
@@ -217,7 +218,7 @@ def test_without_the_extra(azpg: Run, own_home: Home) -> None:
         text=True,
     )
     assert done.returncode == 1
-    assert done.stderr == "azpg: the ARM twin needs what the extra [arm] brings: pip install 'azpg[arm]'.\n"
+    assert done.stderr == f"azpg: the ARM twin needs what the extra [arm] brings: {install_command('arm')}.\n"
 
 
 def test_stacks_that_list_what_is_gone_are_named(home: Home) -> None:
@@ -227,7 +228,7 @@ def test_stacks_that_list_what_is_gone_are_named(home: Home) -> None:
         (state / f"{name}.json").write_text(json.dumps({"version": 3, "checkpoint": {"latest": latest}}))
     (state / "damaged.json").write_text("{")
     azpg = runner(home)
-    done = azpg("arm", "down", "--delete")
+    done = azpg("arm", "down", "--delete", "--yes")
     assert done.stdout == "The ARM twin is deleted\n"
     assert done.stderr == (
         "Pulumi still lists what is gone, in mine/made; azpg pulumi refresh, then azpg pulumi up\n"

@@ -39,6 +39,33 @@ def test_a_group_does_not_move(azure: Azure) -> None:
     assert "already exists in location 'eastus'" in caught.value.message
 
 
+@pytest.mark.parametrize("location", ["easteurope", "global"])
+def test_a_group_is_in_a_region(azure: Azure, location: str) -> None:
+    with pytest.raises(HttpResponseError) as caught:
+        azure.group("nowhere", location)
+    assert (caught.value.status_code, caught.value.error.code) == (
+        400,
+        "LocationNotAvailableForResourceGroup",
+    )
+    assert f"The provided location '{location}' is not available for resource group." in caught.value.message
+    assert not azure.resources.resource_groups.check_existence("nowhere")
+
+
+def test_so_is_all_else_that_is_not_global(azure: Azure) -> None:
+    group = azure.group("somewhere", "Sweden Central")
+    for type_ in ("Microsoft.ManagedIdentity/userAssignedIdentities", "Microsoft.CognitiveServices/accounts"):
+        body = (
+            {"location": "useast", "kind": "OpenAI", "sku": {"name": "S0"}}
+            if "accounts" in type_
+            else {"location": "useast"}
+        )
+        with pytest.raises(HttpResponseError, match="Did you mean 'eastus'") as caught:
+            azure.put(f"{group}/providers/{type_}/nowhere", body, "2023-01-31")
+        assert caught.value.error.code == "LocationNotAvailableForResourceType"
+    found = azure.raw("GET", "/providers/Microsoft.CognitiveServices/locations/useast/models")
+    assert found.status == 400
+
+
 def test_deleting_a_group_takes_all_that_lies_in_it(azure: Azure) -> None:
     group = azure.group("full")
     azure.put(
@@ -134,6 +161,23 @@ def test_what_is_nowhere(azure: Azure, method: str, path: str, status: int, code
 def test_a_request_without_api_version(azure: Azure) -> None:
     reply = azure.raw("GET", "/resourceGroups", version=None)
     assert (reply.status, reply.body["error"]["code"]) == (400, "MissingApiVersionParameter")
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example:443", "evil@127.0.0.1", "localhost:1/x"]
+)
+@pytest.mark.parametrize("path", ["/resourceGroups", "/common/v2.0/.well-known/openid-configuration"])
+def test_a_host_that_the_twin_is_not(azure: Azure, host: str, path: str) -> None:
+    """Its links would lead there, and so would the caller's tokens."""
+    reply = azure.raw("GET", path, Host=host)
+    assert (reply.status, reply.body["error"]["code"]) == (421, "InvalidHostName")
+    assert "evil" not in str((reply.headers, reply.body))
+
+
+@pytest.mark.parametrize("host", ["management.azure.com", "login.microsoftonline.com:443", "LOCALHOST:1"])
+def test_hosts_that_the_twin_is(azure: Azure, host: str) -> None:
+    reply = azure.raw("GET", "/resourceGroups", Host=host)
+    assert reply.status == 200
 
 
 @pytest.mark.parametrize("header", ["", "Basic abc", "Bearer", "Bearer "])

@@ -79,6 +79,11 @@ def test_allow_listing_an_extension_allows_it(azure: Azure, instance: Instance) 
         set_parameter(azure, "azure.extensions", "VECTOR, citext,azure_local_ai")
         found = azure.postgres.configurations.get(GROUP, NAME, "azure.extensions")
         assert found.properties.value == "vector,citext,azure_local_ai"
+        # As a public answer of Azure has them.
+        assert found.properties.description == (
+            "Specifies which extensions are allowed to be created in the server."
+        )
+        assert found.properties.documentation_link == "https://go.microsoft.com/fwlink/?linkid=2274269"
         for name in ("vector", "azure_local_ai"):
             connection.execute(f"CREATE EXTENSION {name}")
             connection.execute(f"DROP EXTENSION {name}")
@@ -336,7 +341,7 @@ def test_capabilities(azure: Azure) -> None:
     assert found.restricted == "Disabled"
     (own,) = azure.postgres.capabilities_by_server.list(GROUP, NAME)
     assert own == found
-    with pytest.raises(HttpResponseError, match="'atlantis' is none of australiaeast"):
+    with pytest.raises(HttpResponseError, match="'atlantis' is not available for resource type"):
         list(azure.postgres.capabilities_by_location.list("atlantis"))
     with pytest.raises(ResourceNotFoundError):
         list(azure.postgres.capabilities_by_server.list(GROUP, "nowhere"))

@@ -275,11 +275,16 @@ WRONG = [
     ),
     ({"version": "nine"}, "InvalidParameterValue", "for parameter version"),
     ({"administrator_login": "azuresu"}, "InvalidParameterValue", "administratorLogin"),
+    ({"administrator_login": "Guest"}, "InvalidParameterValue", "'Guest' cannot be the server admin"),
     ({"administrator_login": "pg_me"}, "InvalidParameterValue", "nothing that begins with pg_"),
     ({"administrator_login": None}, "InvalidParameterValue", "It is required where passwordAuth is Enabled."),
     ({"administrator_login_password": None}, "InvalidParameterValue", "administratorLoginPassword"),
-    ({"administrator_login_password": "password"}, "PasswordNotComplex", "three kinds"),
-    ({"administrator_login_password": "Boss-is-1"}, "PasswordNotComplex", "must not contain the login name"),
+    (
+        {"administrator_login_password": "password"},
+        "PasswordNotComplex",
+        "is too simple: Azure wants three of",
+    ),
+    ({"administrator_login_password": "Boss-is-1"}, "PasswordNotComplex", "holds the admin's name"),
     ({"administrator_login_password": "Correct\nHorse-7"}, "InvalidParameterValue", "control characters"),
     ({"storage": {"storageSizeGB": 65}}, "InvalidParameterValue", "65 is none of 32, 64, 128"),
     (
@@ -333,7 +338,13 @@ def test_properties_that_no_server_has(azure: Azure, wrong: dict[str, Any], code
 @pytest.mark.parametrize(
     ("changes", "code", "said"),
     [
-        ({"location": "atlantis!"}, "LocationNotAvailableForResourceType", "is no Azure region"),
+        (
+            {"location": "atlantis!"},
+            "LocationNotAvailableForResourceType",
+            "The provided location 'atlantis!' is not available for resource type "
+            "'Microsoft.DBforPostgreSQL/flexibleServers'. List of available regions is 'australiacentral,",
+        ),
+        ({"location": "East Europe"}, "LocationNotAvailableForResourceType", "Did you mean 'westeurope'?"),
         ({"sku": None}, "InvalidParameterValue", "A server needs a name and a tier"),
         (
             {"sku": {"name": "Standard_E5ds_v5", "tier": "MemoryOptimized"}},

@@ -73,7 +73,7 @@ def test_a_managed_identity_logs_in_with_a_token_over_verified_tls(target: Make,
         assert connection.autocommit
     assert ask(found, "SELECT session_user") == entra.identities.default.name
     assert ask(found, "SHOW application_name") == "azpg"
-    assert ask(found, "SHOW search_path") == "public,pg_temp"
+    assert ask(found, "SHOW search_path") == "pg_catalog,pg_temp"
     assert (found.kind, found.name) == ("azure", "entra-server")
 
 

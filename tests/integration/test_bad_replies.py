@@ -19,9 +19,13 @@ import pytest
 from azpg_runtime.errors import RuntimeTwinError
 from azpg_runtime.host import protocol
 from azpg_runtime.host.protocol import Frame, FrameDecoder, Kind
+from azpg_runtime.models import StoredModel
 from azpg_runtime.postgres.instance import Instance
 from tests.conftest import URI
 from tests.integration.calls import Connection, embeds, host_control, new_twin, postmaster, running
+from tests.support.servers import Server
+
+pytestmark = [pytest.mark.every_major, pytest.mark.vector]
 
 Answer = Callable[[Frame], bytes | None]
 """From a request to the bytes that go back; None ends the connection."""
@@ -82,9 +86,9 @@ class Imitation:
             assert not thread.is_alive()
 
 
-@pytest.fixture(scope="module", params=[18, 16], ids=["pg18", "pg16"])
-def instance(request: pytest.FixtureRequest) -> Iterator[Instance]:
-    with new_twin(request.param) as instance:
+@pytest.fixture(scope="module")
+def instance(postgres_server: Server, minilm: StoredModel) -> Iterator[Instance]:
+    with new_twin(postgres_server) as instance:
         yield instance
 
 

@@ -15,7 +15,7 @@ from azpg_runtime.host.client import HostClient
 from azpg_runtime.host.protocol import Embed, Frame, Kind
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
-from tests.conftest import ONE_MAJOR, URI
+from tests.conftest import URI
 from tests.integration.calls import (
     EMBED,
     LONG,
@@ -30,6 +30,8 @@ from tests.integration.calls import (
     host_status,
     running,
 )
+
+pytestmark = pytest.mark.every_major
 
 Connection = psycopg.Connection[Any]
 PROMPT = TEXTS // 20
@@ -188,11 +190,13 @@ def test_time_in_the_queue_counts(twin: Instance, database: str, connection: Con
     assert embeds(connection)
 
 
-@ONE_MAJOR
 def test_a_call_that_waits_for_its_turn_can_be_cancelled(
     twin: Instance, database: str, connection: Connection
 ) -> None:
     with crowd(twin, 60), running(twin, EMBED, (URI, "much to say " * 200), database=database) as call:
+        active = "SELECT FROM pg_catalog.pg_stat_activity WHERE pid = %s AND state = 'active'"
+        pid = call.connection.info.backend_pid
+        assert wait_for(lambda: connection.execute(active, [pid]).fetchone() is not None, timeout=PATIENCE)
         assert wait_for(lambda: host_status(twin)["waiting"] > 0, timeout=PATIENCE)
         pg_cancel_backend(connection, call)
         if call.outcome.exception(timeout=PATIENCE) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,11 +13,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from azpg_runtime.postgres.instance import Instance
+from azpg_runtime.home import Home
+from azpg_runtime.postgres.instance import Instance, Wishes
 from tests.conftest import URI
 
 Connection = psycopg.Connection[Any]
-pytestmark = pytest.mark.vector
+pytestmark = [pytest.mark.every_major, pytest.mark.vector]
 TABLES = {
     "plain": "id",
     "parted": "id",
@@ -63,19 +65,25 @@ def run(*command: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def as_a_script(twin: Instance, source: str, target: str, folder: Path) -> None:
-    script = str(folder / "dump.sql")
+def as_a_script(twin: Instance, source: str, target: str, folder: Path, to: Instance | None = None) -> None:
+    """By the programs of the server that a database comes from, and of the one that it goes `to`."""
+    script, to = str(folder / "dump.sql"), to or twin
     run(twin.program("pg_dump"), "--dbname", twin.dsn(source), "--file", script)
+    restore(to, target, Path(script))
+
+
+def restore(twin: Instance, database: str, script: Path) -> None:
+    """Runs a dump's script in one transaction."""
     run(
         *(twin.program("psql"), "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--output=/dev/null"),
-        *("--single-transaction", "--dbname", twin.dsn(target), "--file", script),
+        *("--single-transaction", "--dbname", twin.dsn(database), "--file", str(script)),
     )
 
 
-def as_an_archive(twin: Instance, source: str, target: str, folder: Path) -> None:
-    archive = str(folder / "dump")
+def as_an_archive(twin: Instance, source: str, target: str, folder: Path, to: Instance | None = None) -> None:
+    archive, to = str(folder / "dump"), to or twin
     run(twin.program("pg_dump"), "--format=custom", "--dbname", twin.dsn(source), "--file", archive)
-    run(twin.program("pg_restore"), "--exit-on-error", "--jobs=2", "--dbname", twin.dsn(target), archive)
+    run(to.program("pg_restore"), "--exit-on-error", "--jobs=2", "--dbname", to.dsn(target), archive)
 
 
 def contents(connection: Connection) -> dict[str, list[Any]]:
@@ -124,3 +132,32 @@ def test_round_trip(
         assert other.execute(same).fetchone() == (1, 2)
     assert sum(row[2] is not None for row in before["plain"]) == 22
     assert sum(row[3] is not None for row in before["plain"]) == 21
+
+
+def test_into_a_server_that_does_not_know_the_model_yet(
+    twin: Instance, connection: Connection, database: str, home: Home, tmp_path: Path
+) -> None:
+    connection.execute(SCHEMA)
+    archive = str(tmp_path / "dump")
+    run(twin.program("pg_dump"), "--format=custom", "--dbname", twin.dsn(database), "--file", archive)
+    new = Instance("new", home=home)
+    new.up(Wishes(major=twin.description.major, durable=False))
+    new.set_parameter("azure.extensions", "vector,azure_local_ai")
+    with new.connect(autocommit=True) as admin:
+        admin.execute("CREATE DATABASE first")
+        admin.execute("CREATE DATABASE second")
+    done = subprocess.run(
+        [new.program("pg_restore"), "--exit-on-error", "--dbname", new.dsn("first"), archive],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f'model "{URI}" is not registered' in done.stderr
+    way = re.search("HINT:  The model store has it; register it as azure_pg_admin: (SELECT .*;)", done.stderr)
+    assert way is not None, done.stderr
+    with new.connect("first", autocommit=True) as admin:
+        admin.execute(way[1].encode())
+    run(new.program("pg_restore"), "--exit-on-error", "--dbname", new.dsn("second"), archive)
+    with new.connect("second") as admin:
+        assert contents(admin) == contents(connection)

@@ -15,6 +15,8 @@ from azpg_runtime.embedding import Embedder
 from azpg_runtime.models import StoredModel
 from tests.conftest import URI
 
+pytestmark = pytest.mark.every_major
+
 Connection = psycopg.Connection[Any]
 SCALAR = "SELECT azure_local_ai.create_embeddings(%s, %s)"
 ARRAY = "SELECT embedding FROM azure_local_ai.create_embeddings(%s, %s::text[])"
@@ -233,6 +235,49 @@ def test_the_longest_text_is_taken(connection: Connection, embedder: Embedder) -
     query = "SELECT azure_local_ai.create_embeddings(%s, repeat('word ', 1000000))"
     (found,) = values(connection, query, URI)
     np.testing.assert_allclose(found, embedder.embed(["word " * 1000])[0], atol=1e-6)
+
+
+def test_an_untyped_list_is_one_text(connection: Connection) -> None:
+    """As the documented signatures have it: psycopg 3 sends a list without a type, and text is preferred."""
+    words = ["a", "b"]
+    (as_one,) = values(connection, SCALAR, URI, "{a,b}")
+    each = [values(connection, SCALAR, URI, word)[0] for word in words]
+    assert values(connection, "SELECT azure_local_ai.create_embeddings(%s, %s)", URI, words) == [as_one]
+    for query in (
+        "SELECT azure_local_ai.create_embeddings(%s, %s::text[])",
+        "SELECT azure_local_ai.create_embeddings(%s, inputs => %s)",
+    ):
+        assert values(connection, query, URI, words) == each
+
+
+def test_what_is_no_text_in_a_database_without_encoding(twin: Any, connection: Connection) -> None:
+    name = f"bytes_{uuid.uuid4().hex[:8]}"
+    connection.execute(
+        f"CREATE DATABASE {name} TEMPLATE template0 ENCODING SQL_ASCII LC_COLLATE 'C' LC_CTYPE 'C'"
+    )
+    try:
+        with twin.connect(name, autocommit=True) as other:
+            other.execute("CREATE EXTENSION azure_local_ai")
+            bad = r"E'caf\xe9'"
+            for call, function in (
+                (f"create_embeddings('{URI}', {bad})", "create_embeddings"),
+                (f"create_embeddings('{URI}', ARRAY['a', {bad}])", "create_embeddings"),
+                (f"create_embeddings({bad}, 'a')", "create_embeddings"),
+                (f"get_setting({bad})", "get_setting"),
+                (f"get_setting(ARRAY[{bad}])", "get_setting"),
+                (f"set_setting({bad}, 'a')", "set_setting"),
+                (f"model_metadata({bad})", "model_metadata"),
+                (f"model_register('a', {bad})", "model_register"),
+            ):
+                with pytest.raises(errors.CharacterNotInRepertoire) as caught:
+                    other.execute(f"SELECT azure_local_ai.{call}")
+                assert str(caught.value.diag.message_primary).startswith(
+                    f'azure_local_ai.{function}: invalid byte sequence for encoding "UTF8": 0xe9'
+                )
+            query = f"SELECT azure_local_ai.create_embeddings('{URI}', 'a')"
+            assert values(other, query) == values(connection, query)
+    finally:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_text_in_another_database_encoding(twin: Any, connection: Connection) -> None:

@@ -23,8 +23,9 @@ from azpg_runtime.errors import EntraError, InstanceNotRunning
 from azpg_runtime.postgres.entra import Access, Principal, PrincipalType
 from azpg_runtime.postgres.instance import Instance, Wishes
 from azpg_runtime.wait import wait_for
-from tests.conftest import DEBIAN_15, SERVERS, new_home, remove_home
+from tests.conftest import new_home, remove_home
 from tests.integration.test_front import ca, connect, exchange, front, password, startup, value
+from tests.support.servers import Server
 
 PATIENCE = 30
 ALICE = "alice@contoso.com"
@@ -72,12 +73,11 @@ class Site:
         return said
 
 
-@pytest.fixture(scope="module", params=SERVERS, ids=[f"pg{major}" for major in SERVERS])
-def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+@pytest.fixture(scope="module")
+def site(postgres_server: Server) -> Iterator[Site]:
     home = new_home()
     instance = Instance("entra", home=home)
-    wishes = {"pg_config": str(DEBIAN_15)} if request.param == 15 else {"major": request.param}
-    instance.up(Wishes(durable=False, **wishes))
+    instance.up(Wishes(durable=False, **postgres_server.wishes))
     made = Site(instance)
     instance.entra.allow(password=True, trust=made.issuer.trust)
     for principal in made.principals():
@@ -89,6 +89,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
 # Logins
 
 
+@pytest.mark.every_major
 @pytest.mark.parametrize("mode", ["require", "verify-full"])
 def test_a_token_is_the_password(site: Site, mode: str) -> None:
     trust = {"sslrootcert": ca(site.instance)} if mode == "verify-full" else {}
@@ -98,6 +99,7 @@ def test_a_token_is_the_password(site: Site, mode: str) -> None:
         assert not value(connection, "SELECT rolsuper FROM pg_roles WHERE rolname = session_user")
 
 
+@pytest.mark.every_major
 def test_an_administrator_can_do_what_one_can(site: Site) -> None:
     with site.login() as connection:
         connection.execute("CREATE DATABASE theirs")
@@ -128,6 +130,7 @@ def test_options_reach_postgresql(site: Site) -> None:
         assert value(connection, "SHOW application_name") == "x y"
 
 
+@pytest.mark.every_major
 def test_newer_protocol_versions_are_negotiated(site: Site) -> None:
     with site.login(max_protocol_version="latest") as connection:
         assert value(connection, "SELECT 1") == 1
@@ -292,6 +295,7 @@ def test_a_second_user_in_the_packet_is_nobody_elses_way_in(site: Site) -> None:
 # Nobody gains anything by the way in
 
 
+@pytest.mark.every_major
 def test_no_password_opens_a_principals_role(site: Site) -> None:
     """Not even one that an administrator gives it: the plain port refuses the role whatever is said."""
     with site.instance.superuser() as connection:
@@ -352,6 +356,7 @@ def test_adding_again_changes_nothing(site: Site) -> None:
         assert value(connection, "SELECT 1") == 1
 
 
+@pytest.mark.every_major
 def test_removing_ends_sessions_and_drops_the_role(site: Site) -> None:
     bob = site.identities.add_managed("bob", "/users/bob")
     site.instance.entra.add(Principal(bob.object_id, "bob", PrincipalType.USER))
@@ -376,6 +381,7 @@ def test_what_is_done_is_in_force_when_it_is_said_to_be(site: Site) -> None:
         assert site.instance.entra.remove(principal.object_id)
 
 
+@pytest.mark.every_major
 def test_a_role_that_owns_something_stays_without_login_and_may_come_back(site: Site) -> None:
     eve = site.identities.add_managed("eve", "/users/eve")
     principal = Principal(eve.object_id, "eve", PrincipalType.USER)
@@ -393,6 +399,7 @@ def test_a_role_that_owns_something_stays_without_login_and_may_come_back(site: 
     assert site.instance.entra.access().former == ()
 
 
+@pytest.mark.every_major
 def test_names_that_are_taken(site: Site) -> None:
     for name in ("pgadmin", "local_role"):
         if name == "local_role":
@@ -527,6 +534,7 @@ def test_a_server_that_was_killed_is_said(site: Site) -> None:
         assert value(connection, "SELECT 1") == 1
 
 
+@pytest.mark.every_major
 def test_a_removal_that_was_killed_is_completed_by_the_next_start(site: Site) -> None:
     """It notes what it is about to do before it drops the role."""
     access = site.instance.entra.access()

@@ -13,7 +13,7 @@ from azpg_runtime.postgres.instance import Instance
 from tests.integration.extensions import allow_listed, extensions, home_of, new_role, stand_in
 
 Connection = psycopg.Connection[Any]
-pytestmark = pytest.mark.vector
+pytestmark = [pytest.mark.every_major, pytest.mark.vector]
 SYSTEM_SCHEMAS = ("pg_catalog", "information_schema", "pg_toast")
 
 
@@ -144,14 +144,14 @@ def test_operators_of_a_user_do_not_decide_what_is_checked(admin: Connection) ->
 
 
 def test_a_schema_that_the_extension_makes_is_the_users(twin: Instance, admin: Connection) -> None:
-    control = "schema = ag_catalog\nrequires = 'cube'"
+    control = "schema = ag_catalog\nrequires = 'hll'"
     with (
         allow_listed(twin, "age"),
         stand_in(twin, "age", control=control, scripts={"1.0": "CREATE TABLE ag_graph ();"}),
-        stand_in(twin, "cube", scripts={"1.0": ""}),
+        stand_in(twin, "hll", scripts={"1.0": ""}),
     ):
         admin.execute("CREATE EXTENSION age CASCADE")
-        assert (home_of(admin, "age"), home_of(admin, "cube")) == ("ag_catalog", "public")
+        assert (home_of(admin, "age"), home_of(admin, "hll")) == ("ag_catalog", "public")
         owner = "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'ag_catalog'"
         assert admin.execute(owner).fetchone() == (admin.info.user,)
         admin.execute("GRANT USAGE ON SCHEMA ag_catalog TO PUBLIC")

@@ -13,6 +13,8 @@ from azpg_runtime.postgres.instance import Instance
 from tests.integration.catalog import check_updates, describe
 from tests.integration.extensions import allow_listed, extension_folder, stand_in
 
+pytestmark = pytest.mark.every_major
+
 Connection = psycopg.Connection[Any]
 FIRST_RELEASE = "1.0.0"
 

@@ -96,6 +96,7 @@ def shared() -> Iterator[Instance]:
 # libpq's sslmodes
 
 
+@pytest.mark.every_major
 @pytest.mark.parametrize(
     ("mode", "encrypted"),
     [
@@ -263,8 +264,6 @@ def test_cancelling(twin: Instance, how: str, options: dict[str, str]) -> None:
 
 
 def test_cancelling_with_the_long_keys_of_protocol_3_2(twin: Instance) -> None:
-    if twin.description.major < 18:
-        pytest.skip("PostgreSQL 18 has protocol 3.2")
     with connect(twin, sslmode="require", max_protocol_version="3.2") as connection:
         connection.pgconn.send_query(b"SELECT pg_sleep(60)")
         connection.cancel_safe()
@@ -618,7 +617,7 @@ def test_a_front_that_cannot_serve_says_why(home: Home) -> None:
         control.wait_until_ready(port)
     assert caught.value.message == "the TLS front does not start."
     assert "server.pem" in caught.value.detail
-    assert caught.value.hint == f"See {instance.home.tls_log}."
+    assert caught.value.hint == f"See `azpg logs --tls {instance.name}`."
     assert not control.running()
     certificate.rmdir()
     assert instance.up() is True

@@ -17,6 +17,8 @@ from azpg_runtime.postgres.instance import Instance
 from tests.conftest import URI
 from tests.unit import tiny
 
+pytestmark = pytest.mark.every_major
+
 Connection = psycopg.Connection[Any]
 EMBEDDING = f"azure_local_ai.create_embeddings('{URI}', body)"
 GENERATED = f"e vector(384) GENERATED ALWAYS AS ({EMBEDDING}::vector) STORED"

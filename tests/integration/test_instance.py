@@ -252,6 +252,7 @@ def test_what_libpq_finds_in_the_environment_does_not_reach_us(
 @pytest.mark.parametrize("mask", [0o077, 0o000])
 def test_any_umask_will_do(home: Home, mask: int) -> None:
     own = Home(home.root / "deep" / "home")
+    hosts = own.instance("masked").host if os.geteuid() == 0 else None  # where its own user writes, too
     before = os.umask(mask)
     try:
         instance = Instance("masked", home=own)
@@ -264,7 +265,10 @@ def test_any_umask_will_do(home: Home, mask: int) -> None:
         writable = [
             path
             for path in own.root.rglob("*")
-            if not path.is_symlink() and not path.is_socket() and path.stat().st_mode & 0o022
+            if not path.is_symlink()
+            and not path.is_socket()
+            and path.stat().st_mode & 0o022
+            and path != hosts
         ]
         assert writable == []
     finally:
@@ -280,20 +284,36 @@ def test_a_failed_first_start_leaves_no_runtime_folder(home: Home) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
+def test_a_home_that_the_servers_user_cannot_enter_keeps_what_is_in_it(home: Home, tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    closed = Home(tmp_path / "home")
+    new, lost = Instance("new", home=closed), Instance("lost", home=closed)
+    kept = lost.home.data / "PG_VERSION"  # of an instance that has lost its description
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    for instance in (new, lost):
+        with pytest.raises(InstanceError, match=r"cannot reach .*Set AZPG_HOME"):
+            instance.up()
+    assert not new.home.root.exists()
+    assert kept.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
 def test_a_foreign_description_makes_no_user(home: Home) -> None:
     instance = Instance("hostile", home=home)
     instance.up()
     instance.down()
     known = len(pwd.getpwall())
-    content = instance.home.description.read_text()
+    own, content = instance.home.os_user, instance.home.description.read_text()
+    assert f'"{own}"' in content
     for name in ("no-such-user-azpg", "--badname", "root"):
-        instance.home.description.write_text(content.replace('"azpg"', f'"{name}"', 1))
+        instance.home.description.write_text(content.replace(f'"{own}"', f'"{name}"', 1))
         for command in (instance.status, instance.down):
             with pytest.raises(InstanceError, match=r"does not exist|refuses to run as root"):
                 command()
     with pytest.raises(InstanceError, match="refuses to run as root"):
         instance.up()
-    instance.home.description.write_text(content.replace('"azpg"', '"--badname"', 1))
+    instance.home.description.write_text(content.replace(f'"{own}"', '"--badname"', 1))
     with pytest.raises(UsageError, match="'--badname' cannot be a user's name"):
         instance.up()
     instance.home.description.write_text(content)
@@ -420,7 +440,8 @@ def test_only_the_owner_reads_the_logs(home: Home) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="everybody but root runs all tests as an ordinary user")
 def test_an_ordinary_user_needs_no_root(home: Home) -> None:
     """The whole way as user 4242, who may read everything (the interpreter may be in root's own folder)."""
-    home.root.chmod(0o777)
+    nobody = pwd.getpwnam("nobody")
+    os.chown(home.root, nobody.pw_uid, nobody.pw_gid)
     script = (
         "import os; from azpg_runtime import Twin; from azpg_runtime.postgres.instance import Wishes\n"
         "assert os.geteuid() != 0\n"

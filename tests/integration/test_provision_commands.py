@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from azpg_runtime.postgres.instance import Instance
 from tests.command_line import AZPG, PATIENCE, Run, Start, machine, run, started
-from tests.conftest import ONE_MAJOR
 from tests.integration.provisioning import HEAD, PRODUCTS, TABLE, Site, wrong_rows
-
-pytestmark = ONE_MAJOR
+from tests.terminal import Screen, on_terminal
 
 
 @pytest.fixture
@@ -57,7 +54,7 @@ def test_from_plan_to_drift(site: Site, azpg: Run) -> None:
     said = azpg("plan").stdout
     assert "create  database" in said
     assert "public.products.embedding" in said
-    assert f"changes on local {site.twin.name}; azpg apply makes them." in said
+    assert said.endswith(f"9 changes on local {site.twin.name}: 8 to create, 1 to update. Next: azpg apply\n")
     planned = machine(azpg("plan", "--json"), "plan")
     drifted = machine(azpg("drift", "--json", status=3), "drift")
     assert drifted == planned
@@ -71,6 +68,10 @@ def test_from_plan_to_drift(site: Site, azpg: Run) -> None:
     assert again.stdout == f"Nothing to do: local {site.twin.name} is as azpg.yaml says.\n"
     assert azpg("plan").stdout == again.stdout
     assert azpg("drift").stdout == f"No drift: local {site.twin.name} is as azpg.yaml says.\n"
+    assert azpg("drift", "--quick").stdout == (
+        f"No drift: local {site.twin.name} is as azpg.yaml says; where triggers are in place, only the rows that they "
+        "have noted were looked at.\n"
+    )
     with site.connect() as connection:
         connection.execute("ALTER TABLE products DISABLE TRIGGER ALL")
     drift = azpg("drift", status=3).stdout
@@ -80,7 +81,9 @@ def test_from_plan_to_drift(site: Site, azpg: Run) -> None:
 
 def test_what_is_done_is_said(site: Site, azpg: Run) -> None:
     done = azpg("apply", "--yes")
-    assert "update rows public.products.embedding in " in done.stderr
+    assert f"update rows public.products.embedding in {site.name} (8 of 9)\n" in done.stderr
+    assert re.search(r"^✓ rows public\.products\.embedding  22 in \d+\.\d s$", done.stderr, re.MULTILINE)
+    assert done.stderr.endswith("in CI: exit code 3 once the server differs\n")
     assert done.stdout.endswith("is as azpg.yaml says.\n")
 
 
@@ -94,21 +97,10 @@ def test_the_plan_comes_before_what_is_done_in_one_log(site: Site) -> None:
     assert done.stdout.index("public.products.embedding  type: ") < done.stdout.index("update rows public.")
 
 
-def on_terminal(site: Site, columns: int, *arguments: str, status: int = 0) -> list[str]:
-    """The lines that a command prints on a terminal."""
-    width = {"COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(site.folder)
-        os.execvpe(AZPG[0], [*AZPG, *arguments], environment(site) | width)
-    written = b""
-    with suppress(OSError):  # Linux ends a terminal that nobody writes to any more with EIO
-        while chunk := os.read(terminal, 65536):
-            written += chunk
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status, written.decode()
-    said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.decode()).replace("\r\n", "\n")
-    return [line.rpartition("\r")[2] for line in said.split("\n")]  # what stays of one that is written again
+def watched(site: Site, *arguments: str, **options: Any) -> Screen:
+    """Runs a command on a terminal, which has colours: without them a bar has no ground."""
+    coloured = {name: value for name, value in environment(site).items() if name != "NO_COLOR"}
+    return on_terminal(*arguments, cwd=site.folder, environment=coloured, **options)
 
 
 def test_a_key_is_whole_on_a_narrow_terminal(site: Site, azpg: Run) -> None:
@@ -122,7 +114,7 @@ def test_a_key_is_whole_on_a_narrow_terminal(site: Site, azpg: Run) -> None:
     )
     site.file("azpg.yaml", with_target(site, HEAD + table))
     azpg("apply", "--yes")
-    said = on_terminal(site, 60, "vectorize", "--failed")
+    said = watched(site, "vectorize", "--failed", columns=60).lines
     while "attempts" not in said[0]:
         del said[0]
     place = said[0].index("key")
@@ -132,7 +124,7 @@ def test_a_key_is_whole_on_a_narrow_terminal(site: Site, azpg: Run) -> None:
 
 @pytest.mark.parametrize("columns", [65, 80, 200])
 def test_names_are_whole_on_a_terminal_of_any_width(site: Site, columns: int) -> None:
-    lines = on_terminal(site, columns, "plan")
+    lines = watched(site, "plan", columns=columns).lines
     (column,) = [line.split() for line in lines if line.startswith("create  column")]
     assert column[3:4] == ["public.products.embedding"]
     assert max(map(len, lines)) <= columns
@@ -140,49 +132,120 @@ def test_names_are_whole_on_a_terminal_of_any_width(site: Site, columns: int) ->
     assert beside is (columns == 200)
 
 
-def test_a_spec_with_mistakes_is_one_line_and_exit_code_2(site: Site, azpg: Run) -> None:
+def test_mistakes_of_a_spec_are_a_line_each_and_exit_code_2(site: Site, azpg: Run) -> None:
     site.file("azpg.yaml", "version: 1\ndatabase: []\n")
     said = azpg("plan", status=2).stderr
     assert said == (
-        "azpg: 2 mistakes: (1) azpg.yaml:1: databases: is missing. "
-        "(2) azpg.yaml:2: database: is unknown: did you mean databases?\n"
+        "azpg: 2 mistakes:\n  azpg.yaml:1: databases: is missing.\n"
+        "  azpg.yaml:2: database: is unknown: did you mean databases?\n"
     )
 
 
 def test_a_plan_that_cannot_be_is_one_line(site: Site, azpg: Run) -> None:
     site.file("azpg.yaml", with_target(site, HEAD.replace("azure_local_ai]", "azure_local_ai, vectr]")))
     said = azpg("plan", status=1).stderr
-    assert said == "azpg: this server does not offer the extension vectr: did you mean vector.\n"
+    assert said == "azpg: this server does not offer the extension vectr: did you mean vector?\n"
+
+
+def test_reasons_why_a_plan_cannot_be_are_a_line_each(site: Site, azpg: Run) -> None:
+    site.file(
+        "azpg.yaml", with_target(site, HEAD.replace("azure_local_ai]", "azure_local_ai, vectr, vectorr]"))
+    )
+    assert azpg("plan", status=1).stderr == (
+        "azpg: 2 reasons why this cannot be planned:\n"
+        "  this server does not offer the extension vectr: did you mean vector?\n"
+        "  this server does not offer the extension vectorr: did you mean vector?\n"
+    )
+
+
+def test_a_table_that_is_misspelt(site: Site, azpg: Run) -> None:
+    azpg("apply", "--yes")
+    text = (site.folder / "azpg.yaml").read_text()
+    site.file("azpg.yaml", text.replace("name: products", "name: product"))
+    assert azpg("plan", status=1).stderr == (
+        "azpg: azpg.yaml:8: databases[0].tables[0].name: there is no table public.product in the database "
+        f"{site.name}: did you mean products?\n"
+    )
 
 
 def test_a_person_is_asked(site: Site) -> None:
+    question = f"Make 9 changes on local {site.twin.name}: 8 to create, 1 to update? [y/N]:"
     for answer, status in (("n", 1), ("y", 0)):
-        pid, terminal = pty.fork()
-        if pid == 0:
-            os.chdir(site.folder)
-            os.execvpe(
-                AZPG[0],
-                [*AZPG, "apply"],
-                environment(site) | {"COLUMNS": "300", "TERM": "xterm"},
-            )
-        written = b""
-        while b"[y/N]" not in written:
-            written += os.read(terminal, 65536)
-        os.write(terminal, f"{answer}\n".encode())
-        while True:
-            try:
-                chunk = os.read(terminal, 65536)
-            except OSError:
-                break
-            if not chunk:
-                break
-            written += chunk
-        os.close(terminal)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status, written.decode()
-        assert f"changes on local {site.twin.name}?".encode() in written
-        assert (b"Nothing was changed." in written) is (answer == "n")
+        typed = iter([f"{answer}\n".encode()])
+        screen = watched(
+            site,
+            "apply",
+            columns=120,
+            status=status,
+            typed=lambda seen: next(typed, None) if question in seen else None,  # noqa: B023
+        )
+        assert f"{question} {answer}" in screen.lines
+        assert ("Nothing was changed." in screen.lines) is (answer == "n")
     with site.connect() as connection:
         assert wrong_rows(connection) == 0
+
+
+def long_rows(site: Site, rows: int, sync: str = "trigger") -> None:
+    """A spec, by whose apply there is something to see."""
+    site.file(
+        "init.sql",
+        "CREATE TABLE products (id bigint PRIMARY KEY, title text, description text); INSERT INTO products "
+        f"SELECT n, 'title ' || n, repeat('words and words ' || n, 20) FROM generate_series(1, {rows}) AS n",
+    )
+    table = TABLE.replace("source: [title, description]", "expression: coalesce(title, '') || description")
+    site.file("azpg.yaml", with_target(site, f"{HEAD}{table}      sync: {sync}\n"))
+
+
+def test_what_a_person_sees_of_an_apply(site: Site) -> None:
+    """A bar that has room on 80 columns, and a line that stays of each change; in the end, what to do next."""
+    long_rows(site, 200)
+    screen = watched(site, "apply", "--yes")
+    bars = screen.seen("━")
+    assert bars
+    for bar in bars:
+        assert len(bar) <= 80
+        assert " of " not in bar or bar.count("━") + bar.count("╸") + bar.count("╺") >= 15, bar
+        assert site.name not in bar or "database" in bar
+        assert re.match(r"[1-8]/8 (database|extension|ledger|init|column|sync|rows) ", bar), bar
+        assert re.search(r" \d+:\d\d( left)?$", bar), bar
+    assert screen.seen("8/8 rows public.products.embedding", " of 200 "), bars
+    done = screen.lines[-12:-4]
+    assert done[0].startswith(f"✓ database {site.name}  ")
+    assert re.fullmatch(r"✓ rows public\.products\.embedding  200 in \d+\.\d s", done[-1])
+    assert all(re.fullmatch(r"✓ .* \d+\.\d s", line) for line in done), done
+    assert re.fullmatch(r"Done: 8 changes in \d+\.\d s\. .* is as azpg\.yaml says\.", screen.lines[-4])
+    assert screen.lines[-3:] == [
+        "Next:",
+        "  azpg search products '…'  what the rows answer",
+        "  azpg drift                in CI: exit code 3 once the server differs",
+    ]
+
+
+def test_a_generated_column_says_how_long_it_takes(site: Site) -> None:
+    long_rows(site, 60, "generated")
+    screen = watched(site, "apply", "--yes")
+    (said,) = screen.seen("public.products is being rewritten: 60 rows, for about ")
+    assert said.endswith(" s by a sample")
+    assert screen.seen("column public.products.embedding", "━", "about 60")
+
+
+def test_ctrl_c_says_what_is_done(site: Site, azpg: Run) -> None:
+    long_rows(site, 400)
+    keys = iter([b"\x03"])
+    screen = watched(
+        site,
+        "apply",
+        "--yes",
+        status=130,
+        typed=lambda seen: next(keys, None) if "8/8 rows public.products" in seen else None,
+    )
+    assert "".join(screen.lines[-2:]).endswith(
+        "azpg: interrupted: 7 of 8 changes are done and stay; `azpg apply` goes on from there."
+    )
+    assert not [line for line in screen.lines if "━" in line]
+    azpg("apply", "--yes")
+    with site.connect() as connection:
+        assert connection.execute("SELECT count(*) FROM products WHERE embedding IS NULL").fetchone() == (0,)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from azpg_provision import ledger
 from azpg_provision.column import Key, Sync, VectorColumn
-from azpg_provision.errors import ApplyFailed, PlanRefused
+from azpg_provision.errors import ApplyFailed, PlanRefused, TargetUnreachable
 from azpg_provision.index import building
 from azpg_provision.index.building import Progress, create, valid
 from azpg_provision.index.catalog import indexes
@@ -20,9 +21,11 @@ from azpg_provision.index.definition import Method, VectorIndex
 from azpg_provision.index.evaluation import K, evaluate
 from azpg_provision.index.plot import draw
 from azpg_provision.index.search import search
+from azpg_provision.target.local import LocalTarget
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
-from tests.conftest import ONE_MAJOR, URI
+from tests.conftest import URI
+from tests.integration.vectorized import kept
 
 Connection = psycopg.Connection[Any]
 pytestmark = pytest.mark.vector
@@ -67,6 +70,7 @@ def fill(connection: Connection, of: VectorColumn, rows: int) -> None:
     )
 
 
+@pytest.mark.every_major
 @pytest.mark.parametrize(
     ("index", "expected"),
     [
@@ -134,6 +138,7 @@ def test_without_pgvector(twin: Instance, empty_database: str) -> None:
             create(connect, column(), VectorIndex())
 
 
+@pytest.mark.every_major
 def test_an_interrupted_build_is_replaced(
     connection: Connection, connect: Callable[[], Connection], twin: Instance, database: str
 ) -> None:
@@ -218,6 +223,7 @@ def test_memory_that_does_not_suffice_is_remarked(
     assert any("no longer fits into maintenance_work_mem" in remark for remark in built.remarks)
 
 
+@pytest.mark.every_major
 def test_search_finds_what_is_meant(connection: Connection, connect: Callable[[], Connection]) -> None:
     texts = ["a cat sleeps on the sofa", "interest rates rose again", "how to bake bread", "100% {} %s"]
     of = column('it"s %s', "the vector", dimensions=384, prefix="passage: ")
@@ -226,6 +232,8 @@ def test_search_finds_what_is_meant(connection: Connection, connect: Callable[[]
             of.relation, sql.Identifier(of.column)
         )
     )
+    ledger.create(connection)
+    of = kept(connection, of)
     for number, text in enumerate(texts):
         connection.execute(
             sql.SQL("INSERT INTO {} VALUES ({}, {}, azure_local_ai.create_embeddings({}, {}))").format(
@@ -250,7 +258,6 @@ def test_search_finds_what_is_meant(connection: Connection, connect: Callable[[]
 SPARSE = VectorIndex(parameters={"m": 6, "ef_construction": 32})
 
 
-@ONE_MAJOR
 @pytest.mark.parametrize("index", [SPARSE, VectorIndex(Method.IVFFLAT, parameters={"lists": 10})])
 def test_evaluation_finds_the_trade(
     connection: Connection, connect: Callable[[], Connection], index: VectorIndex, tmp_path: Path
@@ -268,7 +275,7 @@ def test_evaluation_finds_the_trade(
     assert told[-1] == (20 * (1 + len(found.points)),) * 2
     assert connection.execute("SHOW enable_seqscan").fetchone() == ("on",)
     for name in ("plot.svg", "plot.png"):
-        draw([found], tmp_path / name)
+        draw([found], tmp_path / name, of.name)
         assert (tmp_path / name).stat().st_size > 5_000
     assert (
         found.index in (tmp_path / "plot.svg").read_text() or "<path" in (tmp_path / "plot.svg").read_text()
@@ -318,3 +325,29 @@ def test_the_watcher_is_gone_after_the_build(
     assert "azpg-index-progress" not in {thread.name for thread in threading.enumerate()}
     sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
     assert wait_for(lambda: connection.execute(sessions).fetchone() == (1,), timeout=10)
+
+
+def test_a_build_goes_on_where_nobody_can_watch(
+    connection: Connection, twin: Instance, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server takes the builder's session, and no further one."""
+    raised: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    of = column()
+    fill(connection, of, 2000)
+    refused = threading.Event()
+
+    def connect() -> Connection:
+        try:
+            return LocalTarget(twin).connect(database)
+        except TargetUnreachable:
+            refused.set()
+            raise
+
+    with twin.superuser() as superuser:
+        limit = sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}")
+        superuser.execute(limit.format(sql.Identifier(database), sql.Literal(2)))
+        built = create(connect, of, SLOW)
+    assert refused.is_set(), "it was over before anybody could look"
+    assert valid(connection, of, built.name)
+    assert raised == []

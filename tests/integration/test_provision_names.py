@@ -10,10 +10,8 @@ import pytest
 from psycopg import sql
 
 from azpg_runtime.postgres.instance import Instance
-from tests.conftest import ONE_MAJOR, URI
+from tests.conftest import URI
 from tests.integration.provisioning import Site
-
-pytestmark = ONE_MAJOR
 
 NAMES = [
     '"; DROP TABLE x; --',

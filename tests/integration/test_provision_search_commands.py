@@ -15,6 +15,7 @@ from azpg_provision.index.definition import VectorIndex
 from azpg_runtime.postgres.instance import Instance
 from tests.command_line import Run, against, machine
 from tests.conftest import URI
+from tests.integration.vectorized import kept
 
 Connection = psycopg.Connection[Any]
 pytestmark = pytest.mark.vector
@@ -45,7 +46,7 @@ def column(connection: Connection) -> VectorColumn:
         fingerprint=bytes(32),
         sync=Sync.NONE,
     )
-    return ledger.register(connection, of)
+    return kept(connection, of)
 
 
 def embed(connection: Connection, texts: list[str]) -> None:
@@ -87,8 +88,13 @@ def test_evaluate(
     assert title == "notes_embedding_hnsw: hnsw, vector_cosine_ops; 120 rows, 5 questions"
     assert head.split() == ["hnsw.ef_search", "recall@10", "median", "ms", "p95", "ms"]
     assert [line.split()[0] for line in lines] == ["10", "200", "exact"]
-    assert done.stderr == "The figure is notes.svg.\n"
-    assert (tmp_path / "notes.svg").read_text().startswith("<?xml")
+    assert done.stderr == "`--plot FILE` draws it.\n"
+    assert list(tmp_path.iterdir()) == []
+    arguments = ("--values", "10,200", "--sample", "5", "--plot", "notes.svg")
+    assert azpg("index", "evaluate", "notes", *arguments).stderr == "The figure is notes.svg.\n"
+    figure = (tmp_path / "notes.svg").read_text()
+    assert figure.startswith("<?xml")
+    assert "public.notes.embedding" in figure
     tmp_path.joinpath("questions").write_text("what do pets do\n\nmoney\n")
     arguments = ("--questions", "questions", "--values", "200", "--plot", "p.png", "--json")
     found = machine(azpg("index", "evaluate", "notes", *arguments), "index-evaluate")
@@ -125,11 +131,21 @@ def test_the_database_is_that_of_the_connection_string(azpg: Run, twin: Instance
 
 
 def test_without_a_target(azpg: Run) -> None:
-    done = azpg("search", "notes", "pets", status=2, target=False)
-    assert done.stderr == (
-        "azpg: no target is named, and there is no azpg.yaml here: use --local NAME, --dsn, --server ID, "
-        "--stack NAME, or name a spec.\n"
-    )
+    done = azpg("search", "notes", "pets", status=1, target=False)
+    assert done.stderr == "azpg: there is no instance 'default'. `azpg up default` makes it.\n"
+
+
+@pytest.mark.usefixtures("column")
+def test_a_local_server_is_looked_through_where_no_database_is_named(
+    azpg: Run, connection: Connection, twin: Instance
+) -> None:
+    embed(connection, TEXTS)
+    home = str(twin.home.home.root)
+    where = ("--local", twin.name)
+    done = azpg("search", "notes", "pets", *where, target=False, AZPG_HOME=home)
+    assert TEXTS[0] in done.stdout
+    refused = azpg("search", "note", "pets", *where, target=False, AZPG_HOME=home, status=2)
+    assert "Did you mean notes?" in refused.stderr
 
 
 def test_a_password_is_no_argument(azpg: Run) -> None:

@@ -13,7 +13,8 @@ import pytest
 from psycopg import sql
 
 from azpg.errors import AzpgError
-from azpg_provision.errors import ApplyFailed, PlanRefused, TargetUnreachable
+from azpg.extensions import normalise
+from azpg_provision.errors import PlanRefused, TargetUnreachable
 from azpg_provision.plan.inspection import inspect
 from azpg_provision.plan.planning import plan
 from azpg_provision.spec.secret import Secret
@@ -24,11 +25,10 @@ from azpg_runtime.home import Home
 from azpg_runtime.postgres.installation import Installation
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
-from tests.conftest import ONE_MAJOR
+from tests.conftest import URI
 from tests.integration.extensions import allow_listed
 from tests.integration.provisioning import HEAD, TABLE, Site, kinds
 
-pytestmark = ONE_MAJOR
 PATIENCE = 60.0
 
 
@@ -40,11 +40,11 @@ def site(twin: Instance, tmp_path: Path) -> Iterator[Site]:
 
 
 def dsn(twin: Instance, database: str = "postgres") -> Secret:
-    return Secret(twin.dsn(database, with_password=True))
+    return Secret(twin.dsn(database, with_password=True, tcp=True))
 
 
 def password(twin: Instance) -> str:
-    found = urlsplit(twin.dsn(with_password=True)).password
+    found = urlsplit(twin.dsn(with_password=True, tcp=True)).password
     assert found
     return found
 
@@ -84,8 +84,18 @@ def test_what_a_plain_connection_cannot_do_is_asked_for(site: Site) -> None:
 
 
 def test_what_needs_preloading_and_cannot_be_seen_is_a_note(site: Site) -> None:
+    """By a role that may not see all settings, which the server admin may."""
     spec = site.spec(HEAD.replace("version: 1", "version: 1\nserver: {preload: [pgaudit]}"))
-    found = plan(spec, inspect(DsnTarget(dsn(site.twin)), spec))
+    role = "azpg_unseeing"
+    there = urlsplit(site.twin.dsn(tcp=True))
+    there = there._replace(netloc=f"{role}:{role}@{there.hostname}:{there.port}", query="sslmode=disable")
+    with site.twin.superuser() as superuser:
+        name, password = sql.Identifier(role), sql.Literal(role)
+        superuser.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(name, password))
+        try:
+            found = plan(spec, inspect(DsnTarget(Secret(there.geturl())), spec))
+        finally:
+            superuser.execute(sql.SQL("DROP ROLE {}").format(name))
     assert found.notes == (
         f"shared_preload_libraries cannot be seen on dsn (127.0.0.1:{site.twin.description.port}); it must hold pgaudit.",
     )
@@ -96,7 +106,7 @@ def test_no_password_is_shown(site: Site) -> None:
     with pytest.raises(TargetUnreachable) as caught:
         DsnTarget(dsn(site.twin)).connect("no such database")
     said = [str(caught.value), repr(dsn(site.twin)), str(dsn(site.twin))]
-    wrong = site.twin.dsn(with_password=True).replace(secret, "hunter2hunter2")
+    wrong = site.twin.dsn(with_password=True, tcp=True).replace(secret, "hunter2hunter2")
     with pytest.raises(TargetUnreachable, match="password authentication failed") as refused:
         DsnTarget(Secret(wrong)).connect()
     with pytest.raises(TargetUnreachable, match="the connection string is none: use a URI such as") as none:
@@ -174,9 +184,9 @@ def test_a_process_that_is_killed_leaves_no_statement_behind(twin: Instance, dat
 def test_sessions_say_whose_they_are_and_look_names_up_where_they_should(twin: Instance) -> None:
     with LocalTarget(twin).connect() as connection:
         assert connection.execute("SHOW application_name").fetchone() == ("azpg",)
-        assert connection.execute("SHOW search_path").fetchone() == ("public,pg_temp",)
+        assert connection.execute("SHOW search_path").fetchone() == ("pg_catalog,pg_temp",)
     with DsnTarget(dsn(twin)).connect() as connection:
-        assert connection.execute("SHOW search_path").fetchone() == ("public,pg_temp",)
+        assert connection.execute("SHOW search_path").fetchone() == ("pg_catalog,pg_temp",)
 
 
 def test_what_is_not_offered_any_more(home: Home, site: Site) -> None:
@@ -201,19 +211,59 @@ def test_the_allow_list_is_added_to(site: Site) -> None:
 
 def test_a_library_that_the_server_lacks_is_not_left_behind(site: Site) -> None:
     before = site.twin.parameter("shared_preload_libraries").value
-    spec = site.spec(HEAD.replace("version: 1", "version: 1\nserver: {preload: [pgaudit]}"))
-    found = site.plan(spec)
-    assert kinds(found)[:2] == ["create preloaded_library", "update restart"]
+    lacks = r"pgaudit (is )?not loaded: this PostgreSQL 18 lacks it"
+    with pytest.raises(PlanRefused, match=lacks):
+        site.plan(site.spec(HEAD.replace("version: 1", "version: 1\nserver: {preload: [pgaudit]}")))
+    with pytest.raises(PlanRefused, match=lacks):
+        site.target.set_list("shared_preload_libraries", [*normalise(before), "pgaudit"])
+    assert site.twin.parameter("shared_preload_libraries").value == before
+
+
+def test_a_model_that_the_store_lacks_is_said_before_anything_is_done(site: Site) -> None:
+    spec = site.spec(HEAD.replace(URI, "multilingual-e5-base:v1"))
     with pytest.raises(
         PlanRefused,
-        match=r"this plan restarts local .*, which ends every session: repeat it with --allow-restart",
+        match=r"the model multilingual-e5-base:v1 cannot be registered: the store has no model 'multilingual-e5-base'\. ",
     ):
-        site.apply(spec)
-    with pytest.raises(
-        ApplyFailed, match="create preloaded library pgaudit: pgaudit not loaded: this PostgreSQL 18 lacks it"
-    ):
-        site.apply(spec, restart=True)
-    assert site.twin.parameter("shared_preload_libraries").value == before
+        site.plan(spec)
+
+
+def test_a_model_that_another_database_has_registered_is_not_counted(site: Site, database: str) -> None:
+    """Nor where no database has azure_local_ai any more: models belong to the server."""
+    assert "create model" not in kinds(site.plan(site.spec(HEAD)))
+    with site.twin.superuser() as superuser:
+        superuser.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database)))
+        try:
+            assert "create model" not in kinds(site.plan(site.spec(HEAD)))
+        finally:
+            superuser.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+
+
+def test_a_plain_connection_finds_models_by_another_database(site: Site, database: str) -> None:
+    """Where nothing but azure_local_ai can say which there are."""
+    spec = site.spec(HEAD)
+    found = plan(spec, inspect(DsnTarget(dsn(site.twin)), spec))
+    assert "create database" in kinds(found)
+    assert "create model" not in kinds(found)
+
+
+def test_somebody_elses_database_that_tells_nothing_of_models(site: Site, database: str) -> None:
+    with site.twin.superuser(database) as superuser:
+        superuser.execute("REVOKE ALL ON FUNCTION azure_local_ai.get_setting(text[], integer) FROM PUBLIC")
+    assert "create database" in kinds(site.plan(site.spec(HEAD)))
+
+
+def test_what_only_azure_has_is_noted(site: Site) -> None:
+    """A spec for both can be applied to the twin, and nobody looks in vain afterwards."""
+    server = "version: 1\nserver: {allow: [postgis], preload: [pg_cron]}"
+    first, second = site.plan(site.spec(HEAD.replace("version: 1", server))).notes
+    assert first == (
+        f"local {site.twin.name} does not have the extension postgis: allow-listed or not, CREATE EXTENSION "
+        "does not find it."
+    )
+    assert second.startswith(
+        f"pg_cron is in shared_preload_libraries of local {site.twin.name}, and not loaded: this PostgreSQL "
+    )
 
 
 def test_a_restart_in_the_middle_of_an_apply(site: Site) -> None:
@@ -224,6 +274,12 @@ def test_a_restart_in_the_middle_of_an_apply(site: Site) -> None:
         spec = site.spec(
             (HEAD + TABLE).replace("version: 1", "version: 1\nserver: {preload: [auto_explain]}")
         )
+        assert kinds(site.plan(spec))[:2] == ["create preloaded_library", "update restart"]
+        with pytest.raises(
+            PlanRefused,
+            match=r"this plan restarts local .*, which ends every session: repeat it with --allow-restart",
+        ):
+            site.apply(spec)
         site.apply(spec, restart=True)
         assert site.plan(spec).changes == ()
         assert "auto_explain" in site.twin.parameter("shared_preload_libraries").value

@@ -40,7 +40,8 @@ class Engine:
             text=True,
         )
         assert self._process.stdout is not None
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{self._process.stdout.readline().strip()}")
+        self.address = f"127.0.0.1:{self._process.stdout.readline().strip()}"
+        self._channel = grpc.insecure_channel(self.address)
         self.stub = provider_pb2_grpc.ResourceProviderStub(self._channel)
         self.configure({})
 
@@ -72,6 +73,12 @@ class Engine:
             ignoreChanges=ignored,
         )
         return self.stub.Diff(request, timeout=DEADLINE)
+
+    def update(self, kind: str, name: str, made: str, old: Any, new: Any) -> provider_pb2.UpdateResponse:
+        request = provider_pb2.UpdateRequest(
+            urn=urn(kind, name), id=made, olds=to_struct(old), news=to_struct(new)
+        )
+        return self.stub.Update(request, timeout=DEADLINE)
 
     def read(self, kind: str, name: str, made: str, **inputs: Any) -> provider_pb2.ReadResponse:
         request = provider_pb2.ReadRequest(urn=urn(kind, name), id=made, inputs=to_struct(inputs))
@@ -347,6 +354,28 @@ def test_it_ends_when_the_engine_was_killed() -> None:
         assert engine.stdout.readline().strip().isdigit()
         engine.kill()
         assert engine.stdout.read() == "", "its end of the pipe is closed"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_of_the_machine_is_refused(engine: Engine) -> None:
+    """Its port is open to all, and it acts as the one who started it."""
+    program = (
+        "import os, sys, grpc\n"
+        "from google.protobuf.empty_pb2 import Empty\n"
+        "from pulumi.runtime.proto import provider_pb2_grpc as proto\n"
+        # Only now: another user may not be able to read Python.
+        "if len(sys.argv) > 2: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "stub = proto.ResourceProviderStub(grpc.insecure_channel(sys.argv[1]))\n"
+        "try:\n"
+        "    stub.GetPluginInfo(Empty(), timeout=60)\n"
+        "except grpc.RpcError as error:\n"
+        "    print(error.code().name)\n"
+    )
+    command = [sys.executable, "-c", program, engine.address]
+    options: dict[str, Any] = {"capture_output": True, "text": True, "cwd": "/"}
+    done = subprocess.run([*command, "as another"], check=True, **options)
+    assert done.stdout == "PERMISSION_DENIED\n"
+    assert subprocess.run(command, check=True, **options).stdout == ""
 
 
 def test_without_an_environment_it_says_what_is_missing() -> None:

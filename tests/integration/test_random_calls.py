@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 )
 
 from azpg_runtime.embedding import Embedder
-from azpg_runtime.models import ModelStore
+from azpg_runtime.models import ModelStore, StoredModel
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
 from tests.conftest import URI as LARGE
@@ -153,8 +153,8 @@ def connections(host: psutil.Process) -> int:
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    with new_twin(18) as twin:
+def world(minilm: StoredModel) -> Iterator[World]:
+    with new_twin() as twin:
         vectors: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
         store = ModelStore(twin.home.home.models)
         for name, seed in CONTENT.items():

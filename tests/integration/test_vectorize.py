@@ -11,15 +11,15 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from azpg_provision import ledger
 from azpg_provision.column import Key, Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch, PlanRefused, RowsFailed
-from azpg_provision.vectorize import Options, Outcome, Progress, drain, hand, run
-from azpg_provision.vectorize.failures import failed, forget
+from azpg_provision.vectorize import Options, Outcome, Progress, claims, drain, hand, run
+from azpg_provision.vectorize.queue import Waiting, waiting
 from azpg_runtime.postgres.instance import Instance
-from tests.conftest import ONE_MAJOR, URI
+from azpg_runtime.wait import wait_for
+from tests.conftest import URI
 from tests.integration.calls import counters
-from tests.integration.vectorized import Table, session, vectorized
+from tests.integration.vectorized import Table, kept, session, vectorized
 
 Connection = psycopg.Connection[Any]
 pytestmark = pytest.mark.vector
@@ -41,6 +41,7 @@ def filled(twin: Instance, connection: Connection, rows: int, **options: Any) ->
     return table
 
 
+@pytest.mark.every_major
 def test_every_row_gets_its_embedding_once(twin: Instance, connection: Connection) -> None:
     table = filled(twin, connection, 300)
     assert table.backlog() == (300, 300, 0)
@@ -53,6 +54,7 @@ def test_every_row_gets_its_embedding_once(twin: Instance, connection: Connectio
     assert table.wrong() == []
 
 
+@pytest.mark.every_major
 def test_null_has_none_and_the_empty_text_has_one(twin: Instance, connection: Connection) -> None:
     table = vectorized(twin, connection)
     table.execute(
@@ -64,16 +66,15 @@ def test_null_has_none_and_the_empty_text_has_one(twin: Instance, connection: Co
     assert table.backlog() == (3, 0, 0)
 
 
+@pytest.mark.every_major
 def test_another_prefix_or_model_makes_every_row_stale(twin: Instance, connection: Connection) -> None:
     table = filled(twin, connection, 10)
     run(table.connect, table.column)
-    prefixed = replace(
-        table, column=ledger.register(connection, replace(table.column, prefix="passage: {} % ' \\ "))
-    )
+    prefixed = replace(table, column=kept(connection, replace(table.column, prefix="passage: {} % ' \\ ")))
     assert prefixed.backlog() == (10, 10, 0)
     assert run(table.connect, prefixed.column) == Outcome(10, 0, 0)
     assert prefixed.wrong() == []
-    other = ledger.register(connection, replace(prefixed.column, fingerprint=bytes(32)))
+    other = kept(connection, replace(prefixed.column, fingerprint=bytes(32)))
     assert replace(table, column=other).backlog() == (10, 10, 0)
 
 
@@ -174,6 +175,7 @@ TABLES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.every_major
 @pytest.mark.parametrize("mode", [Sync.NONE, Sync.TRIGGER, Sync.QUEUE])
 @pytest.mark.parametrize("what", TABLES)
 def test_any_table(twin: Instance, connection: Connection, what: str, mode: Sync) -> None:
@@ -204,13 +206,12 @@ def test_any_table(twin: Instance, connection: Connection, what: str, mode: Sync
 # Rows that fail
 
 
-@ONE_MAJOR
 def test_a_text_that_the_model_refuses_is_recorded(twin: Instance, connection: Connection) -> None:
     table = filled(twin, connection, 100)
     table.execute(f"UPDATE products SET title = repeat('a', {LONG}) WHERE id IN (17, 18, 60)")
     assert run(table.connect, table.column, Options(batch_rows=32)) == Outcome(97, 0, 3)
     assert table.backlog() == (100, 0, 3)
-    found = failed(connection, table.column)
+    found = table.failed()
     assert [(one.key, one.sqlstate, one.attempts) for one in found] == [
         ([key], "54000", 1) for key in ("17", "18", "60")
     ]
@@ -218,7 +219,7 @@ def test_a_text_that_the_model_refuses_is_recorded(twin: Instance, connection: C
     before = counters(twin)["texts"]
     assert run(table.connect, table.column) == Outcome(0, 0, 0), "it is settled, until it changes"
     assert counters(twin)["texts"] == before
-    assert forget(connection, table.column) == 3
+    assert table.forget() == 3
     assert table.backlog() == (100, 3, 0)
     table.execute("UPDATE products SET title = 'short' WHERE id IN (17, 18)")
     assert run(table.connect, table.column) == Outcome(2, 0, 1)
@@ -229,7 +230,6 @@ def test_a_text_that_the_model_refuses_is_recorded(twin: Instance, connection: C
     assert table.wrong() == []
 
 
-@ONE_MAJOR
 @pytest.mark.parametrize("lease", [0.02, 5.0])
 def test_a_row_that_takes_long_to_fail(twin: Instance, connection: Connection, lease: float) -> None:
     """Workers whose claims expire while they look for the row do not take it from each other for ever."""
@@ -240,6 +240,7 @@ def test_a_row_that_takes_long_to_fail(twin: Instance, connection: Connection, l
     assert connection.execute("SELECT count(*) FROM azpg.claims").fetchone() == (0,)
 
 
+@pytest.mark.every_major
 @pytest.mark.parametrize("mode", [Sync.NONE, Sync.QUEUE])
 def test_an_expression_that_fails_for_a_row_is_recorded(
     twin: Instance, connection: Connection, mode: Sync
@@ -249,7 +250,7 @@ def test_an_expression_that_fails_for_a_row_is_recorded(
     assert table.backlog() == (100, 100, 0)
     assert run(table.connect, table.column, Options(batch_rows=32)) == Outcome(99, 0, 1)
     assert table.backlog() == (100, 0, 1)
-    (found,) = failed(connection, table.column)
+    (found,) = table.failed()
     assert (found.key, found.sqlstate, found.reason) == (["13"], "22012", "division by zero")
     assert table.connection.execute("SELECT embedding FROM products WHERE id = 13").fetchone() == (None,)
     assert run(table.connect, table.column) == Outcome(0, 0, 0)
@@ -265,7 +266,7 @@ def test_an_error_of_the_users_own_is_that_of_its_row(twin: Instance, connection
     table = filled(twin, connection, 20, text="CASE id WHEN 3 THEN title::tsquery::text ELSE title END")
     table.execute(FROZEN.replace("OLD.id;", "OLD.id USING ERRCODE = 'APP01';"))
     assert run(table.connect, table.column) == Outcome(18, 0, 2)
-    assert [(one.key, one.sqlstate) for one in failed(connection, table.column)] == [
+    assert [(one.key, one.sqlstate) for one in table.failed()] == [
         (["3"], "42601"),
         (["7"], "APP01"),
     ]
@@ -275,7 +276,7 @@ def test_a_constraint_on_the_column(twin: Instance, connection: Connection) -> N
     table = filled(twin, connection, 20)
     table.execute("ALTER TABLE products ADD CHECK (embedding IS NULL OR id <> 7)")
     assert run(table.connect, table.column) == Outcome(19, 0, 1)
-    (found,) = failed(connection, table.column)
+    (found,) = table.failed()
     assert (found.key, found.sqlstate) == (["7"], "23514")
 
 
@@ -302,7 +303,7 @@ def test_a_row_that_cannot_even_be_emptied_stops_no_other(
         assert drain(table.connect, table.column, once=True).failed == 1
     else:
         assert run(table.connect, table.column) == Outcome(19, 0, 1)
-    (found,) = failed(connection, table.column)
+    (found,) = table.failed()
     assert found.key == ["7"]
     assert why in found.reason
     assert table.backlog() == (20, 0, 1), "it is settled, until it changes"
@@ -327,7 +328,7 @@ def test_a_run_whose_rows_all_fail_stops(twin: Instance, connection: Connection)
     table = filled(twin, connection, 100, text="(1 / (id - id))::text")
     with pytest.raises(RowsFailed, match=r"10 rows got no embedding, .* `azpg vectorize --failed`"):
         run(table.connect, table.column, Options(workers=1, max_failures=10))
-    assert len(failed(connection, table.column)) == 10
+    assert len(table.failed()) == 10
 
 
 def refusing(table: Table, condition: str, error: str) -> None:
@@ -361,11 +362,10 @@ def test_a_worker_that_never_gives_up_gets_past_a_row_that_always_fails(
     table.execute("INSERT INTO products VALUES (1, 'one'), (2, 'two')")
     options = Options(workers=1, attempts=0, batch_rows=2)
     assert drain(table.connect, table.column, options, once=True) == Outcome(1, 0, 1)
-    (found,) = failed(connection, table.column)
+    (found,) = table.failed()
     assert (found.key, found.sqlstate) == (["1"], "53400")
 
 
-@ONE_MAJOR
 def test_a_statement_timeout_makes_batches_smaller(twin: Instance, connection: Connection) -> None:
     """Half as many rows, and again, until they are done in time."""
     table = vectorized(twin, connection)
@@ -381,8 +381,37 @@ def test_a_statement_timeout_makes_batches_smaller(twin: Instance, connection: C
     done = run(connect, table.column, Options(workers=1, batch_rows=48, batch_bytes=10**6))
     assert done.embedded + done.failed == 48
     assert run(table.connect, table.column).failed == 0
-    forget(connection, table.column)
+    table.forget()
     run(table.connect, table.column)
+    assert table.wrong() == []
+
+
+FAULTY = """
+CREATE SEQUENCE faults;
+CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  IF (SELECT count(*) FROM written) > 20 THEN
+    RAISE EXCEPTION 'fault %', nextval('faults') USING ERRCODE = 'io_error';
+  END IF;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER fault AFTER UPDATE ON products REFERENCING NEW TABLE AS written
+  FOR EACH STATEMENT EXECUTE FUNCTION fault()
+"""
+
+
+@pytest.mark.parametrize("mode", [Sync.NONE, Sync.QUEUE])
+def test_faults_that_go_away_make_batches_smaller(twin: Instance, connection: Connection, mode: Sync) -> None:
+    """After the second one: where faults come quicker than a batch is done, none would ever be."""
+    table = filled(twin, connection, 64, mode=mode)
+    table.execute(FAULTY)
+    options = Options(workers=1, batch_rows=64)
+    if mode is Sync.NONE:
+        assert run(table.connect, table.column, options) == Outcome(64, 0, 0)
+    else:
+        assert drain(table.connect, table.column, options, once=True) == Outcome(64, 0, 0)
+    (faults,) = connection.execute("SELECT last_value FROM faults").fetchone() or (0,)
+    # Two for each half, and after each batch of 16 two for the attempt at twice as many.
+    assert faults <= 2 * (2 + 4)
     assert table.wrong() == []
 
 
@@ -415,6 +444,7 @@ def test_the_longer_a_row_cannot_be_written_the_less_often_it_is_embedded(
 # Others at the same time
 
 
+@pytest.mark.every_major
 def test_a_locked_row_is_not_waited_for(twin: Instance, connection: Connection) -> None:
     table = filled(twin, connection, 20)
     with session(table) as writer, writer.transaction():
@@ -425,6 +455,7 @@ def test_a_locked_row_is_not_waited_for(twin: Instance, connection: Connection) 
     assert table.wrong() == []
 
 
+@pytest.mark.every_major
 def test_two_runs_share_the_work(twin: Instance, connection: Connection) -> None:
     table = filled(twin, connection, 300)
     before = counters(twin)["texts"]
@@ -444,21 +475,81 @@ def test_two_runs_share_the_work(twin: Instance, connection: Connection) -> None
     assert connection.execute("SELECT count(*) FROM azpg.claims").fetchone() == (0,)
 
 
-@pytest.mark.parametrize("expires", ["-1 s", "500 ms"])
-def test_a_claim_that_somebody_left_is_taken_over(
-    twin: Instance, connection: Connection, expires: str
-) -> None:
-    """At once, or when it has expired; the rest of its pass is gone on with, and looked at once more."""
-    table = filled(twin, connection, 100)
-    connection.execute("UPDATE azpg.columns SET pass = 1, position = '{40}'")
-    connection.execute(
-        "INSERT INTO azpg.claims (column_id, low, high, worker, expires) VALUES (%s, '{20}', '{40}', %s, now() + %s::interval)",
-        [table.column.id, uuid.uuid4(), expires],
+def leave(table: Table, worker: uuid.UUID, expires: str) -> None:
+    """A claim in the midst of a pass over 100 rows, of a worker that has had it from many others."""
+    table.connection.execute("UPDATE azpg.columns SET pass = 1, position = '{40}'")
+    table.connection.execute(
+        "INSERT INTO azpg.claims (column_id, low, high, worker, expires, attempts)"
+        " VALUES (%s, '{20}', '{40}', %s, now() + %s::interval, 8)",
+        [table.column.id, worker, expires],
     )
-    assert run(table.connect, table.column, Options(batch_rows=10)) == Outcome(100, 0, 0)
+
+
+def check_taken_over(table: Table) -> None:
+    """The rest of the pass was gone on with, and all of the table looked at once more."""
+    connection = table.connection
     assert connection.execute("SELECT count(*) FROM azpg.claims").fetchone() == (0,)
     assert connection.execute("SELECT pass, position FROM azpg.columns").fetchone() == (2, None)
     assert table.wrong() == []
+
+
+def test_an_entry_from_before_the_clock_was_put_back_does_not_wait(
+    twin: Instance, connection: Connection
+) -> None:
+    table = filled(twin, connection, 3, mode=Sync.QUEUE)
+    put_back = sql.SQL(
+        "UPDATE {} SET since = since + interval '1 hour', not_before = not_before + interval '1 hour'"
+    )
+    connection.execute(put_back.format(table.column.queue))
+    assert waiting(connection, table.column) == Waiting(3, 0.0)
+    stop = threading.Event()
+    worker = threading.Thread(target=drain, args=[table.connect, table.column], kwargs={"stop": stop})
+    worker.start()
+    try:
+        assert wait_for(lambda: table.backlog() == (3, 0, 0), timeout=60)
+    finally:
+        stop.set()
+        worker.join()
+
+
+@pytest.mark.every_major
+def test_a_claim_ends_with_its_session(twin: Instance, connection: Connection) -> None:
+    """However long it was to last, and however many workers have had it. Until then it is said whose it is."""
+    table = filled(twin, connection, 100)
+    said: list[str] = []
+    outcomes: list[Outcome] = []
+    stop = threading.Event()
+
+    def work() -> None:
+        outcomes.append(run(table.connect, table.column, Options(batch_rows=10), say=said.append, stop=stop))
+
+    worker = threading.Thread(target=work)
+    try:
+        with session(table) as holder:
+            leave(table, claims.attend(holder), "50 s")
+            worker.start()
+            assert wait_for(lambda: bool(said), timeout=60)
+            assert outcomes == []
+            pid = holder.info.backend_pid
+        worker.join(60)
+    finally:
+        stop.set()
+        worker.join()
+    assert outcomes == [Outcome(100, 0, 0)]
+    assert len(said) == 1
+    assert said[0].startswith(
+        f"Waiting for rows of public.products.embedding that another run is at (session {pid}, since "
+    )
+    check_taken_over(table)
+
+
+@pytest.mark.parametrize("expires", ["-1 s", "500 ms", "1 hour"])  # the last: the clock was put back
+def test_a_claim_whose_worker_is_silent_expires(twin: Instance, connection: Connection, expires: str) -> None:
+    table = filled(twin, connection, 100)
+    with session(table) as holder:
+        leave(table, claims.attend(holder), expires)
+        assert run(table.connect, table.column, Options(batch_rows=10)) == Outcome(100, 0, 0)
+    check_taken_over(table)
 
 
 def test_a_run_that_is_stopped_gives_its_claims_back(twin: Instance, connection: Connection) -> None:
@@ -536,7 +627,7 @@ def test_a_column_that_is_gone(twin: Instance, connection: Connection) -> None:
 
 def test_a_column_that_is_vectorized_otherwise_by_now(twin: Instance, connection: Connection) -> None:
     table = filled(twin, connection, 3)
-    ledger.register(connection, replace(table.column, prefix="passage: "))
+    kept(connection, replace(table.column, prefix="passage: "))
     assert refused(table, table.column, LedgerMismatch) == (
         "public.products.embedding is no longer vectorized as it was when this began: run it again, for what the ledger has now."
     )
@@ -544,11 +635,11 @@ def test_a_column_that_is_vectorized_otherwise_by_now(twin: Instance, connection
 
 
 def test_what_fails_for_every_row_stops_the_run(twin: Instance, connection: Connection) -> None:
-    table = filled(twin, connection, 3, text="no_such_column")
-    assert refused(table, table.column, RowsFailed) == (
-        'vectorizing public.products.embedding stopped: column "no_such_column" does not exist. '
-        "What is done stays; put that right and run it again to go on."
-    )
+    table = filled(twin, connection, 3)
+    table.execute("ALTER TABLE products DROP title")
+    said = refused(table, table.column, PlanRefused)
+    assert said.startswith("public.products.embedding: the function of its text in schema azpg")
+    assert "run `azpg apply`" in said
 
 
 def test_a_generated_column_is_postgresqls_own_work(twin: Instance, connection: Connection) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from azpg_provision import ledger
 from azpg_provision.column import Sync
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
-from tests.command_line import Run, Start, against, machine, started
+from tests.command_line import Run, Start, against, ended, machine, started
 from tests.integration.vectorized import Table, vectorized
 
 Connection = psycopg.Connection[Any]
@@ -60,7 +59,7 @@ def test_vectorize(azpg: Run, twin: Instance, connection: Connection) -> None:
     assert done.stdout.startswith(f"{database}: public.products.embedding: 20 rows embedded in ")
     assert done.stdout.endswith(" a second.\n")
     assert table.wrong() == []
-    assert azpg("vectorize").stdout == f"{database}: public.products.embedding: 0 rows embedded.\n"
+    assert azpg("vectorize").stdout == "Nothing waits.\n"
     (found,) = machine(azpg("vectorize", "--json", "--workers", "1"), "vectorize")["columns"]
     assert (found["embedded"], found["pending"], found["failed"], found["total"]) == (0, 0, 0, 20)
 
@@ -87,8 +86,8 @@ def test_a_row_that_a_writer_has_locked(azpg: Run, twin: Instance, connection: C
     table = vectorized(twin, connection)
     table.execute("INSERT INTO products VALUES (1, 'one'), (2, 'two')")
     with table.connect() as writer, writer.transaction():
-        writer.execute("UPDATE products SET title = 'uno' WHERE id = 1")
-        said = azpg("vectorize").stdout
+        writer.execute("UPDATE public.products SET title = 'uno' WHERE id = 1")
+        said = azpg("vectorize", status=1).stdout
     assert "; 1 row left out, which writers have locked; 1 row still without: run it again." in said
 
 
@@ -131,11 +130,6 @@ def test_two_columns_and_one_table(azpg: Run, twin: Instance, connection: Connec
     assert [(one["table"], one["embedded"]) for one in found] == [("products", 1), ("other", 0)]
 
 
-def asked(process: subprocess.Popen[str], number: signal.Signals) -> tuple[str, str]:
-    process.send_signal(number)
-    return process.communicate(timeout=PATIENCE)
-
-
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_vectorize_is_asked_to_end(
     start: Start, azpg: Run, twin: Instance, connection: Connection, number: signal.Signals, status: int
@@ -144,8 +138,7 @@ def test_vectorize_is_asked_to_end(
     table.execute("INSERT INTO products SELECT n, 'number ' || n FROM generate_series(1, 3000) AS n")
     process = start("vectorize", "--max-rate", "300")
     assert wait_for(lambda: vectors(table) > 0, timeout=PATIENCE)
-    out, err = asked(process, number)
-    assert process.returncode == status
+    out, err = ended(process, number, status=status)
     assert err == "Finishing the batch at hand; once more undoes it.\n"
     assert " rows still without: run it again." in out
     assert 0 < vectors(table) < 3000
@@ -161,8 +154,7 @@ def test_a_worker(start: Start, twin: Instance, connection: Connection) -> None:
     assert wait_for(lambda: vectors(table) == 2, timeout=PATIENCE)
     table.execute("INSERT INTO products VALUES (3, 'three'); UPDATE products SET title = 'uno' WHERE id = 1")
     assert wait_for(lambda: vectors(table) == 3 and table.backlog()[1] == 0, timeout=PATIENCE)
-    out, err = asked(process, signal.SIGTERM)
-    assert process.returncode == 0
+    out, err = ended(process, signal.SIGTERM)
     assert err.splitlines()[1:] == ["Finishing the batch at hand; once more undoes it."]
     assert err.startswith("Waiting for rows that change on dsn ")
     found = [machine(line, "worker") for line in out.splitlines()]
@@ -200,8 +192,7 @@ def test_a_worker_takes_up_what_is_vectorized_later(
     table.execute("INSERT INTO products VALUES (2, 'two')")
     assert wait_for(lambda: vectors(other) == 2, timeout=PATIENCE)
     assert other.wrong() in ([], ["passage: one"]), "the row of before is for `azpg vectorize`"
-    asked(process, signal.SIGINT)
-    assert process.returncode == 0
+    ended(process, signal.SIGINT)
 
 
 def test_a_worker_that_has_nothing_to_do_says_so(start: Start, connection: Connection) -> None:
@@ -211,8 +202,8 @@ def test_a_worker_that_has_nothing_to_do_says_so(start: Start, connection: Conne
     assert process.stderr.readline().startswith("Waiting for rows that change on dsn ")
     said = "azpg: no column has `sync: queue` yet; one that gets it is taken up.\n"
     assert process.stderr.readline() == said
-    asked(process, signal.SIGTERM)
-    assert process.returncode == 0
+    said = "Finishing the batch at hand; once more undoes it.\n0 queues: 0 embedded, none waits.\n"
+    assert ended(process, signal.SIGTERM) == ("", said)
 
 
 def test_a_worker_that_is_ended_at_once(start: Start, twin: Instance, connection: Connection) -> None:
@@ -221,15 +212,15 @@ def test_a_worker_that_is_ended_at_once(start: Start, twin: Instance, connection
     table.execute(
         "INSERT INTO products SELECT n, repeat('many words ', 200) || n FROM generate_series(1, 200) AS n"
     )
-    running = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'azpg%%' AND query LIKE 'WITH azpg_turn%%' OR query LIKE '-- Embeds%%' AND state = 'active'"
+    running = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'azpg%%' AND query LIKE 'WITH azpg_turn%%' OR query LIKE 'SELECT * FROM _azpg_._act_%%-- Embeds%%' AND state = 'active'"
     process = start("worker")
     assert wait_for(lambda: connection.execute(running).fetchone() != (0,), timeout=PATIENCE)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     while "Finishing the batch" not in process.stderr.readline():
         pass
-    _, err = asked(process, signal.SIGINT)
-    assert process.returncode in (130, 0), "it may have been over just before"
+    _, err = ended(process, signal.SIGINT, status=None)
+    assert process.returncode in (130, 0), f"it may have been over just before: {err}"
     if process.returncode:
         assert err == "azpg: interrupted.\n"
     row = connection.execute("SELECT count(*) FROM azpg.queue_1").fetchone()

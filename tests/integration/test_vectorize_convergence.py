@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from psycopg import sql
 
-from azpg_provision import ledger, sync
+from azpg_provision import sync
 from azpg_provision.column import Sync
 from azpg_provision.errors import RowsFailed
 from azpg_provision.vectorize import Options, Progress, drain, run
 from azpg_runtime.postgres.instance import Instance
-from tests.integration.vectorized import Table, vectorized
+from tests.integration.vectorized import Table, kept, vectorized
 
 Connection = psycopg.Connection[Any]
-pytestmark = pytest.mark.vector
+pytestmark = [pytest.mark.every_major, pytest.mark.vector]
 KEYS = st.integers(0, 7)
 TEXTS = st.one_of(st.none(), st.sampled_from(["", "one", "two", "three", "'%s' {} $$ \\"]))
 MODES = st.sampled_from([Sync.NONE, Sync.TRIGGER, Sync.QUEUE])
@@ -38,6 +38,7 @@ class Convergence(RuleBasedStateMachine):
         # The row 3 has no text: its expression fails.
         self.table: Table = vectorized(twin, connection, text="title || (100 / (id - 3))::text")
         self.writer = self.table.connect()
+        self.writer.execute("SET search_path = public")
 
     def teardown(self) -> None:
         self.writer.close()
@@ -59,7 +60,7 @@ class Convergence(RuleBasedStateMachine):
     def apply(self, mode: Sync, prefix: str) -> None:
         """Somebody applies another spec. Its plan has the rows made anew that are out of step then."""
         wanted = replace(self.table.column, sync=mode, prefix=prefix)
-        self.table = replace(self.table, column=ledger.register(self.connection, wanted))
+        self.table = replace(self.table, column=kept(self.connection, wanted))
         sync.install(self.connection, self.table.column)
 
     @rule(rows=st.lists(st.tuples(KEYS, TEXTS), max_size=4))

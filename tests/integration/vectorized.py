@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +17,18 @@ from psycopg import sql
 
 from azpg_provision import ledger, sync
 from azpg_provision.column import Key, Sync, VectorColumn, fingerprint_of
+from azpg_provision.spec.values import TIMEOUT
 from azpg_provision.target.local import LocalTarget
 from azpg_provision.vectorize import backlog
+from azpg_provision.vectorize.failures import Failure, failed, forget
+from azpg_runtime.models import ModelStore
 from azpg_runtime.postgres.instance import Instance
 from tests.conftest import URI
+from tests.unit import tiny
 
 Connection = psycopg.Connection[Any]
+TINY = "tiny:v1"
+"""A model that costs nothing, of `tiny.HIDDEN` dimensions: where the number of rows counts; see `tiny_model`."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,14 @@ class Table:
         with self.connect() as connection:
             found = backlog(connection, self.column)
         return found.total, found.pending, found.failed
+
+    def failed(self) -> list[Failure]:
+        with self.connect() as connection:
+            return failed(connection, self.column)
+
+    def forget(self) -> int:
+        with self.connect() as connection:
+            return forget(connection, self.column)
 
     def wrong(self) -> list[Any]:
         """The rows whose vector is not that of their present text, by the server's own function."""
@@ -85,11 +102,12 @@ def vectorized(
     mode: Sync = Sync.NONE,
     model: str = URI,
     dimensions: int = 384,
+    timeout: int = TIMEOUT,
 ) -> Table:
     """Makes a table, notes its column in the ledger and lets it keep up."""
     connection.execute(sql.SQL(create))
     ledger.create(connection)
-    registered = ledger.register(
+    registered = kept(
         connection,
         VectorColumn(
             id=0,
@@ -103,15 +121,41 @@ def vectorized(
             dimensions=dimensions,
             fingerprint=digest(connection, model),
             sync=mode,
+            timeout=timeout,
         ),
     )
-    sync.install(connection, registered)
     database = connection.info.dbname
     return Table(connection, connector(twin, database), registered)
 
 
+def kept(connection: Connection, column: VectorColumn) -> VectorColumn:
+    """Notes how a column is vectorized and lets it keep up, as apply does."""
+    registered = ledger.register(connection, column)
+    sync.install(connection, registered)
+    return registered
+
+
 @contextlib.contextmanager
 def session(table: Table) -> Iterator[Connection]:
-    """Another writer, in autocommit."""
+    """Another writer, in autocommit, with the names in sight that writers have."""
     with table.connect() as connection:
+        connection.execute("SET search_path = public")
         yield connection
+
+
+@contextlib.contextmanager
+def tiny_model(twin: Instance, connection: Connection) -> Iterator[None]:
+    """Registers `TINY` with the twin, for as long as the block lasts."""
+    folder = twin.home.models / "tiny"
+    with tempfile.TemporaryDirectory() as place:
+        store = ModelStore(Path(place) / "store")
+        shutil.copytree(store.add("tiny", tiny.write(Path(place) / "source")).folder, folder)
+    (folder / "sentence_bert_config.json").write_text(f'{{"max_seq_length": {tiny.MAX_TOKENS}}}')
+    try:
+        connection.execute("SELECT azure_local_ai.model_register(%s, 'tiny/model.onnx')", [TINY])
+    finally:
+        shutil.rmtree(folder)
+    try:
+        yield
+    finally:
+        connection.execute("SELECT azure_local_ai.model_unregister(%s)", [TINY])

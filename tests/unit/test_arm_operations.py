@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -298,3 +301,91 @@ def test_an_end_that_could_not_be_written_is_seen(
         release.set()
         assert ended(operations, found).status == "Succeeded"
     assert not operations.is_busy(THING)
+
+
+DIES_BETWEEN = """
+import os, signal, sys, threading
+from pathlib import Path
+
+from azpg_runtime.arm.address import Address
+from azpg_runtime.arm.operations import Operations
+from azpg_runtime.arm.state import State
+from azpg_runtime.errors import ArmRefusal
+from azpg_runtime.wait import wait_for
+
+state, thing, release = State(Path(sys.argv[1])), Address.parse(sys.argv[2]), threading.Event()
+operations = Operations(state)
+operations.verb("create", lambda *_: release.wait(30))
+operations.verb("delete", lambda *_: None)
+operations.start("create", thing, busy=thing)
+with state.changing():  # nobody else writes meanwhile: not how the first one ended either
+    release.set()
+    wait_for(lambda: not operations.is_busy(thing), timeout=2)
+    try:
+        operations.start("delete", thing, busy=thing)
+    except ArmRefusal:
+        pass
+    state.afterwards(done=lambda: os.kill(os.getpid(), signal.SIGKILL), undone=lambda: None)
+"""
+
+
+def test_two_that_exclude_each_other_are_never_left_by_a_crash(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    dead = subprocess.run(
+        [sys.executable, "-c", DIES_BETWEEN, str(path), str(THING)],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()
+    state = State(path)
+    with state.reading() as connection:
+        left = connection.execute("SELECT verb FROM operations WHERE status = 'InProgress'").fetchall()
+    state.close()
+    assert left == [("create",)]
+
+
+def test_of_an_end_that_could_not_be_written_the_next_start_takes_care(
+    state: State, operations: Operations, tmp_path: Path
+) -> None:
+    """Or a crash would leave both of them to be done at once."""
+    release = threading.Event()
+    operations.verb("do", lambda *_: (release.wait(30), None)[1])
+    first = operations.start("do", THING, busy=THING)
+    with somebody_reads(tmp_path / "state.sqlite", state):
+        release.set()
+        assert ended(operations, first).status == "Succeeded"
+    release.clear()
+    second = operations.start("do", THING, busy=THING)
+    with closing(sqlite3.connect(tmp_path / "state.sqlite")) as other:
+        rows = dict(other.execute("SELECT id, status FROM operations").fetchall())
+    assert rows == {first.id: "Succeeded", second.id: "InProgress"}
+    release.set()
+    assert ended(operations, second).status == "Succeeded"
+
+
+def test_two_on_one_resource_are_taken_up_one_after_the_other(state: State) -> None:
+    """An earlier azpg could leave them so."""
+    insert = "INSERT INTO operations VALUES (?, ?, ?, '{}', ?, 'InProgress', ?, NULL, NULL, NULL)"
+    with state.changing() as connection:
+        for number, verb in enumerate(("create", "delete")):
+            connection.execute(insert, [verb, verb, str(THING), THING.key, f"2026-01-01T00:00:0{number}Z"])
+    operations = Operations(state)
+    begun: list[str | None] = []
+    release = threading.Event()
+
+    def work(_: Address, __: Json) -> None:
+        begun.append(operations.verb_on(THING))
+        release.wait(30)
+
+    for verb in ("create", "delete"):
+        operations.verb(verb, work)
+    operations.resume()
+    assert wait_for(lambda: bool(begun), timeout=30)
+    with pytest.raises(ArmRefusal):
+        operations.start("create", THING, busy=THING)
+    assert begun == ["create"]
+    release.set()
+    assert wait_for(lambda: not operations.is_busy(THING), timeout=30)
+    assert begun == ["create", "delete"]
+    operations.close()

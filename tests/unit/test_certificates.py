@@ -19,6 +19,7 @@ from cryptography import x509
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from azpg_runtime import certificates as module
 from azpg_runtime.certificates import LOCAL_NAMES, Authority
 from azpg_runtime.errors import CertificateError
 
@@ -153,6 +154,28 @@ def test_it_can_deceive_nobody_about_another_host(authority: Authority, tmp_path
     authority.certify(server, subject="evil", names=[name])
     with pytest.raises(ssl.SSLCertVerificationError, match="permitted subtree violation"):
         handshake(server, strict(authority.path), name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        x509.RFC822Name("a@google.com"),
+        x509.RFC822Name("a@localhost"),
+        x509.UniformResourceIdentifier("https://google.com/"),
+        x509.UniformResourceIdentifier("https://localhost/"),
+    ],
+    ids=str,
+)
+def test_nor_by_other_kinds_of_names(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: x509.GeneralName
+) -> None:
+    """As whoever has its key could ask for them."""
+    as_ever = module._general_name
+    monkeypatch.setattr(module, "_general_name", lambda text: name if text == "other" else as_ever(text))
+    server = tmp_path / "server.pem"
+    authority.certify(server, subject="evil", names=["localhost", "other"])
+    with pytest.raises(ssl.SSLCertVerificationError, match="permitted subtree violation"):
+        handshake(server, strict(authority.path), "localhost")
 
 
 def test_another_authority_may_be_bound_to_other_names(tmp_path: Path) -> None:
@@ -309,6 +332,7 @@ def test_what_it_says_of_itself(authority: Authority) -> None:
         "postgres.database.azure.com",
         ipaddress.ip_network("127.0.0.0/8"),
         ipaddress.ip_network("::1/128"),
+        "azpg.invalid",
     }
     basic = extensions.get_extension_for_class(x509.BasicConstraints)
     assert (basic.critical, basic.value.ca, basic.value.path_length) == (True, True, 0)

@@ -22,6 +22,8 @@ import pytest
 
 from azpg import __version__, cli, output, root
 from azpg_runtime.errors import RuntimeTwinError
+from azpg_runtime.models import StoredModel
+from azpg_runtime.models.catalog import CATALOG
 from azpg_runtime.postgres import instance as instances
 from azpg_runtime.postgres.parameters import Parameter
 from tests.unit import tiny
@@ -185,6 +187,7 @@ ALL = [
 ]
 GROUPS = {"models", "server", "server parameter"}
 NEEDED = {
+    "completion": "SHELL",
     "models pull": "NAME",
     "models add": "NAME",
     "models remove": "NAME",
@@ -201,14 +204,14 @@ def test_every_command_explains_itself(azpg: Run, command: str) -> None:
     code, out, err = azpg(*command.split(), "--help")
     assert (code, err) == (0, "")
     assert f"Usage: azpg {command}" in out
-    assert "completion" not in out
+    assert "--install-completion" not in out
     assert "(default" not in out
     assert ("--json" in out) == (command in REPORTING)
 
 
 def test_the_defaults_of_up_are_shown(azpg: Run) -> None:
     shown = " ".join(azpg("up", "--help")[1].replace("│", " ").split())
-    for default in ("default", "18", "pgadmin", "eastus", "Standard_E4ds_v5", "preview-2024", "azpg"):
+    for default in ("default", "18", "pgadmin", "eastus", "Standard_E4ds_v5", "preview-2024", "its own"):
         assert f"[default: {default}]" in shown
 
 
@@ -219,7 +222,7 @@ def test_every_command_refuses_what_it_does_not_know(azpg: Run, command: str) ->
     wrong = [] if command in {"psql", "pulumi"} else [[*words, "--no-such-option"]]
     if command in GROUPS:
         wrong += [[*words, "nothing"], words]
-    elif command not in {"embed", "psql", "pulumi"}:  # which take any number
+    elif command not in {"embed", "help", "psql", "pulumi"}:  # which take any number
         wrong.append([*words, "a", "b", "c"])
     if command in NEEDED:
         wrong.append(words)
@@ -523,8 +526,23 @@ def test_a_damaged_model_does_not_hide_the_others(azpg: Run, tmp_path: Path) -> 
     assert err.endswith("broken.json is damaged. Remove it with `azpg models remove broken`.\n")
     code, out, err = azpg("models", "list", "--json")
     assert (code, [model["name"] for model in json.loads(out)["models"]]) == (1, ["sound"])
-    assert azpg("models", "remove", "broken")[0] == 0
+    assert azpg("models", "remove", "broken", "--yes")[0] == 0
     assert azpg("models", "list")[0] == 0
+
+
+def test_other_content_under_a_name_of_the_catalogue(azpg: Run, tmp_path: Path, minilm: StoredModel) -> None:
+    source = str(tiny.write(tmp_path / "source"))
+    code, out, err = azpg("models", "add", "multilingual-e5-small", source)
+    assert (code, out.splitlines()[0].split(":")[0]) == (0, "multilingual-e5-small is in the store")
+    assert err == (
+        "azpg: warning: this is not the multilingual-e5-small that azpg knows, from "
+        "hf:intfloat/multilingual-e5-small@fd1525a9fd15316a2d503bf26ab031a61d056e98. Where it is registered, its "
+        "URI stands for this content for ever. If that is not meant: `azpg models remove "
+        "multilingual-e5-small`, and add it under another name.\n"
+    )
+    assert azpg("models", "add", "mine", source)[2] == ""
+    assert CATALOG["all-minilm-l6-v2"].is_content(minilm.description)
+    assert not CATALOG["multilingual-e5-small"].is_content(minilm.description)
 
 
 def test_adding_another_model_under_a_name(azpg: Run, tmp_path: Path) -> None:

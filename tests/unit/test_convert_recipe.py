@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from azpg_runtime.errors import ModelInvalid
+from azpg_runtime.models.foreign_folder import ForeignFolder
 from azpg_runtime.models.recipe import read_recipe
 
 from . import tiny
@@ -46,14 +47,16 @@ CUTTING = {"truncation": {"max_length": 128}}
 def test_max_tokens(tmp_path: Path, drop: list[str], changes: dict[str, object], expected: int) -> None:
     files = {name: raw for name, raw in tiny.files().items() if name not in drop}
     files |= {name: json.dumps(value).encode() for name, value in changes.items()}
-    assert read_recipe(tiny.write(tmp_path, files)).max_tokens == expected
+    assert (
+        read_recipe(ForeignFolder(tiny.write(tmp_path, files)).file("tokenizer.json")).max_tokens == expected
+    )
 
 
 def test_without_sentence_transformers_files(tmp_path: Path) -> None:
     files = {
         name: raw for name, raw in tiny.files().items() if "odules" not in name and "Pooling" not in name
     }
-    recipe = read_recipe(tiny.write(tmp_path, files))
+    recipe = read_recipe(ForeignFolder(tiny.write(tmp_path, files)).file("tokenizer.json"))
     assert (recipe.pooling, recipe.normalize) == ("mean", True)
 
 
@@ -85,4 +88,4 @@ def modules(*kinds: str, path: str = "1_Pooling") -> list[dict[str, str]]:
 )
 def test_recipes_that_are_not_supported(tmp_path: Path, name: str, value: object, message: str) -> None:
     with pytest.raises(ModelInvalid, match=message):
-        read_recipe(tiny.write(tmp_path, changed(name, value)))
+        read_recipe(ForeignFolder(tiny.write(tmp_path, changed(name, value))).file("tokenizer.json"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
         ({"os_user": None}, "its os_user is no str"),
         ({"admin": "root"}, "cannot be the server admin"),
         ({"major": 9}, "PostgreSQL 9 is not bundled"),
+        ({"build": "nobody's"}, 'there is no build "nobody\'s" of PostgreSQL'),
+        ({"build": "embedded", "major": 16}, "the build 'embedded' has no PostgreSQL 16"),
         ({"sku": "huge"}, "is no Flexible Server SKU"),
         ({"profile": "azure-2099"}, "is unknown"),
         ({"unknown": 1}, "unexpected keyword argument"),
@@ -59,6 +62,12 @@ def test_an_older_description_gets_the_new_defaults(tmp_path: Path) -> None:
     path = tmp_path / "instance.json"
     path.write_text(json.dumps({"version": 1, "name": "one", "os_user": "azpg", "port": 20001}))
     assert Description.load(path) == ONE
+
+
+def test_an_older_azpg_knows_all_that_is_written_of_an_instance_without_a_build(tmp_path: Path) -> None:
+    """Up to e0fcee3 a property that it did not know was damage, and docs/upgrade.md tells how to go back."""
+    ONE.save(tmp_path / "instance.json")
+    assert "build" not in json.loads((tmp_path / "instance.json").read_text())
 
 
 def test_nothing_is_not_damage(tmp_path: Path) -> None:
@@ -90,7 +99,7 @@ def test_wishes_that_azure_does_not_know(wishes: Wishes) -> None:
 @pytest.mark.parametrize("wishes", [Wishes(major=9), Wishes(admin="azure_pg_admin"), Wishes(sku="x")])
 def test_a_new_instance_is_checked(wishes: Wishes) -> None:
     with pytest.raises(AzpgError):
-        Description.new("one", wishes)
+        Description.new("one", wishes, os_user="azpg")
 
 
 def test_what_it_offers_follows_its_properties() -> None:
@@ -107,5 +116,62 @@ def test_what_it_offers_follows_its_properties() -> None:
         assert reason in offered.missing["azure_local_ai"]
 
 
+def test_a_region_that_there_is_not_is_refused_only_when_it_is_chosen(tmp_path: Path) -> None:
+    """A server that an earlier azpg made there goes on."""
+    for wishes in (Wishes(location="easteurope"), Wishes(location="East Europe", sku="Standard_B2s")):
+        with pytest.raises(UsageError, match="is no Azure region: did you mean westeurope"):
+            Description.new("one", wishes, os_user="azpg")
+        with pytest.raises(UsageError, match="is no Azure region: did you mean westeurope"):
+            ONE.changed(wishes)
+    assert ONE.changed(Wishes(location="West Europe")).location == "West Europe"
+    older = replace(ONE, location="easteurope", admin="Admin")
+    older.save(tmp_path / "instance.json")
+    assert Description.load(tmp_path / "instance.json") == older
+    assert older.changed(Wishes(sku="Standard_E2ds_v5")).location == "easteurope"
+    with pytest.raises(UsageError, match="'Admin' cannot be the server admin"):
+        Description.new("one", Wishes(admin="Admin"), os_user="azpg")
+
+
 def test_the_own_account_has_a_name() -> None:
     assert own_account().name
+
+
+# Of several bundled PostgreSQL of one major
+
+
+def test_a_build_is_kept_until_another_is_asked_for(tmp_path: Path) -> None:
+    assert ONE.build == ""
+    other = ONE.changed(Wishes(build="pixeltable"))
+    other.save(tmp_path / "instance.json")
+    kept = Description.load(tmp_path / "instance.json")
+    assert kept.build == "pixeltable"
+    assert kept.changed(Wishes(port=20002)).build == "pixeltable"
+    assert kept.changed(Wishes(build="embedded")).build == "embedded"
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        (Wishes(build="debian"), "there is no build 'debian' of PostgreSQL. Use embedded or pixeltable."),
+        (Wishes(build=""), "there is no build '' of PostgreSQL. Use embedded or pixeltable."),
+        (
+            Wishes(major=16, build="embedded"),
+            "the build 'embedded' has no PostgreSQL 16. Use --build pixeltable.",
+        ),
+        (
+            Wishes(build="embedded", pg_config="/opt/pg/bin/pg_config", major=18),
+            "the build 'embedded' comes with azpg; /opt/pg/bin/pg_config is that of another PostgreSQL. "
+            "Leave out --build, or use another name for an instance without --pg-config.",
+        ),
+    ],
+)
+def test_a_build_that_cannot_be(wishes: Wishes, said: str) -> None:
+    with pytest.raises(InstanceError) as caught:
+        Description.new("one", wishes, os_user="azpg")
+    assert str(caught.value) == said
+
+
+def test_an_instance_with_a_pg_config_has_no_build() -> None:
+    brought = Description(name="one", os_user="azpg", pg_config="/opt/pg/bin/pg_config")
+    with pytest.raises(InstanceError, match="the build 'pixeltable' comes with azpg; /opt/pg/bin/pg_config"):
+        brought.changed(Wishes(build="pixeltable"))

@@ -295,10 +295,11 @@ def test_stopping_ends_the_run_under_way_and_finishes_nobody() -> None:
     engine.submit(a_job(holding, [TOKEN_BUDGET], callers[0]))
     assert holding.running.wait(PATIENCE)
     engine.submit(a_job(holding, [TOKEN_BUDGET], callers[1]))
+    threads = {engine._watch, *engine._workers}
     engine.stop()
     assert holding.terminated.is_set()
     assert [caller.outcomes for caller in callers] == [[], []]
-    assert not any(thread.name == "engine" and thread is engine._thread for thread in threading.enumerate())
+    assert not threads & set(threading.enumerate())
 
 
 def test_stopping_an_idle_engine_twice() -> None:
@@ -307,8 +308,91 @@ def test_stopping_an_idle_engine_twice() -> None:
     engine.stop()
 
 
-def test_many_threads_at_once(engine: Engine) -> None:
+# Runs that take very long
+
+
+@pytest.fixture
+def impatient() -> Iterator[Engine]:
+    """An engine for which every run that is held takes very long."""
+    engine = Engine(long=0.01)
+    yield engine
+    engine.stop()
+
+
+def test_other_models_do_not_wait_for_a_long_run(impatient: Engine) -> None:
+    holding, model = [Model(held=True), Model(held=True)], Model()
+    first, second, same, other = Caller(), Caller(), Caller(), Caller()
+    impatient.submit(a_job(holding[0], [4], first))
+    assert holding[0].running.wait(PATIENCE)
+    impatient.submit(a_job(holding[0], [4], same))
+    impatient.submit(a_job(holding[1], [4], second))
+    assert holding[1].running.wait(PATIENCE), "nor for two"
+    impatient.submit(a_job(model, [4], other))
+    assert other.outcome().tolist() == [[7, 4]]
+    assert (holding[0].runs, same.outcomes, first.outcomes) == ([1], [], [])
+    for one in holding:
+        one.let_go()
+    for caller in (first, second, same):
+        assert caller.outcome().tolist() == [[7, 4]]
+
+
+def test_after_long_runs_there_is_one_thread_again(impatient: Engine) -> None:
+    holding, callers = [Model(held=True) for _ in range(3)], [Caller() for _ in range(3)]
+    for model, caller in zip(holding, callers, strict=True):
+        impatient.submit(a_job(model, [4], caller))
+    assert all(model.running.wait(PATIENCE) for model in holding)
+    for model, caller in zip(holding, callers, strict=True):
+        model.let_go()
+        caller.outcome()
+    assert wait_for(lambda: len(impatient._workers) == 1, timeout=PATIENCE)
+    idle(impatient, Model())
+
+
+def test_a_long_run_that_fails_is_repeated_in_parts(impatient: Engine) -> None:
+    holding = Model(held=True)
+    model, other = Model(held=True, failure=ModelInvalid("no"), refused=1000), Model()
+    callers = [Caller() for _ in range(3)]
+    impatient.submit(a_job(holding, [1], Caller()))
+    assert holding.running.wait(PATIENCE)
+    for number, caller in enumerate(callers):
+        impatient.submit(a_job(model, [6], caller, token=1000 + number))
+    assert model.running.wait(PATIENCE)
+    idle(impatient, other)
+    model.let_go()
+    assert isinstance(callers[0].outcome(), ModelInvalid)
+    assert [caller.outcome().tolist() for caller in callers[1:]] == [[[1001, 6]], [[1002, 6]]]
+    holding.let_go()
+
+
+def test_dropping_a_job_ends_its_long_run_and_no_other(impatient: Engine) -> None:
+    holding, callers = [Model(held=True), Model(held=True)], [Caller(), Caller()]
+    jobs = [a_job(model, [4], caller) for model, caller in zip(holding, callers, strict=True)]
+    for job in jobs:
+        impatient.submit(job)
+    assert all(model.running.wait(PATIENCE) for model in holding)
+    impatient.drop(jobs[0])
+    assert holding[0].terminated.wait(PATIENCE)
+    assert not holding[1].terminated.is_set()
+    holding[1].let_go()
+    assert callers[1].outcome().tolist() == [[7, 4]]
+    assert callers[0].outcomes == []
+
+
+def test_stopping_ends_long_runs() -> None:
+    engine, holding = Engine(long=0.01), [Model(held=True), Model(held=True)]
+    for model in holding:
+        engine.submit(a_job(model, [4], Caller()))
+    assert all(model.running.wait(PATIENCE) for model in holding)
+    threads = {engine._watch, *engine._workers}
+    engine.stop()
+    assert all(model.terminated.is_set() for model in holding)
+    assert not threads & set(threading.enumerate())
+
+
+@pytest.mark.parametrize("long", [60.0, 0.0005])
+def test_many_threads_at_once(long: float) -> None:
     """Every caller gets its own vectors once, or gave up; whoever gives up disturbs nobody."""
+    engine = Engine(long=long)
     models = [Model(), Model()]
     wrong: list[object] = []
     submitted: list[int] = []
@@ -337,4 +421,84 @@ def test_many_threads_at_once(engine: Engine) -> None:
     assert wrong == []
     idle(engine, models[0])
     assert engine.waiting == 0
+    engine.stop()
     assert engine.counters.texts + engine.counters.dropped_texts == sum(submitted) + 1
+
+
+# When a job has no use for its model any more
+
+
+def released(job: Job[Any]) -> list[str]:
+    """Filled when the job is released, with the thread that did it."""
+    found: list[str] = []
+    job.release = lambda: found.append(threading.current_thread().name)
+    return found
+
+
+def test_a_job_that_is_dropped_is_released_when_its_run_has_ended(engine: Engine) -> None:
+    """It shares the run with another, which therefore goes on."""
+    model, callers = Model(held=True), [Caller(), Caller(), Caller()]
+    first, *shared = [a_job(model, [2], caller) for caller in callers]
+    releases = [released(job) for job in shared]
+    engine.submit(first)
+    assert model.running.wait(PATIENCE)
+    for job in shared:
+        engine.submit(job)
+    model.let_go()
+    callers[0].outcome()
+    assert wait_for(lambda: model.runs == [1, 2] and not model.running.is_set(), timeout=PATIENCE)
+    callers[2].outcome()
+    for job in shared:
+        engine.drop(job)
+        engine.drop(job)
+    idle(engine, model)
+    assert [len(found) for found in releases] == [1, 1]
+
+
+def test_a_job_that_is_dropped_in_its_run_is_released_by_the_engine(engine: Engine) -> None:
+    model, caller = Model(held=True), Caller()
+    job = a_job(model, [2, TOKEN_BUDGET], caller)
+    found = released(job)
+    engine.submit(job)
+    assert model.running.wait(PATIENCE)
+    engine.drop(job)
+    idle(engine, Model())
+    assert model.terminated.is_set()
+    assert found == ["engine"]
+    engine.drop(job)
+    assert found == ["engine"]
+
+
+def test_a_job_that_waits_is_released_when_it_is_dropped(engine: Engine) -> None:
+    model = Model(held=True)
+    running, waiting = a_job(model, [2], Caller()), a_job(model, [2], Caller())
+    found, others = released(waiting), released(running)
+    engine.submit(running)
+    assert model.running.wait(PATIENCE)
+    engine.submit(waiting)
+    engine.drop(waiting)
+    assert found == [threading.current_thread().name]
+    assert others == []
+    engine.drop(running)
+    assert wait_for(lambda: others == ["engine"], timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("refused", [None, 70])
+def test_jobs_whose_run_fails_are_released_once(engine: Engine, refused: int | None) -> None:
+    """One text of two is refused, or both: each then runs alone."""
+    model = Model(held=True, failure=ModelInvalid("no"), refused=refused)
+    callers = [Caller(), Caller(), Caller()]
+    jobs = [a_job(model, [2], caller, token=token) for caller, token in zip(callers, (1, 70, 2), strict=True)]
+    releases = [released(job) for job in jobs]
+    engine.submit(jobs[0])
+    assert model.running.wait(PATIENCE)
+    for job in jobs[1:]:
+        engine.submit(job)
+    model.let_go()
+    for caller in callers:
+        caller.outcome()
+    assert isinstance(callers[1].outcome(), ModelInvalid)
+    for job in jobs:
+        engine.drop(job)
+    idle(engine, Model())
+    assert [len(found) for found in releases] == [1, 1, 1]

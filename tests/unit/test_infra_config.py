@@ -74,7 +74,11 @@ def test_one_mistake() -> None:
         ),
         (
             {"location": "east-us"},
-            "azpg:location: 'east-us' is no Azure region: use a name such as eastus or West Europe",
+            "azpg:location: 'east-us' is no Azure region: did you mean eastus?",
+        ),
+        (
+            {"location": "easteurope"},
+            "azpg:location: 'easteurope' is no Azure region: did you mean westeurope?",
         ),
         ({"location": ""}, "azpg:location: '' is no Azure region: use a name such as eastus or West Europe"),
         ({"extensions": "vector"}, "azpg:extensions: 'vector' is not a list"),
@@ -278,8 +282,8 @@ def test_one_mistake() -> None:
             f"azpg:entraAdmins: {ADMIN['objectId']} is there twice: name each principal once",
         ),
         (
-            {"adminUser": "postgres"},
-            "azpg:adminUser: 'postgres' is reserved by Azure or PostgreSQL: use another name, such as pgadmin",
+            {"adminUser": "Guest"},
+            "azpg:adminUser: 'Guest' is reserved by Azure or PostgreSQL: use another name, such as pgadmin",
         ),
         (
             {"adminUser": "PG_me"},
@@ -295,7 +299,7 @@ def test_one_mistake() -> None:
         ),
         (
             {"firewallRules": {"the office": "203.0.113.7"}},
-            "azpg:firewallRules: 'the office' cannot be a rule's name: use 1 to 80 letters, digits, hyphens and underscores",
+            "azpg:firewallRules: 'the office' cannot be a rule's name: use 1 to 128 letters, digits, hyphens and underscores",
         ),
         (
             {"aiPublicAccess": False},
@@ -365,7 +369,7 @@ def test_without_password_authentication_no_password_is_needed() -> None:
 class TestOfWhatIsOffered:
     HELP = (
         "Use azure_ai with Azure OpenAI embeddings, or the offline twin with profile preview-2024, one of its regions and a "
-        "memory-optimised SKU with at least 4 vCores; docs/azure.md shows both"
+        "memory-optimised SKU with at least 4 vCores; `azpg help azure` shows both"
     )
 
     @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from typing import Any
 import pulumi
 import pytest
 
+from azpg.azure.busy import TEMPORARY
 from azpg_infra import patience
-from azpg_infra.patience import TEMPORARY, TRIES, pause, worth_another_try
+from azpg_infra.patience import TRIES, pause, worth_another_try
 
 from .cloud import Cloud, up
 

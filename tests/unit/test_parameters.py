@@ -95,6 +95,26 @@ def test_why_an_extension_is_missing_is_said() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("vectr", "Did you mean 'vector'? "),
+        ("azure_ia,vector,pgtrgm", "Did you mean 'azure_ai'? Did you mean 'pg_trgm'? "),
+        ("qqq", ""),
+    ],
+)
+def test_an_extension_like_the_one_that_was_meant(written: str, hint: str) -> None:
+    refused = written.replace(",vector", "").replace(",", ", ")
+    everything = offer("azure-2026", location="eastus", sku="Standard_E4ds_v5")
+    with pytest.raises(ParameterRefused) as caught:
+        check_extensions(written, everything)
+    number = len(everything.extensions)
+    assert str(caught.value) == (
+        f"{refused} cannot be allow-listed on this server. {hint}"
+        f"`azpg server parameter show azure.extensions` names the {number} allowed values."
+    )
+
+
 def test_the_retired_extension_on_a_server_of_today() -> None:
     with pytest.raises(ParameterRefused, match="azure_local_ai: azure_local_ai was retired on 2025-03-21\\."):
         check_extensions("azure_local_ai", offer("azure-2026", location="eastus", sku="Standard_E4ds_v5"))
@@ -116,7 +136,11 @@ def test_preload_libraries_that_azure_does_not_have() -> None:
     with pytest.raises(ParameterRefused) as caught:
         preload.check("age,../evil")
     assert caught.value.message == "../evil cannot be preloaded on a Flexible Server."
+    assert caught.value.detail == ""
     assert caught.value.hint.startswith("The allowed values are age, anon, ")
+    with pytest.raises(ParameterRefused) as caught:
+        preload.check("pg_corn")
+    assert caught.value.detail == "Did you mean 'pg_cron'?"
 
 
 def test_only_what_is_there_is_loaded_and_ours_always(tmp_path: Path) -> None:
@@ -125,6 +149,7 @@ def test_only_what_is_there_is_loaded_and_ours_always(tmp_path: Path) -> None:
     found = preload.divide("pg_cron,age", installation)
     assert found.loaded == ["age", "azpg_server"]
     assert found.missing == {
-        "pg_cron": "not loaded: this PostgreSQL 18 lacks it; `azpg up NAME --pg-config PATH` takes one that has it"
+        "pg_cron": "not loaded: this PostgreSQL 18 lacks it; `azpg up NAME --pg-config PATH` takes one that has it, "
+        "and `azpg help extensions` says what each has"
     }
     assert preload.divide("", installation) == preload.Preload(["azpg_server"], {})

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from azpg_runtime.errors import InstanceError
-from azpg_runtime.postgres import ports
+from azpg_runtime.system import ports
 from azpg_runtime.wait import wait_for
 
 

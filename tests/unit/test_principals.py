@@ -62,13 +62,13 @@ def test_list_shows_everybody_and_no_secret(run: Run, identities: Identities) ->
 @pytest.mark.parametrize("key", ["object_id", "client_id"])
 def test_remove(run: Run, identities: Identities, key: str) -> None:
     made, _ = identities.add_application("deployer")
-    assert run("remove", getattr(made, key)) == "deployer is removed\n"
+    assert run("remove", "--yes", getattr(made, key)) == "deployer is removed\n"
     with pytest.raises(IdentityNotFound, match=r"there is no identity .*`azpg arm principal list` shows all"):
-        run("remove", made.object_id)
+        run("remove", "--yes", made.object_id)
     again, _ = identities.add_application("deployer")
-    assert machine(run("remove", again.object_id, "--json"), "arm-principal")["name"] == "deployer"
+    assert machine(run("remove", "--yes", again.object_id, "--json"), "arm-principal")["name"] == "deployer"
 
 
 def test_remove_the_default_identity(run: Run, identities: Identities) -> None:
     with pytest.raises(IdentityError, match=f"'{DEFAULT_NAME}' is the default identity, which stays"):
-        run("remove", identities.default.object_id)
+        run("remove", "--yes", identities.default.object_id)

@@ -23,6 +23,7 @@ from azpg_runtime.models import ModelStore
 from azpg_runtime.wait import wait_for
 from tests.command_line import AZPG
 from tests.conftest import ROOT
+from tests.terminal import on_terminal
 
 from . import hub as imitation
 from . import tiny
@@ -327,7 +328,7 @@ def test_long_work_is_shown_in_a_terminal(environment: dict[str, str], tmp_path:
     with (tmp_path / "vectors").open("w") as vectors:
         said = in_terminal(["embed", "-m", "tiny", *("word " * 300).split()], environment, vectors)
     assert "embed" in said
-    assert "300/300" in said
+    assert "300 of 300" in said
     assert len((tmp_path / "vectors").read_text().splitlines()) == 300
     assert "embed" not in in_terminal(["embed", "-m", "tiny", "x"], environment).replace('"embedding"', "")
 
@@ -360,6 +361,66 @@ def test_texts_typed_in_a_terminal(environment: dict[str, str]) -> None:
         out, err = process.communicate(timeout=60)
     assert json.loads(out)["text"] == "two"
     assert err == "Type a text and press Enter; Ctrl-D ends.\n"
+
+
+# Questions
+
+
+def answering(answer: str, command: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    """What a command does that is answered from a terminal: its exit code and its output."""
+    with terminal() as (ours, theirs):
+        os.write(ours, answer.encode())
+        done = subprocess.run(
+            [*AZPG, *command],
+            env=environment,
+            check=False,
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_what_is_destroyed_is_asked_first(environment: dict[str, str], tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "home" / "models")
+    remove = ["models", "remove", "tiny"]
+    question = "Remove the model tiny from the store? [y/N]: "
+    for answer in ("n\n", "\n"):
+        said = f"{question}tiny is still in the store.\n"
+        assert answering(answer, remove, environment) == (1, said)
+    assert answering("\x04", remove, environment) == (1, f"{question}Aborted.\n")  # Ctrl-D
+    assert store.names() == ["tiny"]
+    code, said = answering("y\n", remove, environment)
+    assert (code, said.startswith(f"{question}tiny is no longer in the store")) == (0, True)
+    assert store.names() == []
+
+
+def test_ctrl_c_is_no_answer(environment: dict[str, str], tmp_path: Path) -> None:
+    keys = iter([b"\x03"])
+    screen = on_terminal(
+        *("models", "remove", "tiny"),
+        environment=environment,
+        status=130,
+        typed=lambda seen: next(keys, None) if "[y/N]" in seen else None,
+    )
+    assert screen.lines == ["Remove the model tiny from the store? [y/N]: ^C", "azpg: interrupted."]
+    assert ModelStore(tmp_path / "home" / "models").names() == ["tiny"]
+
+
+@pytest.mark.parametrize("json", ["", "--json"])
+def test_where_there_is_nobody_to_ask_nothing_is_destroyed(
+    environment: dict[str, str], tmp_path: Path, json: str
+) -> None:
+    done = shell(f"azpg models remove tiny {json}", environment)
+    said = "azpg: there is nobody to ask: repeat it with --yes.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+    assert ModelStore(tmp_path / "home" / "models").names() == ["tiny"]
+    assert shell(f"azpg models remove tiny --yes {json}", environment).returncode == 0
+
+
+# Tables
 
 
 def test_tables_are_whole_in_a_pipe(environment: dict[str, str], tmp_path: Path) -> None:

@@ -162,7 +162,8 @@ def test_the_arguments_hold_no_secret(tmp_path: Path, monkeypatch: pytest.Monkey
     name = program(tmp_path, monkeypatch, 'echo "$@" >&2; exit 1')
     with pytest.raises(TargetUnreachable) as refused:
         stack.read(name)
-    assert "stack output --json --show-secrets --non-interactive --stack prod." in str(refused.value)
+    arguments = f"stack output --json --show-secrets --non-interactive --cwd {name.folder} --stack prod."
+    assert arguments in str(refused.value)
 
 
 def test_a_pulumi_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

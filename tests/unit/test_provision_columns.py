@@ -6,9 +6,8 @@ import pytest
 
 from azpg.errors import UsageError
 from azpg_provision.column import Key, Sync, VectorColumn
-from azpg_provision.commands.columns import column_of, database_of
+from azpg_provision.commands.columns import column_of
 from azpg_provision.errors import PlanRefused
-from azpg_provision.spec.model import Spec
 
 
 def column(schema: str, table: str, name: str) -> VectorColumn:
@@ -58,15 +57,3 @@ def test_a_name_that_does_not_fit(
 def test_nothing_is_vectorized_yet() -> None:
     with pytest.raises(PlanRefused, match=r"^the database 'db' has no vectorized column: name its tables"):
         column_of([], "notes", None, "db")
-
-
-def spec(*names: str) -> Spec:
-    return Spec.model_validate({"version": 1, "databases": [{"name": name} for name in names]})
-
-
-def test_the_database_is_the_one_named_or_the_only_one() -> None:
-    assert database_of(None, None) is None
-    assert database_of(spec("shop"), None) == "shop"
-    assert database_of(spec("shop", "hr"), "hr") == "hr"
-    with pytest.raises(UsageError, match=r"^the spec has 2 databases: choose with --database shop \| hr\.$"):
-        database_of(spec("shop", "hr"), None)

@@ -15,6 +15,7 @@ GOOD = {
     '"Title"': {"Title"},
     "title || ': ' || description": {"title", "description"},
     "(a, b)": {"a", "b"},
+    "CASE WHEN a IN ('x', 'y') THEN (ARRAY[a, b])[1] END": {"a", "b"},
     """'%s' || "Q""x;--" || '{}'""": {'Q"x;--'},
     "$$a; -- b$$ || c": {"c"},
     "CASE WHEN a IS NULL THEN 'x' ELSE b END": {"a", "b"},

@@ -248,7 +248,7 @@ def test_rows_wait() -> None:
 
 
 @pytest.mark.parametrize(
-    ("embedding", "note"), [("sync: queue", "3 rows now"), ("prefix: 'p: ', sync: queue", "about 1000 rows")]
+    ("embedding", "note"), [("sync: queue", "3 rows"), ("prefix: 'p: ', sync: queue", "about 1000 rows")]
 )
 def test_another_sync_embeds_only_the_rows_that_wait(embedding: str, note: str) -> None:
     changes = plan(spec(f", {embedding}"), done(pending={("public", "t", "e"): 3})).changes

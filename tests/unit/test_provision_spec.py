@@ -197,7 +197,7 @@ def test_keys_are_texts_and_there_once(key: str, said: str) -> None:
     ("old", "new", "said"),
     [
         ("column: e", "columm: e", "embeddings[0].columm: is unknown: did you mean column?"),
-        ("column: e", "zzzz: e", "embeddings[0].zzzz: is unknown: use backend, column, dimensions, expression, index, model, prefix, source, sync."),
+        ("column: e", "zzzz: e", "embeddings[0].zzzz: is unknown: use backend, column, dimensions, expression, index, model, prefix, source, sync, timeout."),
         ("model: m:v1", "model: m:v2", "embeddings[0].model: m:v2 is not in models: did you mean m:v1?"),
         ("model: m:v1", "model: other", "embeddings[0].model: other:v1 is not in models: add it, or use m:v1."),
         ("uri: m:v1", "uri: 'm:'", "models[0].uri: 'm:' is no model: use NAME:VERSION, such as all-minilm-l6-v2:v1."),
@@ -218,6 +218,7 @@ def test_keys_are_texts_and_there_once(key: str, said: str) -> None:
         ("source: [title]", "source: [a]\n      expression: a", "embeddings[0].column: e needs either source or expression: give one of them."),
         ("source: [title]", "source: [a]\n      backend: azure_openai", "embeddings[0].backend: azure_openai comes later: use azure_local_ai."),
         ("source: [title]", "source: [a]\n      chunking: 100", "embeddings[0].chunking: chunking comes later: store one row for each piece of text, and leave it out."),
+        ("source: [title]", "source: [a]\n      sync: queue\n      timeout: 5", "embeddings[0].timeout: timeout is for sync: trigger, and this is queue: leave it out."),
         ("source: [title]", "source: [a]\n      index: {method: hnsw, lists: 3}", "index.lists: is of ivfflat, not of hnsw: use ef_construction, m."),
         ("source: [title]", "source: [a]\n      index: {method: hnsw, m: 50}", "index.ef_construction: is too small: use at least twice m."),
         ("source: [title]", "source: [a]\n      index: {method: ivfflat, opclass: vector_l1_ops}", "index.opclass: vector_l1_ops is of hnsw only: use vector_cosine_ops, vector_l2_ops or vector_ip_ops."),
@@ -267,8 +268,8 @@ def test_a_password_has_no_place_in_a_spec() -> None:
 @pytest.mark.parametrize(
     ("statements", "said"),
     [
-        (b"SELECT 1;\nSELEC 2;", "line 2: syntax error at or near \"SELEC\""),
-        (b"SELECT 1;\n\\copy x from y", "line 2: syntax error at or near \"\\\" (psql's own commands are not SQL)"),
+        (b"SELECT 1;\nSELEC 2;", "line 2: syntax error."),
+        (b"SELECT 1;\n\\copy x from y", "line 2: syntax error (psql's own commands are not SQL)"),
         (b"SELECT 1;\n\nBEGIN;", "line 3 begins or ends a transaction: leave that out, each file is one transaction"),
         ("SELECT 'äöü€';\n-- a comment\nCOMMIT;".encode(), "ends a transaction"),
         (b"COPY t FROM STDIN;", "line 1 is COPY with the client's data: use INSERT, or load it later"),
@@ -379,3 +380,35 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 def test_the_examples_are_specs_and_say_where_their_schema_is(path: Path) -> None:
     read(path)
     assert path.read_text().startswith("# yaml-language-server: $schema=../docs/schemas/spec.json\n")
+
+
+def test_mistakes_below_a_misspelt_key_are_said_too(tmp_path: Path) -> None:
+    """As if it were not: at their own lines, and by the names that stand there."""
+    text = b"""\
+version: 1
+databases:
+- name: shop
+  tabels:
+  - name: products
+    embedings:
+    - {column: e, source: [title], model: "m:v1", sync: triger, indx: {method: hsnw}}
+"""
+    with pytest.raises(SpecInvalid) as refused:
+        parse(text, name="azpg.yaml", folder=tmp_path)
+    assert refused.value.problems == [
+        "azpg.yaml:4: databases[0].tabels: is unknown: did you mean tables?",
+        "azpg.yaml:6: databases[0].tabels[0].embedings: is unknown: did you mean embeddings?",
+        "azpg.yaml:7: databases[0].tabels[0].embedings[0].sync: 'triger' is not allowed: use "
+        "'generated', 'trigger', 'queue' or 'none'.",
+        "azpg.yaml:7: databases[0].tabels[0].embedings[0].indx: is unknown: did you mean index?",
+        "azpg.yaml:7: databases[0].tabels[0].embedings[0].indx.method: 'hsnw' is not allowed: use 'hnsw', "
+        "'ivfflat' or 'diskann'.",
+    ]
+    assert refused.value.lines() == ["5 mistakes:", *refused.value.problems]
+
+
+def test_where_a_part_of_a_spec_was_written(tmp_path: Path) -> None:
+    text = b"version: 1\ndatabases:\n- name: shop\n"
+    spec = parse(text, name="azpg.yaml", folder=tmp_path)
+    assert spec.written("databases", 0, "name") == "azpg.yaml:3: databases[0].name: "
+    assert spec == parse(b"# a comment\n" + text, name="another.yaml", folder=tmp_path)

@@ -234,7 +234,11 @@ def test_stop_ends_every_tunnel() -> None:
     run(test)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(st.binary(max_size=400).filter(lambda data: not data.startswith(b"CONNECT ")))
 def test_whatever_comes_the_proxy_lives_and_calls_nobody(data: bytes) -> None:
     async def test() -> None:

@@ -125,7 +125,7 @@ def test_an_installed_package_needs_no_network(
 ) -> None:
     installed(tmp_path / "site")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    monkeypatch.setattr(package.subprocess, "Popen", None)
+    monkeypatch.setattr(package, "_download", None)
     assert pull("tiny", store, catalog=IN_PACKAGE).name == "tiny"
 
 

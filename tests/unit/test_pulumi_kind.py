@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from azpg_runtime.pulumi.kind import Kind, changes, kinds, same
+from azpg_runtime.pulumi.kind import UNKNOWN, Kind, changes, kinds, same
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
 SERVER = kinds()["azure-native:dbforpostgresql:Server"]
@@ -101,6 +101,16 @@ def test_a_list_of_identities_is_a_mapping_in_arm() -> None:
     }
     live = ACCOUNT.live(inputs, real)
     assert live["identity"]["userAssignedIdentities"] == ["/a", "/c"]
+
+
+def test_the_identities_of_a_server_are_all_there_are() -> None:
+    def inputs(*ids: str) -> dict[str, Any]:
+        return {"identity": {"type": "UserAssigned", "userAssignedIdentities": {id_: {} for id_ in ids}}}
+
+    real = inputs("/a", "/c")
+    real["identity"]["userAssignedIdentities"]["/a"] = {"principalId": "p"}
+    assert SERVER.live(inputs("/A"), real) == inputs("/A", "/c"), "one that somebody added is drift"
+    assert SERVER.live(inputs("/a", "/b", "/c"), real) == inputs("/a", "/c"), "and one that went"
 
 
 def test_items_have_properties_of_their_own() -> None:
@@ -244,6 +254,20 @@ def test_regions_and_ids_are_the_same_in_any_spelling() -> None:
 )
 def test_names_of_which_there_is_no_path(name: Any, why: str) -> None:
     assert list(SERVER.wrong({"resourceGroupName": "rg", "serverName": name})) == [("serverName", why)]
+
+
+@pytest.mark.parametrize("location", [None, UNKNOWN, "East US", "global"])
+def test_places_where_things_may_be(location: str | None) -> None:
+    inputs = {"resourceGroupName": "rg", "serverName": "s"} | ({"location": location} if location else {})
+    assert list(SERVER.wrong(inputs)) == []
+
+
+def test_a_place_where_there_is_no_region() -> None:
+    """In the preview, which asks ARM for nothing."""
+    inputs = {"resourceGroupName": "rg", "serverName": "s", "location": "easteurope"}
+    assert list(SERVER.wrong(inputs)) == [
+        ("location", "'easteurope' is no Azure region: did you mean westeurope?")
+    ]
 
 
 def test_a_scope_is_a_path_of_its_own() -> None:

@@ -407,3 +407,19 @@ def test_rows_must_be_as_many_as_texts() -> None:
     assert batch is not None
     with pytest.raises(ValueError, match="zip"):
         batch.deliver(np.zeros((1, 2), dtype=np.float32))
+
+
+def test_a_model_that_is_busy_is_left_out() -> None:
+    scheduler: Scheduler[Model] = Scheduler()
+    slow, quick = Model(), Model()
+    jobs = [job(slow, [3]), job(quick, [4]), job(slow, [5])]
+    for one in jobs:
+        scheduler.add(one)
+    batch = scheduler.next(busy=[slow])
+    assert batch is not None
+    assert batch.jobs == [jobs[1]]
+    assert scheduler.next(busy=[slow]) is None
+    assert len(scheduler) == 2
+    batch = scheduler.next()
+    assert batch is not None
+    assert batch.jobs == [jobs[0], jobs[2]]

@@ -29,14 +29,15 @@ from azpg_runtime.host.client import HostClient, host_status
 from azpg_runtime.host.memory import default_limit
 from azpg_runtime.host.protocol import Embed, Frame, FrameDecoder, Kind, Register, RemoteError
 from azpg_runtime.host.room import Place, Room
-from azpg_runtime.host.server import Connection, peer_uid, serve
+from azpg_runtime.host.server import Connection, serve
 from azpg_runtime.host.service import Service
-from azpg_runtime.models import ModelStore, StoredModel
+from azpg_runtime.models import ModelStore, Registry, StoredModel
+from azpg_runtime.system.peers import peer_uid
 from azpg_runtime.wait import wait_for
 from tests.conftest import MODEL, URI
 from tests.unit import tiny
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 OURS = frozenset({os.geteuid()})
 MANY = ["many words here " * 100] * 3000
 """Minutes of work."""
@@ -198,6 +199,34 @@ def test_a_model_that_is_not_registered(client: HostClient, kind: Kind) -> None:
     error = refused(client, kind, body)
     assert (error.sqlstate, error.message) == ("42704", 'model "other:v1" is not registered')
     assert error.hint == f"Registered models are: {URI}."
+
+
+def test_a_model_that_could_be_registered(model_store: ModelStore, tmp_path: Path) -> None:
+    """The way is the call itself, so that a restore can be repeated."""
+
+    def hint(store: ModelStore, uri: str, *, bound: str = "") -> str:
+        folder = Path(tempfile.mkdtemp(prefix="azpg-"))
+        if bound:
+            registry = Registry(folder / "host" / "registry.json")
+            registry.register(URI, bound)
+            registry.unregister(URI)
+        host = Host(new_service(folder, store), folder)
+        try:
+            with host.client() as client:
+                return refused(client, Kind.LOADED, protocol.pack_string(uri)).hint
+        finally:
+            host.close()
+            shutil.rmtree(folder)
+
+    register = f"register it as azure_pg_admin: SELECT azure_local_ai.model_register('{URI}', '{MODEL}');"
+    there = f"The model store has it; {register}"
+    empty = ModelStore(tmp_path / "empty")
+    assert hint(model_store, MODEL) == there
+    assert hint(model_store, URI, bound=model_store.get(MODEL).digest) == there
+    assert hint(empty, URI) == f"Fetch it with `azpg models pull {MODEL}`, then {register}"
+    # Other content could not be registered under the URI.
+    assert hint(model_store, URI, bound="0" * 64) == "No model is registered."
+    assert hint(model_store, "other:v1") == "No model is registered."
 
 
 def test_a_text_that_is_too_long(client: HostClient) -> None:
@@ -404,7 +433,16 @@ def test_settings_that_come_too_late_are_not_applied(
 def test_status(client: HostClient, host: Host, minilm: StoredModel) -> None:
     client.request(Kind.EMBED, Embed(URI, ["a"]).pack())
     status = client.status()
-    assert set(status) == {"pid", "models", "deployments", "memory", "waiting", "counters", "settings"}
+    assert set(status) == {
+        "pid",
+        "azpg",
+        "models",
+        "deployments",
+        "memory",
+        "waiting",
+        "counters",
+        "settings",
+    }
     assert status["memory"]["limit"] == default_limit()
     # What earlier tests gave up may still be about to end.
     assert wait_for(lambda: client.status()["memory"]["in_use"] == minilm.memory, timeout=PATIENCE)

@@ -1,10 +1,10 @@
-"""Why a server did not start, found in what it wrote."""
+"""Why a server did not start, or could not be made, found in what it and initdb wrote."""
 
 from __future__ import annotations
 
 import pytest
 
-from azpg_runtime.postgres.cluster import reason
+from azpg_runtime.postgres.cluster import reason, reason_of_initdb
 
 PG_CTL = "pg_ctl: could not start server\nExamine the log output.\n"
 
@@ -38,3 +38,31 @@ PG_CTL = "pg_ctl: could not start server\nExamine the log output.\n"
 )
 def test_the_reason_of_a_failed_start(log: str, found: str) -> None:
     assert reason(log) == found
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("", "It said nothing"),
+        (
+            '2026 [1] FATAL:  could not write to file "base/5/2840_vm": No space left on device\n'
+            "2026 [1] STATEMENT:  CREATE DATABASE postgres OID = 5 STRATEGY = file_copy;\n"
+            "\t\n"
+            "child process exited with exit code 1\n"
+            'initdb: removing contents of data directory "/x"\n',
+            'could not write to file "base/5/2840_vm": No space left on device',
+        ),
+        (
+            'initdb: error: could not create directory "/x": Permission denied\n'
+            'initdb: removing contents of data directory "/x"\n',
+            'could not create directory "/x": Permission denied',
+        ),
+        (
+            'initdb: error: directory "/x" exists but is not empty\n'
+            "initdb: hint: If you want to create a new database system, do something.\n",
+            'directory "/x" exists but is not empty',
+        ),
+    ],
+)
+def test_the_reason_of_a_failed_initdb(said: str, found: str) -> None:
+    assert reason_of_initdb(said) == found

@@ -10,7 +10,7 @@ import pytest
 from azpg.errors import AzpgError
 from azpg_runtime import testing
 from azpg_runtime.models import ModelStore, StoredModel
-from azpg_runtime.postgres.bundled import DEFAULT_MAJOR, MAJORS
+from azpg_runtime.postgres.bundled import DEFAULT_MAJOR, MAJORS, NAMES, find
 from azpg_runtime.postgres.description import DEFAULT_LOCATION, DEFAULT_PROFILE, DEFAULT_SKU, Description
 from azpg_runtime.testing.wanted import Wanted
 
@@ -54,10 +54,16 @@ def test_without_a_wish_there_is_what_the_server_offers() -> None:
     [
         ({"postgres": "x"}, "'x' is no major version of PostgreSQL. Use 16 or 18."),
         ({"postgres": 17}, "PostgreSQL 17 is not bundled. Use 16 or 18"),
+        ({"build": "x"}, "there is no build 'x' of PostgreSQL. Use embedded or pixeltable."),
+        ({"postgres": 16, "build": "embedded"}, "the build 'embedded' has no PostgreSQL 16."),
         ({"pg_config": "/nowhere"}, "/nowhere is no pg_config:"),
         ({"profile": "x"}, "profile 'x' is unknown: use preview-2024 or azure-2026"),
+        ({"location": "useast"}, "'useast' is no Azure region: did you mean eastus?"),
         ({"sku": "x"}, "'x' is no Flexible Server SKU: use a name such as"),
-        ({"extensions": ["x"]}, "x cannot be allow-listed on this server. The allowed values are"),
+        (
+            {"extensions": ["x"]},
+            "x cannot be allow-listed on this server. `azpg server parameter show azure.extensions` names the",
+        ),
         (
             {"extensions": ["azure_local_ai"], "location": "northeurope"},
             "the region northeurope was not in the preview",
@@ -92,6 +98,7 @@ def test_what_can_be(model_store: ModelStore, minilm: StoredModel) -> None:
 def test_the_help_names_the_defaults() -> None:
     texts = {**testing._TEXTS, **testing._LISTS}
     assert f"{' or '.join(map(str, MAJORS))} [default: {DEFAULT_MAJOR}]" in texts["postgres"]
+    assert f"of {DEFAULT_MAJOR}, {' or '.join(NAMES)} [default: {find(DEFAULT_MAJOR).name}]" in texts["build"]
     assert f"[default: {DEFAULT_PROFILE}]" in texts["profile"]
     assert f"[default: {DEFAULT_LOCATION}]" in texts["location"]
     assert f"[default: {DEFAULT_SKU}]" in texts["sku"]

@@ -205,6 +205,10 @@ def counting(pipeline: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
             seen.append(len(text))
             return inner.encode(text, **options)
 
+        def encode_batch(self, texts: list[str], **options: bool) -> object:
+            seen.extend(map(len, texts))
+            return inner.encode_batch(texts, **options)
+
     monkeypatch.setattr(pipeline, "_pipeline", Spy())
     return seen
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Generator, Iterator
 from concurrent.futures import CancelledError
 
@@ -104,6 +106,56 @@ def test_work_that_is_cancelled_in_its_last_step_disturbs_nobody(turns: Turns) -
     future.cancel()
     free.set()
     assert turns.submit(counted("next", 1, [])).result(PATIENCE) == "next"
+
+
+def test_work_that_is_cancelled_while_it_waits_is_closed_at_once(turns: Turns) -> None:
+    """A step of another may take hours: what waits behind it must not be kept as long."""
+    gate, closed, log = Gate(turns), threading.Event(), list[str]()
+
+    def steps() -> Generator[None, None, None]:
+        try:
+            yield
+            yield from counted("waits", 10**9, log)
+        finally:
+            closed.set()
+
+    work = steps()
+    next(work)  # it has begun, and so has something to free
+    future = turns.submit(work)
+    assert future.cancel()
+    assert closed.is_set()
+    assert not future.cancel() or future.cancelled()
+    gate.open()
+    assert turns.submit(counted("next", 1, [])).result(PATIENCE) == "next"
+    assert log == []
+
+
+def test_nothing_is_kept_of_what_is_over(turns: Turns) -> None:
+    class Result:
+        pass
+
+    def steps() -> Generator[None, None, Result]:
+        yield
+        return Result()
+
+    gc.disable()
+    try:
+        kept = weakref.ref(turns.submit(steps()).result(PATIENCE))
+        turns.submit(counted("next", 1, [])).result(PATIENCE)
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+def test_stopping_does_not_wait_for_a_step_without_an_end() -> None:
+    turns = Turns("stuck")
+    gate = Gate(turns)
+    turns.stop()
+    assert "stuck" in {thread.name for thread in threading.enumerate()}
+    gate.open()
+    assert wait_for(
+        lambda: "stuck" not in {thread.name for thread in threading.enumerate()}, timeout=PATIENCE
+    )
 
 
 def test_what_fails_tells_who_asked_and_nobody_else(turns: Turns) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 import psycopg
@@ -10,7 +12,8 @@ import psycopg
 from azpg.errors import AzpgError
 from azpg_provision.apply import columns, database, server
 from azpg_provision.apply.lock import locked
-from azpg_provision.apply.work import Progress, Work
+from azpg_provision.apply.reporter import Reporter
+from azpg_provision.apply.work import Work
 from azpg_provision.errors import ApplyFailed
 from azpg_provision.plan.change import Change, Kind
 from azpg_provision.plan.inspection import inspect
@@ -19,7 +22,8 @@ from azpg_provision.plan.planning import plan
 from azpg_provision.spec.model import Spec
 from azpg_provision.target.target import Target
 
-Step = Callable[[Work, Change], None]
+Step = Callable[[Work, Change], str | None]
+"""Does a change; returns what came of it, where there is more to say than that it is done."""
 STEPS: Mapping[Kind, Step] = {
     Kind.ALLOWED_EXTENSION: server.allow,
     Kind.PRELOADED_LIBRARY: server.preload,
@@ -46,16 +50,7 @@ class Permission:
     replace: bool = False
 
 
-def apply(
-    target: Target,
-    spec: Spec,
-    confirmed: Plan,
-    permission: Permission,
-    *,
-    tell: Callable[[str], None],
-    begin: Callable[[Change], None],
-    show: Callable[[Progress], None],
-) -> None:
+def apply(target: Target, spec: Spec, confirmed: Plan, permission: Permission, report: Reporter) -> None:
     """Does exactly what `confirmed` says, under the target's lock.
 
     Args:
@@ -63,26 +58,28 @@ def apply(
         spec: what the plan was made of.
         confirmed: what a person has seen and said yes to.
         permission: what of it they have allowed explicitly.
-        tell: told what is waited for, a sentence at a time.
-        begin: told each change before it is done.
-        show: told how far the present one is.
+        report: told what is done.
 
     Raises `PlanRefused` before anything is done for what is not allowed, `ApplyFailed` if the server is not
     as it was when the plan was made, or when a change does not succeed. Those before it stay; another plan
-    and apply go on from there, whatever has ended this one.
+    and apply go on from there, whatever has ended this one. A KeyboardInterrupt says so, too.
     """
     confirmed.check(allow_restart=permission.restart, allow_replace=permission.replace)
-    work = Work(target, spec, tell, show)
-    with locked(target, tell) as lock:
-        _same(confirmed.changes, target, spec)
-        for number, change in enumerate(confirmed.changes):
+    changes = confirmed.changes
+    rows = frozenset((change.database, change.name) for change in changes if change.kind is Kind.ROWS)
+    work = Work(target, spec, report, rows)
+    with locked(target, report.tell) as lock, closing(work):
+        _same(changes, target, spec)
+        for number, change in enumerate(changes):
             lock.check()
-            begin(change)
-            _do(work, change, number, len(confirmed.changes))
+            report.begin(change, number + 1, len(changes))
+            began = time.monotonic()
+            result = _do(work, change, number, len(changes))
+            report.done(change, result or "", time.monotonic() - began)
             if change.kind is Kind.RESTART:
                 lock.release()
                 lock.take()
-                _same(confirmed.changes[number + 1 :], target, spec)
+                _same(changes[number + 1 :], target, spec)
 
 
 def _same(expected: tuple[Change, ...], target: Target, spec: Spec) -> None:
@@ -97,9 +94,11 @@ def _same(expected: tuple[Change, ...], target: Target, spec: Spec) -> None:
         )
 
 
-def _do(work: Work, change: Change, number: int, total: int) -> None:
+def _do(work: Work, change: Change, number: int, total: int) -> str | None:
     try:
-        STEPS[change.kind](work, change)
+        return STEPS[change.kind](work, change)
+    except KeyboardInterrupt as error:
+        raise type(error)(_stand(number, total)) from None
     except psycopg.Error as error:
         said = (error.diag.message_primary or str(error)).strip().splitlines()[0].rstrip(".")
         details = "".join(

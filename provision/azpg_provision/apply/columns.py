@@ -9,17 +9,20 @@ from dataclasses import replace
 from psycopg import errors, sql
 
 from azpg_provision import ledger, vectorize
-from azpg_provision.apply.work import Progress, Work
+from azpg_provision.apply.reporter import Progress
+from azpg_provision.apply.work import Work
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed
 from azpg_provision.index import building
+from azpg_provision.live.count import count
 from azpg_provision.live.pgvector import schema_of
 from azpg_provision.plan.change import Action, Change
-from azpg_provision.plan.columns import counted
+from azpg_provision.plan.columns import counted, duration
+from azpg_provision.plan.sampling import rows_per_second
 from azpg_provision.plan.wanted import index_name, index_of
 from azpg_provision.spec.identifier import qualified
-from azpg_provision.sync import add_generated, install, remove
-from azpg_provision.sync.session import search_path
+from azpg_provision.sync import install, make_generated, remove
+from azpg_provision.sync.session import schemas
 from azpg_provision.target.target import Connection
 
 _LOCK_TIMEOUT = "2s"
@@ -30,54 +33,65 @@ _PAUSE = 0.5
 
 def column(work: Work, change: Change) -> None:
     """Adds a column, or takes one that is there; notes how it is vectorized."""
-    with work.connect(change) as connection:
+    with work.session(change) as connection:
         wanted, found = work.column(connection, change)
         there = wanted.column in found.columns
         if change.action is Action.UPDATE:
             if not there:
                 raise ApplyFailed(f"{change.name} is gone: run `azpg apply` again.")
-            _patiently(connection, lambda: ledger.register(connection, wanted), work.tell, change.name)
+            _patiently(connection, lambda: _take(connection, wanted), work.report.tell, change.name)
             return
         if there and change.action is Action.CREATE:
             raise ApplyFailed(f"{change.name} has been made by somebody else: run `azpg apply` again.")
         table = qualified(wanted.schema, wanted.table)
-        _patiently(connection, lambda: _make(connection, wanted, change, there=there), work.tell, table)
+        if wanted.sync is Sync.GENERATED:
+            _announce(connection, wanted, work)
+        _patiently(
+            connection, lambda: _make(connection, wanted, change, there=there), work.report.tell, table
+        )
 
 
 def sync(work: Work, change: Change) -> None:
     """Installs what keeps the column in step with its rows, in the place of what did so before."""
-    with work.connect(change) as connection:
+    with work.session(change) as connection:
         if work.leaves(change):
-            _patiently(connection, lambda: ledger.bury(connection), work.tell, change.name)
+            _patiently(connection, lambda: ledger.bury(connection), work.report.tell, change.name)
             return
         found = _registered(connection, work, change)
         table = qualified(found.schema, found.table)
-        _patiently(connection, lambda: install(connection, found), work.tell, table)
+        _patiently(connection, lambda: install(connection, found), work.report.tell, table)
+    if change.action is Action.UPDATE and (change.database, change.name) not in work.rows:
+        # A row may have been written since the plan found none that waits, and before there was a trigger.
+        work.vectorize(change, found)
 
 
-def rows(work: Work, change: Change) -> None:
-    """Gives every row its embedding."""
-    with work.connect(change) as connection:
+def rows(work: Work, change: Change) -> str:
+    """Gives every row its embedding; returns how many got one."""
+    with work.session(change) as connection:
         found = _registered(connection, work, change)
-        total = vectorize.backlog(connection, found).pending
+        with connection.transaction(force_rollback=True):  # and with it the settings of a worker
+            total = vectorize.backlog(connection, found).pending
 
     def show(one: vectorize.Progress) -> None:
-        rate = one.embedded / one.seconds if one.seconds else 0
-        work.show(Progress(f"{one.embedded} of {total}, {rate:.0f} rows/s", one.embedded + one.failed, total))
+        work.report.show(Progress("", one.embedded + one.failed, total))
 
-    outcome = vectorize.run(lambda: work.connect(change), found, tell=show)
+    work.report.show(Progress("", 0, total))
+    outcome = work.vectorize(change, found, show)
     if outcome.failed:
-        work.tell(f"{change.name}: {counted(outcome.failed)} failed; `azpg vectorize --failed` lists them")
+        work.report.tell(
+            f"{change.name}: {counted(outcome.failed)} failed; `azpg vectorize --failed` lists them"
+        )
     if outcome.skipped:
         raise ApplyFailed(
             f"{counted(outcome.skipped)} could not be written: others hold them locked, or a trigger of the "
             "table keeps them as they are."
         )
+    return f"{outcome.embedded:,}"
 
 
 def index(work: Work, change: Change) -> None:
     """Builds an approximate index, in the place of azpg's own of the same name if it is to be replaced."""
-    with work.connect(change) as connection:
+    with work.session(change) as connection:
         found = _registered(connection, work, change)
         _, embedding = work.embedding(change)
         assert embedding.index is not None
@@ -92,12 +106,37 @@ def index(work: Work, change: Change) -> None:
         lambda: work.connect(change),
         found,
         wanted,
-        tell=lambda one: work.show(Progress(one.phase, one.done, one.total)),
+        tell=lambda one: work.report.show(Progress(one.phase.rpartition(": ")[2], one.done, one.total)),
     )
-    with work.connect(change) as connection:
+    with work.session(change) as connection:
         ledger.own_index(connection, found.schema, wanted.name(found), change.after)
     for remark in built.remarks:
-        work.tell(remark)
+        work.report.tell(remark)
+
+
+def _announce(connection: Connection, wanted: VectorColumn, work: Work) -> None:
+    """Says how long it will take to rewrite a table, by a sample: PostgreSQL does not say how far it is."""
+    rows = count(connection, wanted.schema, wanted.table)
+    rate = rows_per_second(
+        connection,
+        relation=(wanted.schema, wanted.table),
+        text=wanted.text,
+        prefix=wanted.prefix,
+        model=wanted.model,
+        path=schemas(wanted.schema, wanted.keys),
+    )
+    if rate is not None:
+        table = qualified(wanted.schema, wanted.table)
+        took = duration(rows / rate)
+        work.report.tell(f"{table} is being rewritten: {counted(rows)}, for about {took} by a sample")
+        work.report.show(Progress("", 0, rows, rate))
+
+
+def _take(connection: Connection, wanted: VectorColumn) -> None:
+    """Notes how a column is vectorized that is there."""
+    if ledger.find(connection, wanted.schema, wanted.table, wanted.column) is None:
+        ledger.disown_column(connection, wanted)
+    _register(connection, wanted)
 
 
 def _make(connection: Connection, wanted: VectorColumn, change: Change, *, there: bool) -> None:
@@ -115,18 +154,21 @@ def _make(connection: Connection, wanted: VectorColumn, change: Change, *, there
     ledger.bury(connection)  # before there is a column by the name of one that somebody has dropped
     type_ = sql.Identifier(schema_of(connection), "vector")
     if wanted.sync is Sync.GENERATED:
-        statement = add_generated(wanted, vector=type_)
+        make_generated(connection, wanted, vector=type_)
     else:
-        dimensions = sql.Literal(wanted.dimensions)
         statement = sql.SQL("ALTER TABLE {} ADD COLUMN {} {}({})").format(
-            wanted.relation, name, type_, dimensions
+            wanted.relation, name, type_, sql.Literal(wanted.dimensions)
         )
-    # The names of its text mean what they would mean to a trigger.
-    connection.execute(sql.SQL("SET LOCAL search_path = {}").format(search_path(wanted)))
-    connection.execute(statement)
-    connection.execute("SET LOCAL search_path = DEFAULT")
+        connection.execute(statement)
     ledger.own_column(connection, wanted)
-    ledger.register(connection, wanted)
+    _register(connection, wanted)
+
+
+def _register(connection: Connection, wanted: VectorColumn) -> None:
+    """Notes how a column is vectorized; where no triggers follow, all else that it needs is made, too."""
+    registered = ledger.register(connection, wanted)
+    if wanted.sync in {Sync.NONE, Sync.GENERATED}:
+        install(connection, registered)
 
 
 def _patiently(

@@ -6,6 +6,7 @@ from psycopg import sql
 
 from azpg_provision import ledger
 from azpg_provision.apply.work import Work
+from azpg_provision.live.reading import PRINTED_PATH
 from azpg_provision.plan.change import Action, Change
 from azpg_provision.spec.identifier import qualified, quoted
 from azpg_provision.spec.model import Grant
@@ -24,23 +25,27 @@ def extension(work: Work, change: Change) -> None:
             statement += sql.SQL(" VERSION {}").format(sql.Literal(wanted.version))
         if wanted.cascade:
             statement += sql.SQL(" CASCADE")
-    with work.connect(change) as connection:
+    with work.connect(change) as connection, connection.transaction():
+        connection.execute(PRINTED_PATH)  # public is where an extension goes that names no schema
         connection.execute(statement)
 
 
 def create_ledger(work: Work, change: Change) -> None:
-    """Makes schema azpg."""
+    """Makes schema azpg, or brings one of the version before to this one."""
     with work.connect(change) as connection:
-        ledger.create(connection)
+        if not ledger.create(connection):
+            ledger.carry(connection)
 
 
 def init(work: Work, change: Change) -> None:
     """Runs an init file, in one transaction with the note that it has run."""
     file = next(one for one in work.database(change).init if one.path == change.name)
     with work.connect(change) as connection, connection.transaction():
+        connection.execute(PRINTED_PATH)  # a file makes its tables in public, as from a new session
         connection.execute(file.statements.encode())
         # What the file has set for its session must not reach the ledger.
         connection.execute("RESET ROLE")
+        connection.execute("RESET search_path")
         ledger.own_init(connection, file.path, file.sha256)
 
 
@@ -48,7 +53,7 @@ def grant(work: Work, change: Change) -> None:
     """Grants a membership or privileges."""
     for one in work.database(change).grants:
         if _name(one, change) == change.name:
-            with work.connect(change) as connection:
+            with work.session(change) as connection:
                 _grant(connection, one)
             return
     raise LookupError(change.name)

@@ -15,35 +15,107 @@ _KEY = int.from_bytes(b"azpg", "big")
 _DATABASE = "postgres"
 _POLL = 0.2
 """Seconds between two tries: a lock that is waited for in PostgreSQL would hold a transaction open."""
+PATIENCE = 60.0
+"""Seconds for which the database of the lock may be out of reach, such as because the server is full."""
+_BARRED = """
+SELECT NOT EXISTS (
+    SELECT FROM pg_catalog.pg_database
+    WHERE datname OPERATOR(pg_catalog.=) %s AND pg_catalog.has_database_privilege(datname, 'CONNECT'))
+"""
+"""Whether the role may never go there: 3D000 and 42501, which libpq does not tell of a connection."""
+_HOLDER = """
+SELECT activity.pid, activity.backend_start::pg_catalog.timestamptz(0)::pg_catalog.text
+FROM pg_catalog.pg_locks AS lock
+JOIN pg_catalog.pg_stat_activity AS activity ON activity.pid OPERATOR(pg_catalog.=) lock.pid
+JOIN pg_catalog.pg_database AS database ON database.oid OPERATOR(pg_catalog.=) lock.database
+WHERE lock.locktype OPERATOR(pg_catalog.=) 'advisory' AND lock.granted
+      AND lock.objid OPERATOR(pg_catalog.=) %s::pg_catalog.oid
+      AND database.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+"""
+_BARRED_SIGNS = ("pg_hba.conf", "no such database")
+"""The same for 28000, in whatever language the server speaks, and for PgBouncer's 3D000."""
 
 
 class Lock:
     """An advisory lock, held by a session of its own; however that ends, PostgreSQL gives the lock back.
 
     Such locks belong to a database. This one is in `postgres`, which every server has, wherever else a
-    connection string leads; a role that may not go there has it in the database that it may.
+    connection string leads. Only where that does not exist, or a role may not go there, it is in the database
+    that the connection string names; otherwise two applies could hold a lock each.
+
+    Args:
+        target: what is locked.
+        tell: told, in a sentence, what is waited for.
+        patience: seconds for which `postgres` may be out of reach.
     """
 
-    def __init__(self, target: Target, tell: Callable[[str], None]) -> None:
+    def __init__(self, target: Target, tell: Callable[[str], None], *, patience: float = PATIENCE) -> None:
         self._target = target
         self._tell = tell
+        self._patience = patience
         self._connection: Connection | None = None
 
     def take(self) -> None:
-        """Waits until nobody else holds it."""
-        connection = self._connection = self._connect()
+        """Waits until nobody else holds it. Raises `ApplyFailed` if it cannot be asked for in time."""
         told = False
-        while not _try(connection):
+        while True:
+            connection = self._connection = self._connect()
+            answered = False
+            try:
+                while not _try(connection):
+                    answered = True
+                    if not told:
+                        holder = _holder(connection)
+                        self._tell(f"Waiting for another `azpg apply` on {self._target.name}{holder}")
+                    told = True
+                    time.sleep(_POLL)
+            except psycopg.OperationalError:
+                if not answered:
+                    raise
+                self.release()  # the session has ended, as when the other apply restarts the server
+            else:
+                return
+
+    def _connect(self) -> Connection:
+        """A session in the lock's database. Raises `ApplyFailed` after `patience`."""
+        deadline = time.monotonic() + self._patience
+        told = False
+        while True:
+            try:
+                return self._target.connect(_DATABASE)
+            except TargetUnreachable as error:
+                why = str(error)
+            if (connection := self._elsewhere(why)) is not None:
+                return connection
+            if time.monotonic() >= deadline:
+                raise ApplyFailed(
+                    f"the lock that keeps two applies apart is in the database {_DATABASE}, which cannot be "
+                    f"reached: {why} Run `azpg apply` again then."
+                )
             if not told:
-                self._tell(f"Waiting for another `azpg apply` on {self._target.name}{_holder(connection)}")
+                self._tell(f"Waiting for the database {_DATABASE}, in which applies are kept apart: {why}")
             told = True
             time.sleep(_POLL)
 
-    def _connect(self) -> Connection:
+    def _elsewhere(self, why: str) -> Connection | None:
+        """A session in the connection string's own database, if the role may never go to the lock's."""
         try:
-            return self._target.connect(_DATABASE)
+            connection = self._target.connect()
         except TargetUnreachable:
-            return self._target.connect()
+            return None
+        try:
+            row = connection.execute(_BARRED, [_DATABASE]).fetchone()
+        except psycopg.Error:
+            connection.close()
+            return None
+        if not (row and row[0]) and not any(sign in why for sign in _BARRED_SIGNS):
+            connection.close()
+            return None
+        self._tell(
+            f"The database {_DATABASE} is closed to this role: an apply is kept apart from those only that "
+            f"come to {connection.info.dbname}, too"
+        )
+        return connection
 
     def check(self) -> None:
         """Raises `ApplyFailed` if the session has ended, so that another apply may have begun."""
@@ -65,9 +137,9 @@ class Lock:
 
 
 @contextlib.contextmanager
-def locked(target: Target, tell: Callable[[str], None]) -> Iterator[Lock]:
-    """Holds the target's lock; `tell` is told when it has to be waited for."""
-    lock = Lock(target, tell)
+def locked(target: Target, tell: Callable[[str], None], *, patience: float = PATIENCE) -> Iterator[Lock]:
+    """Holds the target's lock, as `Lock` says."""
+    lock = Lock(target, tell, patience=patience)
     try:
         lock.take()
         yield lock
@@ -82,10 +154,7 @@ def _try(connection: Connection) -> bool:
 
 def _holder(connection: Connection) -> str:
     row = connection.execute(
-        "SELECT activity.pid, activity.backend_start::timestamptz(0)::text FROM pg_catalog.pg_locks AS lock "
-        "JOIN pg_catalog.pg_stat_activity AS activity USING (pid) "
-        "WHERE lock.locktype = 'advisory' AND lock.objid = %s AND lock.granted AND lock.database = "
-        "(SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())",
+        _HOLDER,
         [_KEY],
     ).fetchone()
     return f" (session {row[0]}, since {row[1]})" if row else ""

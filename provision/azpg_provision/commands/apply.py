@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from azpg.errors import UsageError
-from azpg.output import err, out, print_json, say
+from azpg.confirm import confirm
+from azpg.output import out, print_json, say
 from azpg_provision.commands.arguments import Json, SpecPath, names_target
-from azpg_provision.commands.plan import make
-from azpg_provision.commands.showing import counted, show_plan
+from azpg_provision.commands.reporting import reporting
+from azpg_provision.commands.showing import counted, show_plan, summary
 from azpg_provision.target.where import Where
 
 if TYPE_CHECKING:
-    from azpg_provision.apply.work import Progress
-    from azpg_provision.plan.change import Change
+    from azpg_provision.spec.model import Spec
 
 
 @names_target
@@ -42,56 +39,54 @@ def apply(
     """
     from azpg_provision.apply.apply import Permission  # noqa: PLC0415
     from azpg_provision.apply.apply import apply as carry_out  # noqa: PLC0415
+    from azpg_provision.commands.place import planned  # noqa: PLC0415
 
-    target, wanted, found = make(flags, spec)
+    target, wanted, found = planned(flags, spec)
     if not json:
         show_plan(found)
+    began = time.monotonic()
     if found.changes:
         found.check(allow_restart=allow_restart, allow_replace=allow_replace)
-        if not yes and not _agreed(f"Make {counted(len(found.changes))} on {found.target}?", json=json):
-            out().print("Nothing was changed.")
-            raise typer.Exit(1)
-        with _shown() as (tell, begin, show):
+        confirm(
+            f"Make {summary(found)}?",
+            yes=yes,
+            json=json,
+            nothing="Nothing was changed.",
+            advice="once `azpg plan` shows what you want",
+        )
+        began = time.monotonic()
+        with reporting(found) as report:
             permission = Permission(restart=allow_restart, replace=allow_replace)
-            carry_out(target, wanted, found, permission, tell=tell, begin=begin, show=show)
+            carry_out(target, wanted, found, permission, report)
     if json:
         print_json(found.as_json())
     elif found.changes:
-        done = counted(len(found.changes))
+        done = f"{counted(len(found.changes))} in {time.monotonic() - began:.1f} s"
         out().print(f"Done: {done}. {found.target} is as {spec} says.", markup=False)
+        _show_next(flags, spec, wanted)
     else:
         out().print(f"Nothing to do: {found.target} is as {spec} says.", markup=False)
 
 
-def _agreed(question: str, *, json: bool) -> bool:
-    if json or not sys.stdin.isatty():
-        raise UsageError("there is nobody to ask: repeat it with --yes once `azpg plan` shows what you want.")
-    return typer.confirm(question)
+def _show_next(flags: Where, path: Path, spec: Spec) -> None:
+    """Says what a person may want to do now: a command a line, and what for."""
+    from azpg_provision.commands.place import command  # noqa: PLC0415
 
-
-@contextmanager
-def _shown() -> Iterator[tuple[Callable[[str], None], Callable[[Change], None], Callable[[Progress], None]]]:
-    """What is being done, on a terminal as a bar; yields what to tell sentences, changes and progress."""
-    console = err()
-    if not console.is_interactive:
-        yield say, lambda change: say(str(change)), lambda one: None
-        return
-    from rich import progress  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    columns = (
-        progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(),
-        progress.TextColumn("{task.fields[detail]}", markup=False),
-        progress.TimeRemainingColumn(),
-    )
-    with progress.Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
-        task = bar.add_task("", total=None, detail="")
-
-        def begin(change: Change) -> None:
-            bar.reset(task, total=None, description=str(change), detail="")
-
-        def show(one: Progress) -> None:
-            bar.update(task, completed=one.done, total=one.total or None, detail=one.what)
-
-        yield lambda text: console.print(Text(text, style="dim")), begin, show
+    tables = [(database, table) for database in spec.databases for table in database.tables]
+    lines = []
+    if tables:
+        database, table = tables[0]
+        words = [table.name, "…", *(["--database", database.name] if len(spec.databases) > 1 else [])]
+        lines.append((command("search", flags, path, *words, option="--spec"), "what the rows answer"))
+    syncs = [embedding.sync for _, table in tables for embedding in table.embeddings]
+    if queues := syncs.count("queue"):
+        columns = f"{queues} column{'' if queues == 1 else 's'}"
+        lines.append((command("worker", flags, path), f"for {columns} with `sync: queue`"))
+    if unkept := syncs.count("none"):
+        columns = f"{unkept} column{'' if unkept == 1 else 's'}"
+        lines.append((command("vectorize", flags, path), f"now and then, for {columns} with `sync: none`"))
+    lines.append((command("drift", flags, path), "in CI: exit code 3 once the server differs"))
+    width = max(len(text) for text, _ in lines)
+    say("Next:")
+    for text, why in lines:
+        say(f"  {text:<{width}}  {why}")

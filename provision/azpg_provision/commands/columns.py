@@ -11,8 +11,10 @@ from azpg_provision.errors import PlanRefused
 from azpg_provision.spec.model import Spec
 
 
-def database_of(spec: Spec | None, given: str | None) -> str | None:
-    """The database to look in: the one that is named, or the spec's only one; None is the target's main one.
+def database_of(spec: Spec | None, given: str | None, table: str) -> str | None:
+    """The database to look in: the one that is named, or the spec's only one, or its only one with the table.
+
+    None where there is no spec, and anybody's guess.
 
     Raises `UsageError`.
     """
@@ -21,6 +23,13 @@ def database_of(spec: Spec | None, given: str | None) -> str | None:
     if spec is None:
         return None
     names = [database.name for database in spec.databases]
+    having = [
+        database.name
+        for database in spec.databases
+        if any(table in {one.name, f"{one.schema_}.{one.name}"} for one in database.tables)
+    ]
+    if len(having) == 1:
+        return having[0]
     if len(names) > 1:
         raise UsageError(f"the spec has {len(names)} databases: choose with --database {' | '.join(names)}.")
     return names[0]

@@ -9,9 +9,10 @@ from functools import partial
 from azpg.errors import UsageError
 from azpg_provision import ledger
 from azpg_provision.column import VectorColumn
-from azpg_provision.commands.columns import column_of, columns_of
+from azpg_provision.commands.columns import column_of, columns_of, database_of
 from azpg_provision.errors import PlanRefused
 from azpg_provision.spec.model import Spec
+from azpg_provision.target.connecting import begin_read_only
 from azpg_provision.target.target import Connection, Target
 
 _DATABASES = """
@@ -38,6 +39,7 @@ def databases(target: Target, spec: Spec | None, given: str | None) -> dict[str,
         names = [database.name for database in spec.databases]
     else:
         with target.connect() as connection:
+            begin_read_only(connection)
             names = [name for (name,) in connection.execute(_DATABASES).fetchall()]
     return {name: partial(target.connect, name) for name in names}
 
@@ -55,6 +57,7 @@ def places(
     refused: UsageError | None = None
     for name, connect in databases(target, spec, database).items():
         with connect() as connection:
+            begin_read_only(connection)
             columns = ledger.columns(connection)
         if table is not None and columns:
             try:
@@ -71,3 +74,27 @@ def places(
             f"{target.name} has no vectorized column{where}: name its tables in the spec, and apply."
         )
     return found
+
+
+def place_of(
+    target: Target, spec: Spec | None, *, database: str | None, table: str, column: str | None
+) -> Place:
+    """The only vectorized column that is meant; on a local server without a spec, wherever it is.
+
+    Raises `PlanRefused` where there is none, `UsageError` for a name that fits none, or several.
+    """
+    name = database_of(spec, database, table)
+    if name is None and target.kind == "local":
+        found = places(target, None, database=None, table=table, column=column)
+        having = list(dict.fromkeys(one.database for one in found))
+        if len(having) > 1:
+            raise UsageError(
+                f"{table!r} is in {len(having)} databases: choose with --database {' | '.join(having)}."
+            )
+        of = column_of([one.column for one in found], table, column, having[0])
+        return Place(having[0], found[0].connect, of)
+    connect = target.connect if name is None else partial(target.connect, name)
+    with connect() as connection:
+        begin_read_only(connection)
+        where = connection.info.dbname
+        return Place(where, connect, column_of(ledger.columns(connection), table, column, where))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from azpg.output import out, print_json
 from azpg_provision.commands.arguments import Json, SpecPath, names_target
-from azpg_provision.commands.plan import make
-from azpg_provision.commands.showing import counted, show_plan
+from azpg_provision.commands.showing import counted, show
 from azpg_provision.target.where import Where
 
 DRIFTED = 3
@@ -21,21 +20,24 @@ def drift(
     spec: SpecPath = Path("azpg.yaml"),
     *,
     flags: Where,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Do not read every row where triggers note what changes.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Say whether a server is still as the spec says; exit code 3 if it is not.
 
     Example: azpg drift shop.yaml --stack prod
     """
-    _, _, found = make(flags, spec)
-    if json:
-        print_json(found.as_json())
-    else:
-        show_plan(found)
-        if found.changes:
-            text = f"{found.target} has drifted from {spec}: {counted(len(found.changes))}."
-        else:
-            text = f"No drift: {found.target} is as {spec} says."
-        out().print(text, markup=False)
+    from azpg_provision.commands.place import planned  # noqa: PLC0415
+
+    _, _, found = planned(flags, spec, quick=quick, vectors=not quick)
+    rows = "; where triggers are in place, only the rows that they have noted were looked at" if quick else ""
+    show(
+        found,
+        json=json,
+        changed=f"{found.target} has drifted from {spec}: {counted(len(found.changes))}.",
+        same=f"No drift: {found.target} is as {spec} says{rows}.",
+    )
     if found.changes:
         raise typer.Exit(DRIFTED)

@@ -46,7 +46,7 @@ def evaluate(
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", metavar="FILE", help="The figure: .svg, .png or .pdf. \\[default: TABLE.svg]"),
+        typer.Option("--plot", metavar="FILE", help="Draw it into this file: .svg, .png or .pdf."),
     ] = None,
     spec: a.SpecOption = None,
     database: a.Database = None,
@@ -56,36 +56,35 @@ def evaluate(
 
     Example: azpg index evaluate products --values 10,40,160
     """
-    from azpg_provision import ledger  # noqa: PLC0415
-    from azpg_provision.commands.columns import column_of, database_of  # noqa: PLC0415
+    from azpg_provision.commands.databases import place_of  # noqa: PLC0415
     from azpg_provision.commands.place import open_place  # noqa: PLC0415
     from azpg_provision.index.evaluation import evaluate as evaluate_column  # noqa: PLC0415
     from azpg_provision.index.plot import draw, writable  # noqa: PLC0415
 
     numbers, texts = _numbers(values), _lines(questions)
-    place, found = open_place(flags, spec)
-    name = database_of(found, database)
-    with place.connect(name) if name is not None else place.connect() as connection:
-        of = column_of(ledger.columns(connection), table, column, connection.info.dbname)
-        figure = plot or Path(f"{of.table.replace('/', '_')}.svg")
-        writable(figure)
-        with counting("search", None) as tell:
-            evaluations = evaluate_column(
-                connection,
-                of,
-                questions=texts,
-                sample=sample,
-                values=numbers,
-                tell=lambda done, total: tell(done),
-                remark=say,
-            )
-    draw(evaluations, figure)
+    if plot is not None:
+        writable(plot)
+    target, found = open_place(flags, spec)
+    place = place_of(target, found, database=database, table=table, column=column)
+    with place.connect() as connection, counting("search", None) as tell:
+        evaluations = evaluate_column(
+            connection,
+            place.column,
+            questions=texts,
+            sample=sample,
+            values=numbers,
+            tell=tell,
+            remark=say,
+        )
+    if plot is not None:
+        draw(evaluations, plot, place.column.name)
     if json:
-        print_json({"version": 1, "plot": str(figure), "indexes": [_as_json(one) for one in evaluations]})
+        figure = None if plot is None else str(plot)
+        print_json({"version": 1, "plot": figure, "indexes": [_as_json(one) for one in evaluations]})
         return
     for one in evaluations:
         _print(one)
-    say(f"The figure is {figure}.")
+    say("`--plot FILE` draws it." if plot is None else f"The figure is {plot}.")
 
 
 def _numbers(text: str | None) -> list[int]:

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from azpg.output import out, print_json, working
 from azpg_provision.commands.arguments import Json, SpecPath, names_target
-from azpg_provision.commands.showing import counted, show_plan
+from azpg_provision.commands.showing import show, summary
 from azpg_provision.target.where import Where
-
-if TYPE_CHECKING:
-    from azpg_provision.plan.plan import Plan
-    from azpg_provision.spec.model import Spec
-    from azpg_provision.target.target import Target
 
 
 @names_target
@@ -27,25 +20,12 @@ def plan(
 
     Example: azpg plan shop.yaml --local default
     """
-    _, _, found = make(flags, spec)
-    if json:
-        print_json(found.as_json())
-        return
-    show_plan(found)
-    if found.changes:
-        out().print(f"{counted(len(found.changes))} on {found.target}; [bold]azpg apply[/] makes them.")
-    else:
-        out().print(f"Nothing to do: {found.target} is as {spec} says.", markup=False)
+    from azpg_provision.commands.place import command, planned  # noqa: PLC0415
 
-
-def make(flags: Where, path: Path) -> tuple[Target, Spec, Plan]:
-    """The target, the spec in the file `path`, and the plan for what the server has now."""
-    from azpg_provision.commands.place import open_place  # noqa: PLC0415
-    from azpg_provision.plan.inspection import inspect  # noqa: PLC0415
-    from azpg_provision.plan.planning import plan as make_plan  # noqa: PLC0415
-
-    target, spec = open_place(flags, path)
-    assert spec is not None
-    with working(f"Looking at {target.name}"):
-        state = inspect(target, spec)
-    return target, spec, make_plan(spec, state)
+    _, _, found = planned(flags, spec)
+    show(
+        found,
+        json=json,
+        changed=f"{summary(found)}. Next: {command('apply', flags, spec)}",
+        same=f"Nothing to do: {found.target} is as {spec} says.",
+    )

@@ -39,15 +39,11 @@ def preflight(
     from azpg_provision.preflight.needs import NO_SPEC, of_spec  # noqa: PLC0415
     from azpg_provision.preflight.run import has_failed, run  # noqa: PLC0415
 
-    checks = []
-    with working("Looking at the server") as say:
+    with working("Looking at the server"):
         target, found = open_place(flags, spec)
         needs = of_spec(found) if found is not None else NO_SPEC
         try:
-            for check in run(target, needs):
-                checks.append(check)
-                if check.status == "fail" and not json:
-                    say(f"{check.id}: {check.reason}")
+            checks = list(run(target, needs))
         finally:
             target.close()
     if json:

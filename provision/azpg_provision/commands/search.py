@@ -47,15 +47,16 @@ def search(
 
     Example: azpg search products "something for the rain" --spec shop.yaml
     """
-    from azpg_provision import ledger  # noqa: PLC0415
-    from azpg_provision.commands.columns import column_of, database_of  # noqa: PLC0415
+    from azpg_provision.commands.databases import place_of  # noqa: PLC0415
     from azpg_provision.commands.place import open_place  # noqa: PLC0415
     from azpg_provision.index.search import search as search_column  # noqa: PLC0415
+    from azpg_provision.target.connecting import begin_read_only  # noqa: PLC0415
 
-    place, found = open_place(flags, spec)
-    name = database_of(found, database)
-    with place.connect(name) if name is not None else place.connect() as connection:
-        of = column_of(ledger.columns(connection), table, column, connection.info.dbname)
+    target, found = open_place(flags, spec)
+    place = place_of(target, found, database=database, table=table, column=column)
+    of = place.column
+    with place.connect() as connection:
+        begin_read_only(connection)
         rows = search_column(connection, of, question, limit=limit, prefix=prefix)
     if json:
         results = [{"key": row.key, "distance": row.distance, "text": row.text} for row in rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from azpg.output import out, print_table
+from azpg.output import out, print_json, print_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,6 +17,15 @@ _GAP = 2
 """Blanks between two columns."""
 _COLOURS = {"create": "green", "update": "yellow", "replace": "red"}
 _LONGEST = 60
+
+
+def show(plan: Plan, *, json: bool, changed: str, same: str) -> None:
+    """Prints a plan for machines, or for people, who are told a last sentence for each of both ends."""
+    if json:
+        print_json(plan.as_json())
+        return
+    show_plan(plan)
+    out().print(changed if plan.changes else same, markup=False)
 
 
 def show_plan(plan: Plan) -> None:
@@ -70,6 +79,13 @@ def _table(rows: list[tuple[str, str, str, str, str]]) -> Table:
 def counted(number: int) -> str:
     """``1 change``, ``2 changes``."""
     return f"{number} change{'' if number == 1 else 's'}"
+
+
+def summary(plan: Plan) -> str:
+    """``12 changes on local default: 10 to create, 2 to update``."""
+    actions = [change.action.value for change in plan.changes]
+    kinds = ", ".join(f"{actions.count(one)} to {one}" for one in _COLOURS if one in actions)
+    return f"{counted(len(actions))} on {plan.target}: {kinds}"
 
 
 def _difference(before: Any, after: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from azpg.failures import FAILED, INTERRUPTED, TERMINATED
-from azpg.output import counting, out, print_json, print_table, working
+from azpg.output import complain, counting, out, print_json, print_table, working
 from azpg_provision.commands import arguments as a
 from azpg_provision.target.where import Where
 
@@ -54,6 +54,8 @@ def vectorize(
 ) -> None:
     """Embed the rows that have no embedding of their present text; what is done stays, whatever happens.
 
+    The exit code is 1 if rows have failed, or could not be written because others hold them locked.
+
     Example: azpg vectorize shop.yaml --table products --dry-run
     """
     from azpg_provision.commands.databases import places  # noqa: PLC0415
@@ -78,7 +80,9 @@ def vectorize(
         print_json({"version": 1, "columns": done})
     if stop.is_set():
         raise typer.Exit(TERMINATED if stop.number == signal.SIGTERM else INTERRUPTED)
-    if any(one["failed"] for one in done):
+    if not json and not any(_to_tell(one) for one in done):
+        out().print("Nothing waits.")
+    if any(one["failed"] or one["skipped"] for one in done):
         raise typer.Exit(FAILED)
 
 
@@ -97,12 +101,21 @@ def _run(place: Place, options: Options, stop: Stop, *, retry: bool, json: bool)
             place.column,
             options,
             tell=lambda progress: tell(progress.embedded + progress.failed),
+            say=lambda text: complain(f"{text}."),
             stop=stop,
         )
     seconds = time.monotonic() - began
     with place.connect() as connection:
         after = backlog(connection, place.column)
-    if not json:
+    found = _named(place) | {
+        "embedded": outcome.embedded,
+        "skipped": outcome.skipped,
+        "pending": after.pending,
+        "failed": after.failed,
+        "total": after.total,
+        "seconds": round(seconds, 3),
+    }
+    if not json and _to_tell(found):
         rate = f" in {seconds:.1f} s, {outcome.embedded / seconds:.0f} a second" if outcome.embedded else ""
         parts = [f"{_rows(outcome.embedded)} embedded{rate}"]
         if outcome.skipped:
@@ -112,19 +125,18 @@ def _run(place: Place, options: Options, stop: Stop, *, retry: bool, json: bool)
         if after.failed:
             parts.append(f"{_rows(after.failed)} failed: see `azpg vectorize --failed`")
         out().print(f"{place.database}: {place.column.name}: {'; '.join(parts)}.", markup=False)
-    return _named(place) | {
-        "embedded": outcome.embedded,
-        "skipped": outcome.skipped,
-        "pending": after.pending,
-        "failed": after.failed,
-        "total": after.total,
-        "seconds": round(seconds, 3),
-    }
+    return found
+
+
+def _to_tell(found: dict[str, Any]) -> bool:
+    """Whether there is more to say of a column than that nothing waits."""
+    return any(found[one] for one in ("embedded", "skipped", "pending", "failed"))
 
 
 def _estimate(found: list[Place], *, json: bool) -> None:
     from rich.table import Column, Table  # noqa: PLC0415
 
+    from azpg_provision.target.connecting import begin_read_only  # noqa: PLC0415
     from azpg_provision.vectorize import backlog  # noqa: PLC0415
     from azpg_provision.vectorize.estimate import seconds  # noqa: PLC0415
 
@@ -137,6 +149,7 @@ def _estimate(found: list[Place], *, json: bool) -> None:
     columns = []
     for place in found:
         with working(f"Counting the rows of {place.column.name}"), place.connect() as connection:
+            begin_read_only(connection)
             one = backlog(connection, place.column)
             took = seconds(connection, place.column, one.pending)
         columns.append(
@@ -162,6 +175,7 @@ def _list(found: list[Place], *, json: bool) -> None:
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Column, Table  # noqa: PLC0415
 
+    from azpg_provision.target.connecting import begin_read_only  # noqa: PLC0415
     from azpg_provision.vectorize.failures import failed  # noqa: PLC0415
 
     table = Table(
@@ -174,6 +188,7 @@ def _list(found: list[Place], *, json: bool) -> None:
     rows = []
     for place in found:
         with place.connect() as connection:
+            begin_read_only(connection)
             for one in failed(connection, place.column):
                 rows.append(
                     _named(place)

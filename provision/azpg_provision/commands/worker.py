@@ -22,7 +22,7 @@ def worker(
     *,
     flags: Where,
     database: a.Database = None,
-    workers: Workers = 1,
+    workers: Workers = 4,
     once: Annotated[bool, typer.Option("--once", help="Leave when nothing waits any more.")] = False,
     every: Annotated[
         float, typer.Option("--every", min=1, metavar="SECONDS", help="How often to say what was done.")
@@ -57,7 +57,8 @@ def worker(
     with stopping() as stop:
         if not once:
             say(f"Waiting for rows that change on {target.name}; Ctrl-C ends it.")
-        tell(service.run(stop))
+        metrics = service.run(stop)
+    tell(metrics)  # after what is said about the end
 
 
 def _line(metrics: Metrics) -> str:

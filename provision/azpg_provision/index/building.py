@@ -11,10 +11,12 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
+from azpg.errors import AzpgError
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import ApplyFailed
 from azpg_provision.index import memory
 from azpg_provision.index.definition import VectorIndex
+from azpg_provision.live.count import count
 from azpg_provision.live.pgvector import schema_of
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -73,16 +75,18 @@ def create(
 
 
 def valid(connection: Connection, column: VectorColumn, name: str) -> bool | None:
-    """Whether the column's index of that name can be used; None if there is none.
+    """Whether the column's index of that name can be used; None if there is no such index.
 
     Raises `ApplyFailed` if the name is another thing's.
     """
     row = connection.execute(
         """
-        SELECT index.indisvalid, index.indrelid = to_regclass(%s) FROM pg_class AS class
-        JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
-        LEFT JOIN pg_index AS index ON index.indexrelid = class.oid
-        WHERE namespace.nspname = %s AND class.relname = %s
+        SELECT index.indisvalid, index.indrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)
+        FROM pg_catalog.pg_class AS class
+        JOIN pg_catalog.pg_namespace AS namespace
+             ON namespace.oid OPERATOR(pg_catalog.=) class.relnamespace
+        LEFT JOIN pg_catalog.pg_index AS index ON index.indexrelid OPERATOR(pg_catalog.=) class.oid
+        WHERE namespace.nspname OPERATOR(pg_catalog.=) %s AND class.relname OPERATOR(pg_catalog.=) %s
         """,
         [column.relation.as_string(), column.schema, name],
     ).fetchone()
@@ -114,17 +118,17 @@ def _prepare(connection: Connection, column: VectorColumn, index: VectorIndex) -
     """Gives the session the time and the memory for a build."""
     row = connection.execute(
         """
-        SELECT greatest(reltuples, 0)::bigint, pg_size_bytes(current_setting('maintenance_work_mem')),
-               pg_size_bytes(current_setting('shared_buffers'))
-        FROM pg_class WHERE oid = %s::regclass
+        SELECT greatest(reltuples, 0)::pg_catalog.int8,
+               pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem')),
+               pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers'))
+        FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) %s::pg_catalog.regclass
         """,
         [column.relation.as_string()],
     ).fetchone()
     assert row is not None
     rows, current, shared_buffers = row
     if rows == 0:  # never analysed
-        count = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(column.relation)).fetchone()
-        rows = count[0] if count else 0
+        rows = count(connection, column.schema, column.table)
     bytes_wanted = memory.wanted(
         index.method, rows=rows, dimensions=column.dimensions, parameters=dict(index.parameters)
     )
@@ -135,7 +139,7 @@ def _prepare(connection: Connection, column: VectorColumn, index: VectorIndex) -
         ("lock_timeout", "0"),
         ("maintenance_work_mem", f"{size >> 10}kB"),
     ):
-        connection.execute("SELECT set_config(%s, %s, false)", [setting, value])
+        connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", [setting, value])
 
 
 def _build(connection: Connection, column: VectorColumn, name: str, statement: sql.Composed) -> None:
@@ -170,15 +174,20 @@ def _first_line(error: psycopg.Error) -> str:
 
 @contextlib.contextmanager
 def _watched(connect: Callable[[], Connection], pid: int, tell: Callable[[Progress], None]) -> Iterator[None]:
-    """Tells how far the session `pid` is with its index, from a session of its own."""
+    """Tells how far the session `pid` is with its index, from a session of its own.
+
+    Where there is no room for another session, such as on a server that is full, nothing is told until there
+    is: the build goes on.
+    """
     ended = threading.Event()
 
     def watch() -> None:
-        with contextlib.suppress(psycopg.Error), connect() as connection:
-            while not ended.wait(_POLL):
-                progress = _progress(connection, pid)
-                if progress is not None:
-                    tell(progress)
+        while not ended.wait(_POLL):
+            with contextlib.suppress(psycopg.Error, AzpgError), connect() as connection:
+                while not ended.wait(_POLL):
+                    progress = _progress(connection, pid)
+                    if progress is not None:
+                        tell(progress)
 
     thread = threading.Thread(target=watch, name="azpg-index-progress", daemon=True)
     thread.start()
@@ -193,7 +202,7 @@ def _progress(connection: Connection, pid: int) -> Progress | None:
     row = connection.execute(
         """
         SELECT phase, tuples_done, tuples_total, blocks_done, blocks_total
-        FROM pg_stat_progress_create_index WHERE pid = %s
+        FROM pg_catalog.pg_stat_progress_create_index WHERE pid OPERATOR(pg_catalog.=) %s
         """,
         [pid],
     ).fetchone()

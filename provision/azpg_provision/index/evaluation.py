@@ -15,6 +15,7 @@ from azpg_provision.errors import PlanRefused
 from azpg_provision.index.catalog import indexes
 from azpg_provision.index.definition import SETTINGS, Method, VectorIndex
 from azpg_provision.index.probe import Probe, Question
+from azpg_provision.live.owner import OwnersView, as_owner
 from azpg_provision.live.pgvector import schema_of
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -70,7 +71,7 @@ def evaluate(
     tell: Callable[[int, int], None] = lambda done, total: None,
     remark: Callable[[str], None] = lambda text: None,
 ) -> list[Evaluation]:
-    """Evaluates each index of the column; nothing is changed.
+    """Evaluates each index of the column; nothing is changed, and the table is read as its owner.
 
     Args:
         connection: to the column's database, in autocommit.
@@ -82,23 +83,26 @@ def evaluate(
         tell: told how many searches of how many are done.
         remark: told which index cannot be judged, because the server prefers another one.
 
-    Raises `PlanRefused` if there is no index, or too few rows to tell.
+    Raises `PlanRefused` if there is no index, or too few rows to tell, and as `azpg_provision.live.owner`.
     """
     has = indexes(connection, column)
     if not has:
         raise PlanRefused(f"{column.name} has no approximate index: say `index:` in the spec, and apply.")
     vector_schema = schema_of(connection)
-    rows = _count(connection, column)
-    if rows <= K:
-        raise PlanRefused(f"recall@{K} needs more than {K} embedded rows; there are {rows}.")
-    asked = _questions(connection, column, questions, sample, vector_schema)
+    with as_owner(connection, column.schema, column.table) as owner:
+        rows = _count(owner, column)
+        if rows <= K:
+            raise PlanRefused(f"recall@{K} needs more than {K} embedded rows; there are {rows}.")
+        asked = [] if questions else _rows(owner, column, sample)
+    if questions:
+        asked = _vectors(connection, column, questions)
     probes = {
         name: Probe(connection, column, index, vector_schema=vector_schema, limit=K)
         for name, index in has.items()
     }
     for name, probe in list(probes.items()):
-        with probe.settings(enable_seqscan="off", **_costly(probe.index.method)):
-            used = probe.uses(asked[0])
+        with probe.settings(enable_seqscan="off", **_costly(probe.index.method)) as owner:
+            used = probe.uses(owner, asked[0])
         if used != name:
             del probes[name]
             remark(
@@ -131,27 +135,28 @@ class _Counter:
         self.tell(self.done, self.total)
 
 
-def _count(connection: Connection, column: VectorColumn) -> int:
-    statement = sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(column.column), column.relation)
-    row = connection.execute(statement).fetchone()
-    return int(row[0]) if row else 0
-
-
-def _questions(
-    connection: Connection, column: VectorColumn, texts: Sequence[str], sample: int, vector_schema: str
-) -> list[Question]:
-    if texts:
-        rows = connection.execute(
-            "SELECT embedding::text FROM azure_local_ai.create_embeddings(%s, %s::text[])",
-            [column.model, list(texts)],
-        )
-        return [Question("[" + array[1:-1] + "]", 0) for (array,) in rows]
-    rows = connection.execute(
-        sql.SQL(
-            "SELECT {column}::text FROM {relation} WHERE {column} IS NOT NULL ORDER BY random() LIMIT {}"
-        ).format(sql.Literal(sample), column=sql.Identifier(column.column), relation=column.relation)
+def _count(owner: OwnersView, column: VectorColumn) -> int:
+    statement = sql.SQL("SELECT pg_catalog.count({}) FROM ONLY {}").format(
+        sql.Identifier(column.column), column.relation
     )
-    return [Question(vector, 1) for (vector,) in rows]
+    ((rows,),) = owner.rows(statement, "rows int8")
+    return int(rows)
+
+
+def _rows(owner: OwnersView, column: VectorColumn, sample: int) -> list[Question]:
+    statement = sql.SQL(
+        "SELECT {column}::pg_catalog.text FROM ONLY {relation} WHERE {column} IS NOT NULL "
+        "ORDER BY pg_catalog.random() LIMIT {sample}"
+    ).format(column=sql.Identifier(column.column), relation=column.relation, sample=sql.Literal(sample))
+    return [Question(vector, 1) for (vector,) in owner.rows(statement, "vector text")]
+
+
+def _vectors(connection: Connection, column: VectorColumn, texts: Sequence[str]) -> list[Question]:
+    rows = connection.execute(
+        "SELECT embedding::pg_catalog.text FROM azure_local_ai.create_embeddings(%s, %s::pg_catalog.text[])",
+        [column.model, list(texts)],
+    )
+    return [Question("[" + array[1:-1] + "]", 0) for (array,) in rows]
 
 
 def _evaluated(
@@ -164,9 +169,9 @@ def _evaluated(
 ) -> Evaluation:
     exact: list[list[float]] = []
     times: list[float] = []
-    with probe.settings(enable_indexscan="off", enable_bitmapscan="off"):
+    with probe.settings(enable_indexscan="off", enable_bitmapscan="off") as owner:
         for question in questions:
-            distances, took = probe.nearest(question)
+            distances, took = probe.nearest(owner, question)
             exact.append(distances)
             times.append(took)
             counter.one_more()
@@ -176,9 +181,9 @@ def _evaluated(
     for value in values:
         hits, took_each = 0, []
         settings = _costly(method) | {"enable_seqscan": "off", SETTINGS[method]: str(value)}
-        with probe.settings(**settings):
+        with probe.settings(**settings) as owner:
             for question, truth in zip(questions, exact, strict=True):
-                distances, took = probe.nearest(question)
+                distances, took = probe.nearest(owner, question)
                 near = sum(distance <= truth[-1] + _SAME for distance in distances)
                 hits += max(0, near - question.itself)
                 took_each.append(took)

@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from azpg.errors import UsageError
 from azpg_provision.index.evaluation import Evaluation, K
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 FORMATS = (".svg", ".png", ".pdf")
+_APART = (24.0, 14.0)
+"""Pixels between two labels, beside and above each other."""
 
 
 def writable(path: Path) -> None:
@@ -20,8 +26,8 @@ def writable(path: Path) -> None:
         raise UsageError(f"--plot {path} cannot be written: name a file in a folder that you may write to.")
 
 
-def draw(evaluations: Sequence[Evaluation], path: Path) -> None:
-    """Writes a figure, in the format that the path's ending names (svg, png, pdf).
+def draw(evaluations: Sequence[Evaluation], path: Path, column: str) -> None:
+    """Writes a figure of the indexes of `column`, in the format that the path's ending names (svg, png, pdf).
 
     Raises `OSError` where it cannot be written.
     """
@@ -38,23 +44,6 @@ def draw(evaluations: Sequence[Evaluation], path: Path) -> None:
         (line,) = axes.plot(
             medians, [point.recall for point in evaluation.points], marker="o", label=evaluation.index
         )
-        axes.plot(
-            [point.p95 for point in evaluation.points],
-            [point.recall for point in evaluation.points],
-            marker=".",
-            linestyle=":",
-            color=line.get_color(),
-            label=f"{evaluation.index}, 95th percentile",
-        )
-        for point in evaluation.points:
-            axes.annotate(
-                str(point.value),
-                (point.median, point.recall),
-                textcoords="offset points",
-                xytext=(0, 6),
-                ha="center",
-                fontsize=8,
-            )
         axes.axvline(
             evaluation.exact.median,
             color=line.get_color(),
@@ -66,13 +55,37 @@ def draw(evaluations: Sequence[Evaluation], path: Path) -> None:
     axes.set_xscale("log")
     for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         ticks(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.tick_params(axis="x", which="minor", labelsize=7)
     lowest = min(point.recall for evaluation in evaluations for point in evaluation.points)
-    axes.set_ylim(min(0.9, lowest - 0.02), 1.02)
+    axes.set_ylim(min(0.9, lowest - 0.02), 1.03)
     axes.set_xlabel("milliseconds per search (median)")
     axes.set_ylabel(f"recall@{K}")
     settings = ", ".join(dict.fromkeys(evaluation.setting for evaluation in evaluations))
-    axes.set_title(f"{first.rows:,} rows, {first.questions} questions; numbers: {settings}")
+    axes.set_title(
+        f"{column}\n{first.rows:,} rows, {first.questions} questions; numbers: {settings}", fontsize=10
+    )
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
+    figure.draw_without_rendering()  # from then on it is known where on the figure a point is
+    _label(axes, evaluations)
     with matplotlib.rc_context({"svg.fonttype": "none"}):  # texts stay texts
         figure.savefig(path)
+
+
+def _label(axes: Axes, evaluations: Sequence[Evaluation]) -> None:
+    """Writes each point's value above it, unless that would stand upon another's."""
+    taken: list[tuple[float, float]] = []
+    for evaluation in evaluations:
+        for point in evaluation.points:
+            x, y = axes.transData.transform((point.median, point.recall))
+            if any(abs(x - one) < _APART[0] and abs(y - other) < _APART[1] for one, other in taken):
+                continue
+            taken.append((x, y))
+            axes.annotate(
+                str(point.value),
+                (point.median, point.recall),
+                textcoords="offset points",
+                xytext=(0, 6),
+                ha="center",
+                fontsize=8,
+            )

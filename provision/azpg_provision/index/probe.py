@@ -13,6 +13,7 @@ from psycopg import sql
 
 from azpg_provision.column import VectorColumn
 from azpg_provision.index.definition import VectorIndex
+from azpg_provision.live.owner import OwnersView, as_owner
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -31,7 +32,7 @@ class Question:
 
 
 class Probe:
-    """Searches by the operator of one index, for `limit` rows."""
+    """Searches by the operator of one index, for `limit` rows, as the table's owner."""
 
     def __init__(
         self,
@@ -54,7 +55,8 @@ class Probe:
             sql.Identifier(self.vector_schema, "vector"),
         )
         return sql.SQL(
-            "SELECT {distance} FROM {relation} WHERE {column} IS NOT NULL ORDER BY {distance} LIMIT {limit}"
+            "SELECT {distance} FROM ONLY {relation} WHERE {column} IS NOT NULL "
+            "ORDER BY {distance} LIMIT {limit}"
         ).format(
             distance=distance,
             relation=self.column.relation,
@@ -63,27 +65,24 @@ class Probe:
         )
 
     @contextmanager
-    def settings(self, **settings: str) -> Iterator[None]:
+    def settings(self, **settings: str) -> Iterator[OwnersView]:
         """Settings for what is done inside; nothing stays."""
-        with self.connection.transaction(force_rollback=True):
-            self.connection.execute("SET TRANSACTION READ ONLY")
-            for name, value in settings.items():
-                self.connection.execute("SELECT set_config(%s, %s, true)", [name, value])
-            yield
+        with as_owner(self.connection, self.column.schema, self.column.table, settings) as owner:
+            yield owner
 
-    def nearest(self, question: Question) -> tuple[list[float], float]:
+    def nearest(self, owner: OwnersView, question: Question) -> tuple[list[float], float]:
         """Distances of the nearest, and milliseconds."""
         statement = self._statement(question)
         start = time.perf_counter()
-        rows = self.connection.execute(statement).fetchall()
+        rows = owner.rows(statement, "distance float8")
         took = 1000 * (time.perf_counter() - start)
         return [float(distance) for (distance,) in rows], took
 
-    def uses(self, question: Question) -> str | None:
+    def uses(self, owner: OwnersView, question: Question) -> str | None:
         """The index that the server searches by under the present settings; None if it reads the table."""
         explain = sql.SQL("EXPLAIN (FORMAT JSON) ") + self._statement(question)
-        row = self.connection.execute(explain).fetchone()
-        return next(_index_names(row[0]), None) if row else None
+        ((plan,),) = owner.rows(explain, "plan json")
+        return next(_index_names(plan), None)
 
 
 def _index_names(plan: Any) -> Iterator[str]:

@@ -9,9 +9,12 @@ import psycopg
 from psycopg import sql
 
 from azpg_provision.column import VectorColumn
+from azpg_provision.errors import LedgerMismatch
 from azpg_provision.index.catalog import indexes
 from azpg_provision.index.definition import VectorIndex
 from azpg_provision.live.pgvector import schema_of
+from azpg_provision.sync.acting import look
+from azpg_provision.sync.bound import UNBOUND, bound, needs_text
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _QUERY_PREFIXES = {"passage: ": "query: "}
@@ -38,8 +41,11 @@ def search(
 ) -> list[Found]:
     """The nearest rows, the nearest first, `limit` at most.
 
-    The question gets `prefix`; None stands for the one that goes with the column's own.
+    The question gets `prefix`; None stands for the one that goes with the column's own. What it reads of the
+    table it reads as the table's owner. Raises `LedgerMismatch`.
     """
+    if not bound(connection, column):
+        raise LedgerMismatch(f"{column.name}: {UNBOUND}.")
     vector_schema = schema_of(connection)
     has = indexes(connection, column)
     index = next(iter(has.values()), VectorIndex())
@@ -47,14 +53,14 @@ def search(
         prefix = _QUERY_PREFIXES.get(column.prefix, column.prefix)
     statement = sql.SQL(
         """
-        SELECT json_build_object({pairs}), {text}, {distance}
+        SELECT pg_catalog.json_build_object({pairs}), {text}, {distance}
         FROM {relation} AS {table} WHERE {column} IS NOT NULL ORDER BY {distance} LIMIT {limit}
         """
     ).format(
         pairs=sql.SQL(", ").join(
             sql.SQL("{}, {}").format(sql.Literal(key.name), sql.Identifier(key.name)) for key in column.keys
         ),
-        text=column.unprefixed,
+        text=_text(column),
         relation=column.relation,
         table=sql.Identifier(column.table),
         column=sql.Identifier(column.column),
@@ -65,7 +71,16 @@ def search(
         ),
         limit=sql.Literal(limit),
     )
-    return [Found(key, text, float(distance)) for key, text, distance in connection.execute(statement)]
+    rows = look(connection, column, statement, "key json, text text, distance float8")
+    return [Found(*row) for row in rows]
+
+
+def _text(column: VectorColumn) -> sql.Composed:
+    """The text of a row without its prefix."""
+    if not needs_text(column):
+        return column.unprefixed
+    text = column.text_in(sql.Identifier(column.table))
+    return sql.SQL("pg_catalog.substr({}, {})").format(text, sql.Literal(len(column.prefix) + 1))
 
 
 def _question(column: VectorColumn, text: str, vector_schema: str) -> sql.Composed:

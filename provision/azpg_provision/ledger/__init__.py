@@ -5,6 +5,9 @@ from __future__ import annotations
 from azpg_provision.ledger.ledger import (
     VERSION,
     bury,
+    carried,
+    carry,
+    carry_column,
     columns,
     create,
     definition,
@@ -15,14 +18,18 @@ from azpg_provision.ledger.ledger import (
     register,
     version,
 )
-from azpg_provision.ledger.ownership import own_column, own_index, own_init, owned
+from azpg_provision.ledger.ownership import disown_column, own_column, own_index, own_init, owned
 
 __all__ = [
     "VERSION",
     "bury",
+    "carried",
+    "carry",
+    "carry_column",
     "columns",
     "create",
     "definition",
+    "disown_column",
     "exists",
     "find",
     "forget",

@@ -7,27 +7,33 @@ caller's where there is one.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any
+from typing import Any, LiteralString
 
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from azpg_provision.column import Key, Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch
-from azpg_provision.ledger import tables
+from azpg_provision.ledger import tables, trust
+from azpg_provision.ledger.access import close
+from azpg_provision.spec.values import TIMEOUT
 from azpg_provision.target.target import Connection
 
-VERSION = 1
+VERSION = 2
+_CARRIED_FROM = 1
+"""The version that `carry` brings to this one."""
 _COMMENT = re.compile(r"azpg (\d+):")
 _VERSION = """
 SELECT pg_catalog.obj_description(oid, 'pg_namespace'),
        pg_catalog.has_schema_privilege(oid, 'USAGE'), current_user
-FROM pg_catalog.pg_namespace WHERE nspname = 'azpg'
+FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) 'azpg'
 """
 # A table that is gone leaves its number in `relation`, and no row here.
 _COLUMNS = """
-SELECT c.id, n.nspname, r.relname, c.attribute::text, c.definition
+SELECT c.id, n.nspname, r.relname, c.attribute::pg_catalog.text, c.definition, ({comparisons}),
+       pg_catalog.to_jsonb(c.*) OPERATOR(pg_catalog.->>) 'secret'
 FROM azpg.columns AS c
 JOIN pg_catalog.pg_class AS r ON r.oid = c.relation
 JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace
@@ -35,10 +41,15 @@ WHERE EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
               WHERE a.attrelid = c.relation AND a.attname = c.attribute AND NOT a.attisdropped)
 ORDER BY c.id
 """
+# By its index, however many columns there are.
+_FIND = _COLUMNS.replace(
+    "ORDER BY c.id", "AND c.relation = pg_catalog.to_regclass(%s) AND c.attribute = %s ORDER BY c.id"
+)
+_COMPARED = "SELECT ({comparisons}) FROM azpg.columns AS c WHERE c.id OPERATOR(pg_catalog.=) %s"
 _REGISTER = """
 INSERT INTO azpg.columns (relation, attribute, definition) VALUES (%s::regclass, %s, %s)
 ON CONFLICT (relation, attribute) DO UPDATE SET definition = EXCLUDED.definition
-RETURNING id
+RETURNING id, secret
 """
 
 # A table or column that was dropped leaves what was known of its rows; a column its triggers, too, which fail
@@ -61,7 +72,7 @@ ORDER BY c.id
 
 
 def version(connection: Connection) -> int | None:
-    """Of this database's schema; None where there is none.
+    """Of this database's schema; None if it has none.
 
     Raises `LedgerMismatch` if it is not azpg's, or not to be seen by this role.
     """
@@ -79,16 +90,20 @@ def version(connection: Connection) -> int | None:
             f"the role {row[2]!r} may not see schema azpg of the database {connection.info.dbname!r}: log in "
             "as the server's admin, or the role that applied first (--user, or the connection string)."
         )
+    trust.check(connection)
     return int(match[1])
 
 
 def exists(connection: Connection) -> bool:
-    """Whether the schema is there. Raises `LedgerMismatch` for one that is not this version of azpg's."""
+    """Whether the schema is there, of this version or of the one that `carry` brings to it.
+
+    Raises `LedgerMismatch` for any other.
+    """
     found = version(connection)
-    if found is not None and found != VERSION:
+    if found not in {None, _CARRIED_FROM, VERSION}:
         raise LedgerMismatch(
             f"schema azpg of the database {connection.info.dbname!r} is of version {found}, and this azpg "
-            f"knows version {VERSION} only: use the azpg that made it."
+            f"knows versions {_CARRIED_FROM} and {VERSION} only: use the azpg that made it."
         )
     return found is not None
 
@@ -99,7 +114,46 @@ def create(connection: Connection) -> bool:
         return False
     with connection.transaction():
         connection.execute(files(__package__).joinpath("schema.sql").read_bytes())
+        _close(connection)
     return True
+
+
+def carry(connection: Connection) -> None:
+    """Brings a schema of the version before to this one, in one transaction; does nothing for any other.
+
+    What belongs to a column stays as it is, and serves, until its triggers are made anew: `carry_column`.
+    """
+    with connection.transaction():
+        if version(connection) == _CARRIED_FROM:
+            connection.execute(files(__package__).joinpath("carry.sql").read_bytes())
+            _close(connection)
+
+
+def _close(connection: Connection) -> None:
+    """Takes back what default privileges have given of all this: `azpg.columns` holds secrets."""
+    close(connection, "SCHEMA", sql.Identifier("azpg"))
+    for table in ("owned", "columns", "columns_id_seq", "claims", "claims_id_seq", "marks"):
+        close(connection, "TABLE", sql.Identifier("azpg", table))
+
+
+def carry_column(connection: Connection, column: VectorColumn) -> None:
+    """Brings what belongs to a column to this version, with all that is known of its rows.
+
+    A worker of the version before leaves the column alone from then on, as one that is another by now.
+    """
+    values = [Jsonb(definition(column)), column.id]
+    with connection.transaction():
+        tables.carry(connection, column)
+        connection.execute(
+            "UPDATE azpg.columns SET definition = %s WHERE id OPERATOR(pg_catalog.=) %s", values
+        )
+
+
+def carried(connection: Connection, column: VectorColumn) -> bool:
+    """Whether what belongs to a column is of this version, and its own tables are nobody else's to use."""
+    query = "SELECT definition OPERATOR(pg_catalog.=) %s FROM azpg.columns WHERE id OPERATOR(pg_catalog.=) %s"
+    row = connection.execute(query, [Jsonb(definition(column)), column.id]).fetchone()
+    return row == (True,) and tables.carried(connection, column)
 
 
 # Columns
@@ -112,15 +166,16 @@ def columns(connection: Connection) -> list[VectorColumn]:
     """
     if not exists(connection):
         return []
-    return [_column(*row) for row in connection.execute(_COLUMNS).fetchall()]
+    return [_column(*row) for row in connection.execute(_compared(_COLUMNS)).fetchall()]
 
 
 def find(connection: Connection, schema: str, table: str, column: str) -> VectorColumn | None:
     """One of `columns`, None where it is not among them."""
-    for one in columns(connection):
-        if (one.schema, one.table, one.column) == (schema, table, column):
-            return one
-    return None
+    if not exists(connection):
+        return None
+    place = sql.Identifier(schema, table).as_string(connection)
+    row = connection.execute(_compared(_FIND), [place, column]).fetchone()
+    return None if row is None else _column(*row)
 
 
 def register(connection: Connection, column: VectorColumn) -> VectorColumn:
@@ -139,14 +194,16 @@ def register(connection: Connection, column: VectorColumn) -> VectorColumn:
         bury(connection)
         row = connection.execute(_REGISTER, [relation, column.column, Jsonb(definition(column))]).fetchone()
         assert row is not None
-        registered = _column(row[0], column.schema, column.table, column.column, definition(column))
+        number, place = row[0], (column.schema, column.table, column.column)
+        registered = _column(number, *place, definition(column), None, row[1])
         if before is None or before.keys != column.keys:
             tables.drop(connection, registered.id)
             tables.make(connection, registered)
             # What an unfinished run left is in the terms of the key of before.
             connection.execute("DELETE FROM azpg.claims WHERE column_id = %s", [registered.id])
             connection.execute("UPDATE azpg.columns SET position = NULL WHERE id = %s", [registered.id])
-    return registered
+        found = connection.execute(_compared(_COMPARED), [number]).fetchone()
+    return _column(number, *place, definition(column), found[0] if found else None, row[1])
 
 
 def forget(connection: Connection, column: VectorColumn) -> None:
@@ -181,20 +238,41 @@ def definition(column: VectorColumn) -> dict[str, Any]:
         "dimensions": column.dimensions,
         "fingerprint": column.fingerprint.hex(),
         "sync": column.sync.value,
-    }
+        "version": VERSION,
+    } | ({} if column.timeout == TIMEOUT else {"timeout": column.timeout})
 
 
-def _column(number: int, schema: str, table: str, name: str, kept: Mapping[str, Any]) -> VectorColumn:
+def _compared(query: LiteralString) -> sql.Composed:
+    text = files(__package__).joinpath("comparisons.sql").read_text(encoding="utf-8")
+    return sql.SQL(query).format(comparisons=sql.SQL(text))
+
+
+def _column(
+    number: int,
+    schema: str,
+    table: str,
+    name: str,
+    kept: Mapping[str, Any],
+    comparisons: Sequence[Sequence[Any]] | None,
+    secret: str | None,
+) -> VectorColumn:
+    nothing = [(None, "pg_catalog", None)] * len(kept["keys"])
+    known = comparisons if comparisons and len(comparisons) == len(nothing) else nothing
     return VectorColumn(
         id=number,
         schema=schema,
         table=table,
         column=name,
-        keys=tuple(Key(key["name"], key["type"]) for key in kept["keys"]),
+        keys=tuple(
+            Key(key["name"], key["type"], exact=exact, operators=operators, compared_as=other)
+            for key, (exact, operators, other) in zip(kept["keys"], known, strict=True)
+        ),
         text=kept["text"],
         model=kept["model"],
         prefix=kept["prefix"],
         dimensions=kept["dimensions"],
         fingerprint=bytes.fromhex(kept["fingerprint"]),
         sync=Sync(kept["sync"]),
+        timeout=kept.get("timeout", TIMEOUT),
+        secret=secret or "",
     )

@@ -2,6 +2,9 @@
 
 Names pass from one thing to another: somebody drops a column of azpg's and adds their own of the same name.
 So what is owned is known by PostgreSQL's own numbers, too, which do not.
+
+A dump has names only, and what is restored from it has other numbers. There, what goes by the name and is
+what the ledger says that azpg made is azpg's own again.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from psycopg.types.json import Jsonb
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import LedgerMismatch
 from azpg_provision.ledger.ledger import definition, exists
+from azpg_provision.live.reading import PRINTED_PATH
 from azpg_provision.spec.identifier import qualified
 from azpg_provision.target.target import Connection
 
@@ -37,14 +41,37 @@ WHERE c.relation::oid::bigint = %s AND a.attnum = %s
 _GENERATED = """
 SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid)
 FROM pg_catalog.pg_attrdef AS d
-JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
-WHERE a.attrelid = %s::regclass AND a.attname = %s AND a.attgenerated <> ''
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) d.adrelid
+                                 AND a.attnum OPERATOR(pg_catalog.=) d.adnum
+WHERE a.attrelid OPERATOR(pg_catalog.=) %s::pg_catalog.regclass AND a.attname OPERATOR(pg_catalog.=) %s
+  AND a.attgenerated OPERATOR(pg_catalog.<>) ''
 """
 _INDEX = """
 SELECT jsonb_build_object('relation', c.oid::bigint)
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s AND c.relkind = 'i'
+"""
+# What a restored column is now. Its table has another number than when it was made, and the ledger, which was
+# restored with it, has that number for its vectorized column: for no table that somebody has made anew.
+_RESTORED_COLUMN = """
+SELECT pg_catalog.format_type(a.atttypid, a.atttypmod), a.attgenerated <> ''
+FROM azpg.columns AS c
+JOIN pg_catalog.pg_class AS r ON r.oid = c.relation
+JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.oid AND a.attname = c.attribute AND NOT a.attisdropped
+WHERE n.nspname = %s AND r.relname = %s AND c.attribute = %s AND r.oid::bigint <> %s
+"""
+_RESTORED_INDEX = """
+SELECT method.amname, opclass.opcname, coalesce(r.reloptions, '{}')
+FROM pg_catalog.pg_class AS r
+JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace
+JOIN pg_catalog.pg_index AS i ON i.indexrelid = r.oid
+JOIN pg_catalog.pg_am AS method ON method.oid = r.relam
+JOIN pg_catalog.pg_opclass AS opclass ON opclass.oid = i.indclass[0]
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+JOIN azpg.columns AS c ON c.relation = i.indrelid AND c.attribute = a.attname
+WHERE n.nspname = %s AND r.relname = %s AND i.indnatts = 1 AND i.indpred IS NULL
 """
 _QUERIES = {"column": _COLUMN, "index": _INDEX}
 _OWN = """
@@ -70,6 +97,8 @@ def _named(connection: Connection, kind: str, name: str, kept: Mapping[str, Any]
     """The name of what was made by the name `name`; None if that is gone, or another's by now."""
     if kind not in _QUERIES or _identity(connection, kind, kept["names"]) == kept["identity"]:
         return name
+    if _is_restored(connection, kind, kept):
+        return name
     if kind != "column":
         return None
     numbers = [kept["identity"]["relation"], kept["identity"]["number"]]
@@ -77,10 +106,41 @@ def _named(connection: Connection, kind: str, name: str, kept: Mapping[str, Any]
     return None if row is None else qualified(*row)
 
 
+def _is_restored(connection: Connection, kind: str, kept: Mapping[str, Any]) -> bool:
+    """Whether what goes by the name now came out of a dump of what was made."""
+    of = kept["of"]
+    if kind == "column":
+        values = [*kept["names"], kept["identity"]["relation"]]
+        row = connection.execute(_RESTORED_COLUMN, values).fetchone()
+        return row is not None and (
+            _base(row[0]) == f"vector({of['dimensions']})" and row[1] == (of["generated"] is not None)
+        )
+    row = connection.execute(_RESTORED_INDEX, kept["names"]).fetchone()
+    if row is None:
+        return False
+    parameters = {one: int(value) for one, _, value in (option.partition("=") for option in row[2])}
+    return (row[0], row[1], parameters) == (of.get("method"), of.get("opclass"), of.get("parameters"))
+
+
+def _base(type_: str) -> str:
+    """A type as format_type prints it, without the quoted or plain name of a schema before it."""
+    return type_.rpartition(".")[2].replace('"', "")
+
+
+def disown_column(connection: Connection, column: VectorColumn) -> None:
+    """Forgets that azpg has made a column of this name, where it takes another one that is there now."""
+    name = qualified(column.schema, column.table, column.column)
+    connection.execute("DELETE FROM azpg.owned WHERE kind = 'column' AND name = %s", [name])
+
+
 def own_column(connection: Connection, column: VectorColumn) -> None:
     """Notes that azpg made a column, which is there, and what PostgreSQL generates it of, if it does."""
     relation = column.relation.as_string(connection)
-    row = connection.execute(_GENERATED, [relation, column.column]).fetchone()
+    # `public` is in sight for this one query only, whose own names do not depend on it.
+    with connection.transaction():
+        connection.execute(PRINTED_PATH)
+        row = connection.execute(_GENERATED, [relation, column.column]).fetchone()
+        connection.execute("SET LOCAL search_path = DEFAULT")
     made_from = definition(column) | {"generated": row[0] if row else None}
     _own(connection, "column", (column.schema, column.table, column.column), made_from)
 

@@ -17,7 +17,7 @@ class LiveExtension:
     Attributes:
         default: the version that it would get.
         versions: those that the server carries.
-        installed: the version that there is, None where there is none.
+        installed: the installed version, None if it is not installed.
         schema: the one that it is in.
     """
 
@@ -54,8 +54,6 @@ class LiveTable:
         inherits: whether it inherits from another, or is a part of one.
         hides: whether row-level security hides rows from the role that asks.
         later: triggers that change a row after azpg's own has seen it.
-        creators: schemas in which names of its texts are looked up, each with a role that may create in
-            it, and is neither an admin nor the table's owner; ``PUBLIC`` for any.
     """
 
     kind: str
@@ -71,7 +69,6 @@ class LiveTable:
     inherits: bool = False
     hides: bool = False
     later: tuple[str, ...] = ()
-    creators: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +77,14 @@ class LiveDatabase:
 
     Attributes:
         places: the schemas, and with their schema the tables, that grants name.
+        others: the tables of people that there are, with their schemas, if one that is wanted is not there.
     """
 
     extensions: Mapping[str, LiveExtension] = field(default_factory=dict)
     tables: Mapping[tuple[str, str], LiveTable] = field(default_factory=dict)
     privileges: frozenset[Privilege] = frozenset()
     places: frozenset[tuple[str, str | None]] = frozenset()
+    others: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +108,10 @@ class LiveServer:
         settings: of azure_local_ai; None where no database has it.
         models: the metadata of each wanted model, None for one that is not registered; None where no database
             has azure_local_ai.
+        registered: the URIs that models are registered by, also where no database has azure_local_ai; None
+            where that cannot be known.
+        model_troubles: by the URIs of wanted models, why the server could not register them.
+        missing_libraries: of the wanted libraries, those that the server could not preload, and why.
     """
 
     name: str
@@ -126,3 +129,6 @@ class LiveServer:
     members: frozenset[tuple[str, str]]
     settings: Mapping[str, str] | None
     models: Mapping[str, Mapping[str, Any] | None] | None
+    registered: frozenset[str] | None = None
+    model_troubles: Mapping[str, str] = field(default_factory=dict)
+    missing_libraries: Mapping[str, str] = field(default_factory=dict)

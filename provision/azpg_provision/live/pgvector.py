@@ -15,8 +15,10 @@ def schema_of(connection: Connection) -> str:
     """The schema of the extension vector. Raises `PlanRefused` where the database does not have it."""
     row = connection.execute(
         """
-        SELECT namespace.nspname FROM pg_extension AS extension
-        JOIN pg_namespace AS namespace ON namespace.oid = extension.extnamespace WHERE extname = 'vector'
+        SELECT namespace.nspname FROM pg_catalog.pg_extension AS extension
+        JOIN pg_catalog.pg_namespace AS namespace
+             ON namespace.oid OPERATOR(pg_catalog.=) extension.extnamespace
+        WHERE extension.extname OPERATOR(pg_catalog.=) 'vector'
         """
     ).fetchone()
     if row is None:

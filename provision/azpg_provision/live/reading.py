@@ -1,32 +1,53 @@
-"""Reads what a server has from its catalogues. Nothing is changed: each session is read-only."""
+"""Reads what a server has from its catalogues. Nothing is changed: see `read_only`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from azpg.extensions import normalise
-from azpg_provision.errors import PlanRefused
+from azpg.profiles import NEEDS_PRELOAD
+from azpg_provision.errors import PlanRefused, TargetUnreachable
+from azpg_provision.live.count import count
 from azpg_provision.live.model import LiveColumn, LiveDatabase, LiveExtension, LiveServer, LiveTable
 from azpg_provision.spec.model import LOCAL_AI, Database, Spec
+from azpg_provision.target.connecting import begin_read_only
 from azpg_provision.target.target import Connection, Target
 
 EXTENSIONS, PRELOAD = "azure.extensions", "shared_preload_libraries"
 _UNKNOWN_MODEL = "42704"
+_TABLES = """
+SELECT CAST(schemaname AS pg_catalog.text), CAST(tablename AS pg_catalog.text) FROM pg_catalog.pg_tables
+WHERE schemaname OPERATOR(pg_catalog.<>) ALL (
+    CAST('{pg_catalog,information_schema,azpg}' AS pg_catalog.name[]))
+LIMIT 10000
+"""
+_HAS_LOCAL_AI = "SELECT 1 FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) %s"
+PRINTED_PATH = "SET LOCAL search_path = public, pg_temp"
+"""Types and expressions are printed, and kept in ledgers, as where `public` is in sight."""
 
 
 @contextmanager
 def read_only(target: Target, database: str | None = None) -> Iterator[Connection]:
-    """A connection that cannot write, to the target's main database unless another is named."""
+    """A connection that cannot write, to the target's main database unless another is named.
+
+    All of its session is one transaction that reads only. After its first query PostgreSQL does not let that
+    be undone from inside, by whatever a query calls; the setting `default_transaction_read_only` is no such
+    barrier, for it says how the next transaction begins. So an error needs a savepoint of its own
+    (`connection.transaction()`), and settings that hold for a part only a `force_rollback`.
+    """
     with target.connect(database) if database is not None else target.connect() as connection:
-        connection.execute("SET default_transaction_read_only = on")
-        yield connection
+        begin_read_only(connection)
+        try:
+            yield connection
+        finally:
+            with suppress(psycopg.Error):  # no NOTIFY of what a table's owner wrote goes out
+                connection.rollback()
 
 
 def read(target: Target, spec: Spec) -> LiveServer:
@@ -43,6 +64,8 @@ def read(target: Target, spec: Spec) -> LiveServer:
             found[database.name] = read_database(connection, database)
             if settings is None and _has(found[database.name], LOCAL_AI):
                 settings, models = _settings(connection), _models(connection, spec)
+    if settings is None and (spec.models or spec.server.settings):
+        settings, models = _elsewhere(target, spec, [name for name in databases if name not in found])
     return LiveServer(
         name=target.name,
         manageable=target.kind != "dsn",
@@ -59,13 +82,50 @@ def read(target: Target, spec: Spec) -> LiveServer:
         members=members,
         settings=settings,
         models=models,
+        registered=target.registered_models() if models is None and spec.models else None,
+        model_troubles=_model_troubles(target, spec, models or {}),
+        missing_libraries=target.missing_libraries(wanted_libraries(spec)),
     )
+
+
+def wanted_libraries(spec: Spec) -> list[str]:
+    """The libraries that a spec wants preloaded, for its extensions or by name."""
+    extensions = [extension.name for database in spec.databases for extension in database.extensions]
+    return list(
+        dict.fromkeys([*(name for name in extensions if name in NEEDS_PRELOAD), *spec.server.preload])
+    )
+
+
+def _elsewhere(
+    target: Target, spec: Spec, databases: Iterable[str]
+) -> tuple[dict[str, str] | None, dict[str, Mapping[str, Any] | None] | None]:
+    """Settings and models, which belong to the server, as a database says that is not the spec's."""
+    for name in databases:
+        try:
+            with read_only(target, name) as connection:
+                if connection.execute(_HAS_LOCAL_AI, [LOCAL_AI]).fetchone():
+                    return _settings(connection), _models(connection, spec)
+        except (TargetUnreachable, psycopg.Error):  # somebody else's need not let us in, nor tell
+            continue
+    return None, None
+
+
+def _model_troubles(
+    target: Target, spec: Spec, models: Mapping[str, Mapping[str, Any] | None]
+) -> dict[str, str]:
+    troubles = {
+        one.uri: target.model_trouble(one.source, one.tokenizer_path)
+        for one in spec.models
+        if models.get(one.uri) is None
+    }
+    return {uri: trouble for uri, trouble in troubles.items() if trouble}
 
 
 def model(connection: Connection, uri: str) -> Mapping[str, Any] | None:
     """What azure_local_ai knows of a model, None for one that is not registered."""
     try:
-        row = connection.execute("SELECT azure_local_ai.model_metadata(%s)", [uri]).fetchone()
+        with connection.transaction():
+            row = connection.execute("SELECT azure_local_ai.model_metadata(%s)", [uri]).fetchone()
     except psycopg.Error as error:
         if error.sqlstate == _UNKNOWN_MODEL:
             return None
@@ -117,13 +177,15 @@ def read_database(connection: Connection, wanted: Database) -> LiveDatabase:
     ]
     keys = ("roles", "schemas", "tables", "privileges")
     privileges = {key: [grant[number] for grant in grants] for number, key in enumerate(keys)}
-    found = {
-        (row[0], row[1]): _table(*row[2:]) for row in connection.execute(_query("tables"), tables).fetchall()
-    }
+    with connection.transaction(force_rollback=True):
+        connection.execute(PRINTED_PATH)
+        rows = connection.execute(_query("tables"), tables).fetchall()
+    found = {(row[0], row[1]): _table(*row[2:]) for row in rows}
     return LiveDatabase(
         extensions=_extensions(connection),
         tables={place: _counted(connection, place, table) for place, table in found.items()},
         places=frozenset((row[0], row[1]) for row in connection.execute(_query("places"), privileges)),
+        others=frozenset() if set(found) >= set(names) else frozenset(connection.execute(_TABLES).fetchall()),
         privileges=frozenset(
             (role, schema, table, privilege)
             for role, schema, table, privilege in connection.execute(_query("privileges"), privileges)
@@ -150,7 +212,6 @@ def _table(
     inherits: bool,
     hides: bool,
     later: list[str],
-    creators: list[list[str]],
     columns: list[list[Any]],
     keys: list[list[Any]],
 ) -> LiveTable:
@@ -165,7 +226,6 @@ def _table(
         inherits=inherits,
         hides=hides,
         later=tuple(later),
-        creators=tuple((schema, role) for schema, role in creators),
         columns={name: LiveColumn(*rest) for name, *rest in columns},
         keys=tuple(tuple(names) for _, names in keys),
         primary=bool(keys and keys[0][0]),
@@ -174,14 +234,13 @@ def _table(
 
 def _counted(connection: Connection, place: tuple[str, str], table: LiveTable) -> LiveTable:
     """The table with its rows where there has been no ANALYZE yet, such as right after it was filled."""
-    if table.rows or not table.bytes or table.kind != "r" or not table.owned:
+    if table.rows or not table.bytes or table.kind != "r" or not table.owned or table.hides:
         return table
-    row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(*place))).fetchone()
-    return replace(table, rows=row[0] if row else 0)
+    return replace(table, rows=count(connection, *place))
 
 
 def _settings(connection: Connection) -> dict[str, str]:
-    row = connection.execute("SELECT azure_local_ai.get_setting(ARRAY[]::text[])").fetchone()
+    row = connection.execute("SELECT azure_local_ai.get_setting(ARRAY[]::pg_catalog.text[])").fetchone()
     assert row is not None
     return dict(row[0])
 

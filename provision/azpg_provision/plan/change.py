@@ -68,7 +68,12 @@ class Change:
             "note": self.note,
         }
 
+    @property
+    def what(self) -> str:
+        """What is changed, such as ``extension vector``."""
+        return f"{self.kind.value.replace('_', ' ')} {self.name}"
+
     def __str__(self) -> str:
         """The change in words, such as ``create extension vector in shop``."""
         where = f" in {quoted(self.database)}" if self.database is not None else ""
-        return f"{self.action.value} {self.kind.value.replace('_', ' ')} {self.name}{where}"
+        return f"{self.action.value} {self.what}{where}"

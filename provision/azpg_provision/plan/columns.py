@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
 from azpg_provision import ledger
@@ -24,20 +26,20 @@ from azpg_provision.plan.wanted import (
 )
 from azpg_provision.spec.identifier import qualified, quoted
 from azpg_provision.spec.model import Database, Embedding, Table
+from azpg_provision.spec.values import TIMEOUT
 
 _LATER = "unknown until the init files have run"
 
 
-def plan_columns(database: Database, state: State, draft: Draft) -> None:
-    """Adds what is missing to `draft`."""
+def plan_columns(
+    database: Database, state: State, draft: Draft, written: Callable[..., str] = lambda *path: ""
+) -> None:
+    """Adds what is missing to `draft`; `written` says where a part of the tables is in the spec's file."""
     found = state.databases.get(database.name, DatabaseState())
-    for table in database.tables:
+    for number, table in enumerate(database.tables):
         live = found.live.tables.get((table.schema_, table.name))
         if live is None and not pending_init(database, found):
-            draft.refusals.append(
-                f"there is no table {table.full_name} in the database {quoted(database.name)}, and no init "
-                "file that is still to run: make it, or name an init file that does"
-            )
+            draft.refusals.append(written(number, "name") + _no_table(database, table, found))
             continue
         for embedding in table.embeddings:
             problems = [] if live is None else list(wrong(table, embedding, live))
@@ -48,20 +50,16 @@ def plan_columns(database: Database, state: State, draft: Draft) -> None:
                 draft.refusals += problems
             else:
                 _Column(database, table, embedding, live, found, state, draft).plan()
-        if live is not None:
-            _note_creators(database, live, state, draft)
     note_leftovers(database, found, draft)
 
 
-def _note_creators(database: Database, live: LiveTable, state: State, draft: Draft) -> None:
-    admin = quoted(state.server.admin)
-    for place, role in live.creators:
-        schema, who = quoted(place), role if role == "PUBLIC" else quoted(role)
-        draft.notes.append(
-            f"{who} may create functions and operators in the schema {schema} of {quoted(database.name)}, "
-            f"where azpg looks up names with the rights of {admin}: REVOKE CREATE ON SCHEMA {schema} "
-            f"FROM {who}, unless that is trusted as much."
-        )
+def _no_table(database: Database, table: Table, found: DatabaseState) -> str:
+    where = f"there is no table {table.full_name} in the database {quoted(database.name)}"
+    names = {name if schema == "public" else f"{schema}.{name}" for schema, name in found.live.others}
+    asked = table.name if table.schema_ == "public" else f"{table.schema_}.{table.name}"
+    if near := get_close_matches(asked, sorted(names), n=1):
+        return f"{where}: did you mean {near[0]}?"
+    return f"{where}, and no init file that is still to run: make it, or name an init file that does"
 
 
 class _Column:
@@ -88,6 +86,7 @@ class _Column:
     def plan(self) -> None:
         """Adds what is missing to the draft."""
         problem = "" if self._model is None else wrong_dimensions(self._embedding, self._model)
+        problem = problem or self._found.owners.get((self._table.schema_, self._table.name), "")
         if problem:
             self._draft.refusals.append(f"{self._table.full_name}: {problem}")
             return
@@ -166,7 +165,7 @@ class _Column:
             "fingerprint": None if model is None else fingerprint_of(model).hex(),
             "sync": embedding.sync,
             "key": None if keys is None else self._key(keys, () if self._old is None else self._old.keys),
-        }
+        } | ({} if embedding.timeout == TIMEOUT else {"timeout": embedding.timeout})
 
     def _before(self) -> dict[str, Any] | None:
         live = self._live.columns.get(self._embedding.column) if self._live is not None else None
@@ -179,7 +178,7 @@ class _Column:
             "type": live.type,
             **{name: kept[name] for name in ("text", "prefix", "model", "fingerprint", "sync")},
             "key": self._key(self._old.keys, key_of(self._table, self._live) or ()),
-        }
+        } | ({"timeout": kept["timeout"]} if "timeout" in kept else {})
 
     @staticmethod
     def _key(keys: tuple[Key, ...], other: tuple[Key, ...]) -> list[str]:
@@ -200,20 +199,25 @@ class _Column:
 
     def _rewrite(self) -> str:
         if self._live is None:
-            return f"rewrites the table under an exclusive lock, not resumable; rows: {_LATER}"
+            return f"rewrites the table under an exclusive lock, not resumable; rows and time: {_LATER}"
         rows, rate = self._live.rows, self._found.rates.get(self._place)
         note = f"rewrites about {counted(rows)} under an exclusive lock, not resumable"
         if rate is None:
-            return note
-        return f"{note}, about {_duration(rows / rate)} at the {rate:.0f} rows/s of a sample"
+            return (
+                f"{note}; for how long is known when azure_local_ai is there" if self._model is None else note
+            )
+        return f"{note}, about {duration(rows / rate)} at the {rate:.0f} rows/s of a sample"
 
     # What follows
 
     def _sync(self, *, changed: bool) -> None:
         sync, old = self._embedding.sync, self._old
-        if sync == "generated":
+        if sync == "generated" and (changed or self._place in self._found.in_step):
             return  # the triggers of before go with the column of before
-        if sync == "none" and (old is None or old.sync.value == sync):
+        # An apply that ended between the ledger and the triggers has left those of before.
+        if sync == "none" and (
+            old is None or (old.sync.value == sync and self._place in self._found.in_step)
+        ):
             return
         if not changed and self._place in self._found.in_step:
             return
@@ -225,19 +229,23 @@ class _Column:
             database=self._database,
             before=before,
             after=sync,
-            note="its triggers are not as azpg made them" if not changed else "",
+            note="" if changed else self._sync_note(),
         )
+
+    def _sync_note(self) -> str:
+        if self._found.version not in {None, ledger.VERSION}:
+            return "made by an earlier azpg, and made anew; nothing is embedded anew"
+        return "its triggers are not as azpg made them"
 
     def _rows(self, action: Action | None) -> None:
         if self._embedding.sync == "generated":
             return
         pending = self._found.pending.get(self._place, 0)
-        if action is None and pending == 0:
+        stays = action is None or (action is Action.UPDATE and self._same_text())
+        if stays and pending == 0:
             return
-        if action is None and pending is not None:
+        if stays and pending is not None:
             note = counted(pending)
-        elif action is Action.UPDATE and pending is not None and self._same_text():
-            note = f"{counted(pending)} now"
         else:
             rows = self._live.rows if self._live is not None else None
             note = f"rows: {_LATER}" if rows is None else f"about {counted(rows)}"
@@ -294,7 +302,8 @@ def counted(rows: int) -> str:
     return f"{rows} row{'' if rows == 1 else 's'}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """``5 s``, ``40 min``, ``3 h``."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from azpg_provision.ledger import VERSION
 from azpg_provision.plan.change import Action, Kind
 from azpg_provision.plan.plan import Draft
 from azpg_provision.plan.state import DatabaseState, State
@@ -15,7 +16,17 @@ def plan_database(database: Database, state: State, draft: Draft) -> None:
     for extension in database.extensions:
         _extension(extension, database, found, state, draft)
     if (database.init or database.tables) and not found.ledger:
-        draft.add(Action.CREATE, Kind.LEDGER, "azpg", database=database.name, after={"version": 1})
+        draft.add(Action.CREATE, Kind.LEDGER, "azpg", database=database.name, after={"version": VERSION})
+    elif found.version is not None and found.version != VERSION:
+        draft.add(
+            Action.UPDATE,
+            Kind.LEDGER,
+            "azpg",
+            database=database.name,
+            before={"version": found.version},
+            after={"version": VERSION},
+            note="carries over what an earlier azpg made, with its triggers; nothing is embedded anew",
+        )
     for file in database.init:
         ran = found.owned.get(("init", file.path))
         if ran is None:

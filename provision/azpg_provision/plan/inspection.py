@@ -1,63 +1,82 @@
-"""Reads what a plan is made of. Nothing is changed: each session is read-only."""
+"""Reads what a plan is made of. Nothing is changed, and nothing of a spec is run: see `live.read_only`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import replace
 
 import psycopg
-from psycopg import sql
 
 from azpg_provision import ledger, live, sync
 from azpg_provision.column import Sync, VectorColumn
+from azpg_provision.errors import PlanRefused
 from azpg_provision.index.catalog import indexes
 from azpg_provision.live.model import LiveDatabase
+from azpg_provision.plan.sampling import rows_per_second
 from azpg_provision.plan.state import DatabaseState, Place, State
 from azpg_provision.plan.wanted import key_of, wrong
 from azpg_provision.spec.model import Database, Spec
+from azpg_provision.sync import acting
 from azpg_provision.target.target import Connection, Target
-from azpg_provision.vectorize import backlog
-
-_SAMPLED = 16
-"""Rows; few, because somebody waits for the plan."""
-_SAMPLE = """
-SELECT count(azure_local_ai.create_embeddings({model}, {prefix} || ({text})::text)),
-       extract(epoch FROM clock_timestamp() - statement_timestamp())::float8
-FROM (SELECT * FROM {table} LIMIT {rows}) AS {name}
-"""
+from azpg_provision.vectorize import backlog, noted
 
 
-def inspect(target: Target, spec: Spec) -> State:
-    """What the server has of what `spec` asks for. Raises `TargetUnreachable` and `LedgerMismatch`."""
+def inspect(target: Target, spec: Spec, *, quick: bool = False, vectors: bool = False) -> State:
+    """What the server has of what `spec` asks for. Raises `TargetUnreachable` and `LedgerMismatch`.
+
+    With `quick`, rows that wait are those of which triggers know, where these are in place. With `vectors`
+    every vector is read, too, for those that somebody has replaced.
+    """
     server = live.read(target, spec)
     databases = {}
     for database in spec.databases:
         if database.name in server.databases:
             with live.read_only(target, database.name) as connection:
-                databases[database.name] = _database(connection, database, server.databases[database.name])
+                found = _database(
+                    connection, database, server.databases[database.name], quick=quick, vectors=vectors
+                )
+            rates = dict(_rates(target, database, found))
+            databases[database.name] = replace(found, rates=rates)
     return State(server, databases)
 
 
-def _database(connection: Connection, wanted: Database, found: LiveDatabase) -> DatabaseState:
+def _database(
+    connection: Connection, wanted: Database, found: LiveDatabase, *, quick: bool, vectors: bool
+) -> DatabaseState:
     columns = {_place(column): column for column in ledger.columns(connection)}
     named = {(table.schema_, table.name, embedding.column) for table, embedding in wanted.embeddings()}
     kept = {place: column for place, column in columns.items() if place in named}
+    in_step = frozenset(place for place, column in kept.items() if sync.installed(connection, column))
     return DatabaseState(
         live=found,
         ledger=ledger.exists(connection),
+        version=ledger.version(connection),
         owned=ledger.owned(connection),
         columns=columns,
         left=ledger.left(connection),
-        in_step=frozenset(place for place, column in kept.items() if sync.installed(connection, column)),
+        in_step=in_step,
         indexes={place: indexes(connection, column) for place, column in kept.items()},
-        pending={place: _pending(connection, column) for place, column in kept.items()},
+        pending={
+            place: _pending(connection, column, quick=quick and place in in_step, vectors=vectors)
+            for place, column in kept.items()
+        },
         texts=dict(_texts(connection, wanted, found)),
-        rates=dict(_rates(connection, wanted, found, kept)),
+        owners={
+            (table.schema_, table.name): acting.trouble(connection, table.schema_, table.name)
+            for table in wanted.tables
+        },
     )
 
 
-def _pending(connection: Connection, column: VectorColumn) -> int | None:
+def _pending(connection: Connection, column: VectorColumn, *, quick: bool, vectors: bool) -> int | None:
+    if quick and (rows := noted(connection, column)) is not None:
+        return rows
+    if not ledger.carried(connection, column) or not sync.bound(connection, column):
+        return 0  # its sync is made anew, and rows that waited get their embedding then
     try:
-        return backlog(connection, column).pending
+        with connection.transaction(force_rollback=True):  # and with it the settings of a worker
+            return backlog(connection, column, vectors=vectors).pending
     except psycopg.Error:  # such as for a text that names a column which is gone
         return None
 
@@ -74,14 +93,15 @@ def _texts(connection: Connection, wanted: Database, found: LiveDatabase) -> Ite
             yield (table.schema_, table.name, embedding.column), trouble
 
 
-def _rates(
-    connection: Connection, wanted: Database, found: LiveDatabase, kept: Mapping[Place, VectorColumn]
-) -> Iterator[tuple[Place, float]]:
-    """How fast the rows of each column that is to be generated, and is not yet, are embedded one by one."""
+def _rates(target: Target, wanted: Database, found: DatabaseState) -> Iterator[tuple[Place, float]]:
+    """How fast the rows of each column that is to be generated, and is not yet, are embedded one by one.
+
+    In a session of its own, which reads a table as its owner: see `azpg_provision.live.owner`.
+    """
     for table, embedding in wanted.embeddings():
         place = (table.schema_, table.name, embedding.column)
-        live_table = found.tables.get(place[:2])
-        old = kept.get(place)
+        live_table = found.live.tables.get(place[:2])
+        old = found.columns.get(place)
         there = old is not None and old.sync is Sync.GENERATED and old.text == embedding.text
         if (
             embedding.sync != "generated"
@@ -90,23 +110,18 @@ def _rates(
             or wrong(table, embedding, live_table)
         ):
             continue
-        statements = [
-            sql.SQL(_SAMPLE).format(
-                model=sql.Literal(embedding.model),
-                prefix=sql.Literal(embedding.prefix),
-                text=sql.SQL(embedding.text),
-                table=sql.Identifier(*place[:2]),
-                name=sql.Identifier(table.name),
-                rows=sql.Literal(rows),
+        rate = None
+        with closing(target.connect(wanted.name)) as connection, suppress(PlanRefused):
+            rate = rows_per_second(
+                connection,
+                relation=place[:2],
+                text=embedding.text,
+                prefix=embedding.prefix,
+                model=embedding.model,
+                path=sync.schemas(table.schema_, key_of(table, live_table) or ()),
             )
-            for rows in (1, _SAMPLED)  # the first call may have to load the model
-        ]
-        try:
-            done, seconds = [connection.execute(one).fetchone() or (0, 0) for one in statements][-1]
-        except psycopg.Error:  # such as for a model that is not registered yet
-            continue
-        if done and seconds:
-            yield place, done / seconds
+        if rate is not None:
+            yield place, rate
 
 
 def _place(column: VectorColumn) -> Place:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,7 +76,8 @@ class Draft:
     def finish(self, target: str) -> Plan:
         """The plan, in order. Raises `PlanRefused` with every reason."""
         if self.refusals:
-            raise PlanRefused(_joined(list(dict.fromkeys(self.refusals))))
+            reasons = dict.fromkeys(self.refusals)
+            raise PlanRefused(*(text if text.endswith("?") else f"{text}." for text in reasons))
         order = {kind: number for number, kind in enumerate(Kind)}
         changes = sorted(self.changes, key=lambda change: order[change.kind])
         return Plan(target, tuple(changes), tuple(dict.fromkeys(self.notes)))
@@ -87,10 +87,3 @@ def _dropped(change: Change) -> str:
     if change.kind is Kind.INDEX:
         return f"the index of {change.name} and builds another"
     return f"{change.name} with the vectors that there are and makes it anew"
-
-
-def _joined(reasons: Sequence[str]) -> str:
-    if len(reasons) == 1:
-        return f"{reasons[0]}."
-    numbered = " ".join(f"({number}) {text}." for number, text in enumerate(reasons, 1))
-    return f"{len(reasons)} reasons why this cannot be planned: {numbered}"

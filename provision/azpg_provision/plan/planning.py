@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from azpg_provision.plan.columns import plan_columns
 from azpg_provision.plan.database import plan_database
 from azpg_provision.plan.plan import Draft, Plan
@@ -17,7 +19,7 @@ def plan(spec: Spec, state: State) -> Plan:
     """
     draft = Draft()
     plan_server(spec, state, draft)
-    for database in spec.databases:
+    for number, database in enumerate(spec.databases):
         plan_database(database, state, draft)
-        plan_columns(database, state, draft)
+        plan_columns(database, state, draft, partial(spec.written, "databases", number, "tables"))
     return draft.finish(state.server.name)

@@ -41,6 +41,11 @@ def _extensions(wanted: list[str], beyond: Iterable[str], state: State, draft: D
             draft.refusals.append(_not_there(name, server.name))
         elif server.allowed is not None and name not in server.allowed:
             missing.append(name)
+        if name not in wanted and name not in server.available:
+            draft.notes.append(
+                f"{server.name} does not have the extension {name}: allow-listed or not, CREATE EXTENSION "
+                "does not find it."
+            )
     if missing and not server.manageable:
         value = ",".join([*(server.allowed or ()), *missing])
         draft.refusals.append(
@@ -56,7 +61,7 @@ def _not_offered(name: str, offered: Iterable[str]) -> str:
     if name == LOCAL_AI:
         return RETIRED
     near = get_close_matches(name, offered, n=1)
-    meant = f"did you mean {near[0]}" if near else f"use one of {', '.join(sorted(offered))}"
+    meant = f"did you mean {near[0]}?" if near else f"use one of {', '.join(sorted(offered))}"
     return f"this server does not offer the extension {name}: {meant}"
 
 
@@ -65,7 +70,8 @@ def _not_there(name: str, target: str) -> str:
         return RETIRED
     return (
         f"{target} does not have the extension {name}: leave it out, or use a server that has it; "
-        "`azpg up NAME --pg-config PATH` makes a local one of any PostgreSQL"
+        "`azpg up NAME --pg-config PATH` makes a local one of any PostgreSQL, and `azpg help extensions` "
+        "says what each has"
     )
 
 
@@ -78,10 +84,17 @@ def _preload(wanted: list[str], spec: Spec, state: State, draft: Draft) -> None:
                 f"shared_preload_libraries cannot be seen on {server.name}; it must hold {', '.join(needed)}."
             )
         return
+    draft.notes += [
+        f"{name} is in shared_preload_libraries of {server.name}, and {why}."
+        for name, why in server.missing_libraries.items()
+        if name in server.preload
+    ]
     missing = [name for name in needed if name not in server.preload]
     for name in missing:
         if server.preloadable is not None and name not in server.preloadable:
             draft.refusals.append(f"{server.name} cannot preload {name}: leave it out")
+        elif name in server.missing_libraries:
+            draft.refusals.append(f"{server.name}: {name} is {server.missing_libraries[name]}")
     if missing and not server.manageable:
         value = ",".join([*server.preload, *missing])
         draft.refusals.append(
@@ -113,7 +126,13 @@ def _model(model: Model, state: State, draft: Draft) -> None:
     models = state.server.models
     known = (models or {}).get(model.uri)
     if known is None:
-        note = "" if models is not None else "registered once azure_local_ai is there, unless it is already"
+        registered = state.server.registered if models is None else frozenset[str]()
+        if registered is not None and model.uri in registered:
+            return
+        if (trouble := state.server.model_troubles.get(model.uri)) is not None:
+            draft.refusals.append(f"the model {model.uri} cannot be registered: {trouble.rstrip('.')}")
+            return
+        note = "registered once azure_local_ai is there, unless it is already" if registered is None else ""
         draft.add(Action.CREATE, Kind.MODEL, model.uri, after={"path": model.source}, note=note)
     elif "/" not in model.source and known.get("name") not in {None, model.source}:
         # No more than a note: a model's own name need not be the store's.

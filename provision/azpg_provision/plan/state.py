@@ -21,6 +21,7 @@ class DatabaseState:
     Attributes:
         live: what its catalogues say.
         ledger: whether it has schema azpg.
+        version: of that; None where it has none, or is not asked.
         owned: what azpg made, by (kind, name), and of what.
         columns: its vectorized columns.
         left: those that were, of tables that are there, with their sync.
@@ -28,11 +29,13 @@ class DatabaseState:
         pending: of those, how many rows have no up-to-date embedding; None where they cannot be counted.
         indexes: of those, the approximate indexes by name.
         texts: why no row could have the text that a column asks for, such as a function that is not there.
+        owners: by schema and table, why rows cannot be embedded with the rights of who owns the table.
         rates: rows a second at which a sample of the rows of a column that is to be generated was embedded.
     """
 
     live: LiveDatabase = field(default_factory=LiveDatabase)
     ledger: bool = False
+    version: int | None = None
     owned: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     columns: Mapping[Place, VectorColumn] = field(default_factory=dict)
     left: Mapping[Place, str] = field(default_factory=dict)
@@ -40,6 +43,7 @@ class DatabaseState:
     pending: Mapping[Place, int | None] = field(default_factory=dict)
     indexes: Mapping[Place, Mapping[str, VectorIndex]] = field(default_factory=dict)
     texts: Mapping[Place, str] = field(default_factory=dict)
+    owners: Mapping[tuple[str, str], str] = field(default_factory=dict)
     rates: Mapping[Place, float] = field(default_factory=dict)
 
 

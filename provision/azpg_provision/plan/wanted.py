@@ -61,7 +61,7 @@ def wrong(table: Table, embedding: Embedding, live: LiveTable) -> list[str]:
         )
     for missing in sorted(embedding.columns - live.columns.keys()):
         near = get_close_matches(missing, live.columns, n=1)
-        meant = f"did you mean {quoted(near[0])}" if near else f"use {', '.join(map(quoted, live.columns))}"
+        meant = f"did you mean {quoted(near[0])}?" if near else f"use {', '.join(map(quoted, live.columns))}"
         problems.append(
             f"{name} has no column {quoted(missing)}, of which {quoted(embedding.column)} is made: {meant}"
         )
@@ -131,6 +131,7 @@ def column_of(table: Table, embedding: Embedding, live: LiveTable, model: Mappin
         dimensions=dimensions_of(embedding, model) or 0,
         fingerprint=fingerprint_of(model),
         sync=Sync(embedding.sync),
+        timeout=embedding.timeout,
     )
 
 

@@ -9,11 +9,16 @@ import psycopg
 
 from azpg.profiles import LOCAL_AI
 from azpg_provision.preflight.check import Check, Looks, failed, passed, unknown
-from azpg_provision.preflight.needs import Column, Database, Needs
+from azpg_provision.preflight.needs import Column, Database, Model, Needs
 from azpg_provision.preflight.offers import EXTENSIONS
 from azpg_provision.preflight.site import NotKnown, Site
 
 _UNDEFINED = psycopg.errors.UndefinedObject.sqlstate
+_DATABASES = """
+SELECT ARRAY(SELECT CAST(datname AS pg_catalog.text) FROM pg_catalog.pg_database
+             WHERE datallowconn AND NOT datistemplate
+                   AND pg_catalog.has_database_privilege(datname, 'CONNECT') ORDER BY datname)
+"""
 _USUAL_DIMENSIONS = 384
 _STATE_BYTES = 150
 """Of one row in schema azpg: key, hash and their index."""
@@ -26,20 +31,26 @@ def looks(site: Site, needs: Needs) -> Looks:
     """The checks."""
     for database in needs.databases:
         yield f"database.{database.name}", partial(_database, site, database)
-    for uri in needs.models:
-        yield f"model.{uri}", partial(_model, site, needs, uri)
+    for model in needs.models:
+        yield f"model.{model.uri}", partial(_model, site, needs, model)
     yield "disk", partial(_disk, site, needs)
 
 
 def _exists(site: Site, name: str) -> bool:
-    return bool(site.row("SELECT count(*) FROM pg_catalog.pg_database WHERE datname = %s", name)[0])
+    return bool(
+        site.row(
+            "SELECT pg_catalog.count(*) FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) %s",
+            name,
+        )[0]
+    )
 
 
 def _database(site: Site, database: Database) -> Check:
     id_ = f"database.{database.name}"
     if not _exists(site, database.name):
         may = site.row(
-            "SELECT rolcreatedb OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = session_user"
+            "SELECT rolcreatedb OR rolsuper FROM pg_catalog.pg_roles "
+            "WHERE rolname OPERATOR(pg_catalog.=) session_user"
         )[0]
         if may:
             return passed(id_, f"{database.name} does not exist; `azpg apply` makes it.")
@@ -50,37 +61,51 @@ def _database(site: Site, database: Database) -> Check:
         )
     refusal = site.refusal(database.name)
     if refusal is not None:
-        return failed(id_, refusal, "See docs/targets.md for how azpg logs in.")
+        return failed(id_, refusal, "`azpg help targets` says how azpg logs in.")
     return passed(id_, f"{database.name} exists.")
 
 
-def _model(site: Site, needs: Needs, uri: str) -> Check:
-    id_ = f"model.{uri}"
+def _model(site: Site, needs: Needs, model: Model) -> Check:
+    """By a database that has azure_local_ai, whosever it is: models belong to the server."""
     offered = site.allowed_values(EXTENSIONS)
     if offered is not None and LOCAL_AI not in offered:
         raise NotKnown(f"There are no models without azure_local_ai (see `extension.{LOCAL_AI}`).")
     for database in _with_local_ai(site, needs):
         try:
-            found = site.row("SELECT azure_local_ai.model_metadata(%s)", uri, database=database)[0]
+            found = site.row("SELECT azure_local_ai.model_metadata(%s)", model.uri, database=database)[0]
         except psycopg.Error as error:
             if error.sqlstate != _UNDEFINED:
                 raise
-            return unknown(
-                id_,
-                f"{uri} is not registered yet; `azpg apply` registers it.",
-                "Its path has to be one that the server finds: on the twin, `azpg models list` shows them.",
-            )
-        return _dimensions(needs, uri, int(found["dimensions"]))
+            return _unregistered(site, model)
+        return _dimensions(needs, model.uri, int(found["dimensions"]))
+    if model.uri in (site.target.registered_models() or ()):
+        return passed(f"model.{model.uri}", f"{model.uri} is registered.")
+    return _unregistered(site, model)
+
+
+def _unregistered(site: Site, model: Model) -> Check:
+    """Whether the server would find it: a local one's store is on this machine."""
+    id_ = f"model.{model.uri}"
+    if trouble := site.target.model_trouble(model.source, model.tokenizer):
+        return failed(id_, f"{model.uri} cannot be registered: {trouble}", "Then ask again.")
+    if site.local is not None:
+        return passed(id_, f"{model.source} is in the store; `azpg apply` registers it as {model.uri}.")
     return unknown(
-        id_, "Which models there are is known once azure_local_ai is installed; `azpg apply` does it."
+        id_,
+        f"{model.uri} is not registered yet; `azpg apply` registers it.",
+        "Its path has to be one that the server finds: on the twin, `azpg models list` shows them.",
     )
 
 
 def _with_local_ai(site: Site, needs: Needs) -> Iterator[str]:
-    query = "SELECT count(*) FROM pg_catalog.pg_extension WHERE extname = %s"
-    for database in needs.databases:
-        if _exists(site, database.name) and site.row(query, LOCAL_AI, database=database.name)[0]:
-            yield database.name
+    """The databases that have it, those of the needs first."""
+    there = site.row(_DATABASES)[0]
+    named = [database.name for database in needs.databases if database.name in there]
+    for name in dict.fromkeys([*named, *there]):
+        if site.has(LOCAL_AI, name):
+            yield name
+        if name not in named:
+            site.leave(name)
 
 
 def _dimensions(needs: Needs, uri: str, has: int) -> Check:
@@ -127,9 +152,11 @@ def _of_column(site: Site, database: str, column: Column) -> int:
     rows, width = site.row(
         """
         SELECT coalesce(pg_catalog.max(greatest(c.reltuples, 0)), 0),
-               coalesce(pg_catalog.max(pg_catalog.pg_table_size(c.oid) / greatest(c.reltuples, 1)), 0)
-        FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE n.nspname = %s AND c.relname = %s
+               coalesce(pg_catalog.max(
+                   pg_catalog.pg_table_size(c.oid) OPERATOR(pg_catalog./) greatest(c.reltuples, 1)), 0)
+        FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+        WHERE n.nspname OPERATOR(pg_catalog.=) %s AND c.relname OPERATOR(pg_catalog.=) %s
         """,
         column.schema,
         column.table,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from azpg.azure.regions import short_name
+
 if TYPE_CHECKING:
     from azpg_provision.target.azure import AzureTarget
     from azpg_provision.target.local import LocalTarget
@@ -42,7 +44,7 @@ def of_azure(target: AzureTarget) -> Facts:
     identity, storage, sku = server.identity, server.storage, server.sku
     return Facts(
         state=str(getattr(server.state, "value", server.state)),
-        location=str(server.location).replace(" ", "").lower(),
+        location=short_name(str(server.location)),
         sku=str(sku.name) if sku is not None else "",
         version=str(getattr(server.version, "value", server.version)),
         storage_gb=storage.storage_size_gb if storage is not None else None,
@@ -55,7 +57,7 @@ def of_twin(target: LocalTarget) -> Facts:
     status = target.twin.status()
     return Facts(
         state=status.state,
-        location=status.location.replace(" ", "").lower(),
+        location=short_name(status.location),
         sku=status.sku,
         version=status.postgres_version.partition(".")[0],
     )

@@ -21,6 +21,15 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Model:
+    """A model to register: the URI, and what `model_register` is given, where that is known."""
+
+    uri: str
+    source: str = ""
+    tokenizer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Database:
     """A database, its extensions, and its vectorized columns."""
 
@@ -36,12 +45,12 @@ class Needs:
     Attributes:
         allow: extensions to allow-list beyond those of the databases.
         preload: libraries to preload beyond those that the extensions need.
-        models: the models to register, as SQL calls them.
+        models: the models to register.
     """
 
     allow: tuple[str, ...] = ()
     preload: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
+    models: tuple[Model, ...] = ()
     databases: tuple[Database, ...] = ()
 
     @property
@@ -64,7 +73,7 @@ def of_spec(spec: Spec) -> Needs:
     return Needs(
         allow=spec.server.allow,
         preload=spec.server.preload,
-        models=tuple(one.uri for one in spec.models),
+        models=tuple(Model(one.uri, one.source, one.tokenizer_path) for one in spec.models),
         databases=tuple(
             Database(
                 one.name,

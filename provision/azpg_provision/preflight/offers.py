@@ -12,7 +12,9 @@ from azpg_provision.preflight.needs import Needs
 from azpg_provision.preflight.site import NotKnown, Site
 
 EXTENSIONS, PRELOAD = "azure.extensions", "shared_preload_libraries"
-_AVAILABLE = "SELECT count(*) FROM pg_catalog.pg_available_extensions WHERE name = %s"
+_AVAILABLE = (
+    "SELECT pg_catalog.count(*) FROM pg_catalog.pg_available_extensions WHERE name OPERATOR(pg_catalog.=) %s"
+)
 _WAYS_ON = (
     "On this server, embed with azure_ai and Azure OpenAI (CREATE EXTENSION azure_ai, "
     "azure_openai.create_embeddings). To go on with azure_local_ai, use the twin: `azpg up`, then --local."
@@ -22,24 +24,25 @@ _WAYS_ON = (
 def looks(site: Site, needs: Needs) -> Looks:
     """The checks, one for each extension and library."""
     for name in needs.extensions:
-        yield f"extension.{name}", partial(_extension, site, name, created=name in needs.created)
+        yield f"extension.{name}", partial(_extension, site, name)
     libraries = {*needs.preload, *(name for name in needs.extensions if name in NEEDS_PRELOAD)}
     for name in sorted(libraries):
         yield f"preload.{name}", partial(_library, site, name)
 
 
-def _extension(site: Site, name: str, *, created: bool) -> Check:
+def _extension(site: Site, name: str) -> Check:
     id_ = f"extension.{name}"
     offered = site.allowed_values(EXTENSIONS)
     if offered is None:
         return _available(site, id_, name)
     if name not in offered:
         return _not_offered(site, id_, name)
-    if created and _is_missing(site, name):
+    if _is_missing(site, name):
         return failed(
             id_,
             f"{name} is offered, as on Azure, but the PostgreSQL of this machine does not have it.",
-            "Leave it out, or use a PostgreSQL that has it: `azpg up NAME --pg-config PATH`.",
+            "Leave it out, or use a PostgreSQL that has it: `azpg up NAME --pg-config PATH`; "
+            "`azpg help extensions` says what each has.",
         )
     if name in site.names(EXTENSIONS):
         return passed(id_, f"{name} is offered, and allow-listed.")
@@ -107,6 +110,11 @@ def _library(site: Site, name: str) -> Check:
             id_,
             f"{name} is not among the values that shared_preload_libraries allows on this server.",
             "Leave it out of the spec, or use a server that offers it.",
+        )
+    if why := site.target.missing_libraries([name]).get(name):
+        listed = "is in shared_preload_libraries, and " if name in site.names(PRELOAD) else "is "
+        return failed(
+            id_, f"{name} {listed}{why}.", "Leave it out of the spec, or use a PostgreSQL that has it."
         )
     if name in site.names(PRELOAD):
         return passed(id_, f"{name} is in shared_preload_libraries.")

@@ -121,7 +121,7 @@ def _login(site: Site) -> Check:
         raise NotKnown("There is nothing to log in to (see `server`).")
     refusal = site.refusal()
     if refusal is not None:
-        return failed("login", refusal, "See docs/targets.md for how azpg logs in.")
+        return failed("login", refusal, "`azpg help targets` says how azpg logs in.")
     info = site.session().info
     how = (
         "an Entra token"
@@ -135,10 +135,12 @@ def _rights(site: Site) -> Check:
     user, is_azure, is_admin, is_super = site.row(
         """
         SELECT session_user,
-               EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'azure_pg_admin'),
                EXISTS (SELECT FROM pg_catalog.pg_roles
-                       WHERE rolname = 'azure_pg_admin' AND pg_catalog.pg_has_role(oid, 'MEMBER')),
-               (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = session_user)
+                       WHERE rolname OPERATOR(pg_catalog.=) 'azure_pg_admin'),
+               EXISTS (SELECT FROM pg_catalog.pg_roles
+                       WHERE rolname OPERATOR(pg_catalog.=) 'azure_pg_admin'
+                             AND pg_catalog.pg_has_role(oid, 'MEMBER')),
+               (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user)
         """
     )
     if is_super or is_admin:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from azpg.azure.regions import is_known, nearest
 from azpg.profiles import LOCAL_AI, PREVIEW_REGIONS
 from azpg_provision.preflight.check import Check, Looks, failed, passed, unknown
 from azpg_provision.preflight.needs import Needs
@@ -41,6 +42,8 @@ def _region(site: Site, needs: Needs) -> Check:
     region = site.facts.location
     wants_preview = LOCAL_AI in needs.extensions and region not in PREVIEW_REGIONS
     if site.azure is None:
+        if not is_known(region):
+            return _no_region(region)
         if wants_preview:
             return _not_in_preview(region)
         return passed("region", f"The local server stands in for one in {region}.")
@@ -53,6 +56,16 @@ def _region(site: Site, needs: Needs) -> Check:
     if wants_preview:
         return _not_in_preview(region)
     return passed("region", f"{region} offers flexible servers to this subscription.")
+
+
+def _no_region(region: str) -> Check:
+    near = nearest(region)
+    meant = f"Did you mean {near}? " if near else ""
+    return failed(
+        "region",
+        f"{region} is no region of Azure: no server could be there.",
+        f"{meant}Start the local server with another: `azpg up NAME --location {near or 'eastus'}`.",
+    )
 
 
 def _not_in_preview(region: str) -> Check:

@@ -13,6 +13,7 @@ from azpg.errors import AzpgError
 from azpg.extensions import normalise
 from azpg.profiles import Sku
 from azpg_provision.preflight.facts import Facts, of_azure, of_twin
+from azpg_provision.target.connecting import begin_read_only
 from azpg_provision.target.target import Connection, Target
 
 if TYPE_CHECKING:
@@ -131,10 +132,11 @@ class Site:
         return normalise(self._once(self.target.parameter, parameter))
 
     def session(self, database: str = "postgres") -> Connection:
-        """A login, kept. Raises `NotKnown`."""
+        """A login, kept, in a transaction that reads only. Raises `NotKnown`."""
         if database not in self._sessions:
             try:
-                self._sessions[database] = self.target.connect(database)
+                self._sessions[database] = session = self.target.connect(database)
+                begin_read_only(session)
             except AzpgError as error:
                 self._sessions[database] = Trouble(str(error))
         found = self._sessions[database]
@@ -154,9 +156,27 @@ class Site:
 
     def row(self, query: str, *values: Any, database: str = "postgres") -> tuple[Any, ...]:
         """The only row of a query. Raises `NotKnown`, and psycopg's errors."""
-        found = self.session(database).execute(query.encode(), values or None).fetchone()
+        session = self.session(database)
+        with session.transaction():  # a check that fails fails for itself
+            found = session.execute(query.encode(), values or None).fetchone()
         assert found is not None
         return found
+
+    def has(self, extension: str, database: str) -> bool:
+        """Whether an extension is in a database; False for a database that does not let us in."""
+        return bool(self._once(self._has, extension, database))
+
+    def _has(self, extension: str, database: str) -> bool:
+        query = (
+            "SELECT pg_catalog.count(*) FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) %s"
+        )
+        return self.refusal(database) is None and bool(self.row(query, extension, database=database)[0])
+
+    def leave(self, database: str) -> None:
+        """Ends the session with a database: where there are many, they would take all that the server has."""
+        if database != "postgres" and isinstance(found := self._sessions.get(database), psycopg.Connection):
+            found.close()
+            del self._sessions[database]
 
     def suits_local_ai(self) -> bool:
         """Whether the size is one on which azure_local_ai was offered. Raises `NotKnown`."""

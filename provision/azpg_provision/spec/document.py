@@ -8,7 +8,7 @@ built of a document that is too large or too deep.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 30
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 _WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
 _WORDS |= {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
@@ -51,6 +52,47 @@ class Document:
         while path not in self.lines and path:
             path = path[:-1]
         return self.lines.get(path, 1)
+
+
+class Written:
+    """Where the parts of a spec were written, for messages; two specs do not differ by it.
+
+    Args:
+        name: the file's.
+        document: None for a spec that was not read.
+    """
+
+    def __init__(self, name: str = "", document: Document | None = None) -> None:
+        self._name, self._document = name, document
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Written)
+
+    def __hash__(self) -> int:
+        return hash(Written)
+
+    def said(self, path: Path) -> str:
+        """``azpg.yaml:7: databases[0].name: ``, or nothing."""
+        if self._document is None:
+            return ""
+        return said(self._name, self._document.line(path), key(path), "")
+
+
+def said(name: str, line: int, place: str, text: str) -> str:
+    """A sentence about a place, such as ``azpg.yaml:7: databases[0].name: is missing``."""
+    return f"{name}:{line}: {place}: {text}" if place else f"{name}:{line}: {text}"
+
+
+def key(path: Iterable[Any]) -> str:
+    """A place as people write it: ``databases[0].tables[1].name``."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            shown = part if part and set(part) <= _PLAIN else repr(part[:60])
+            text += f".{shown}" if text else shown
+    return text
 
 
 def parse(data: bytes) -> Document:

@@ -7,7 +7,8 @@ alone and in parentheses alike, so that it can leave no place that it is put in.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +33,7 @@ _NODES = {
 }
 
 
+_PLACES = ("location", "list_start", "list_end")
 _OF_ANY = frozenset({"limitOption", "op"})
 
 
@@ -79,6 +81,39 @@ def columns_of(text: str) -> frozenset[str]:
     return frozenset(names)
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What an expression names, each without its schema, as PostgreSQL folds it."""
+
+    functions: frozenset[str]
+    operators: frozenset[str]
+    types: frozenset[str]
+
+
+@lru_cache(maxsize=256)
+def names_of(text: str) -> Names:
+    """The functions, operators and types of an expression. Raises `ValueError` as `columns_of`."""
+    columns_of(text)
+    found: dict[str, set[str]] = {"FuncCall": set(), "A_Expr": set(), "TypeName": set()}
+    _collect(_target(text, "SELECT {}"), found)
+    return Names(*map(frozenset, found.values()))
+
+
+def _collect(node: Any, found: Mapping[str, set[str]]) -> None:
+    from pglast.ast import Node  # noqa: PLC0415
+
+    if isinstance(node, tuple):
+        for one in node:
+            _collect(one, found)
+    elif isinstance(node, Node):
+        kind = type(node).__name__
+        if kind in found:
+            name = {"FuncCall": "funcname", "A_Expr": "name", "TypeName": "names"}[kind]
+            found[kind].add(getattr(node, name)[-1].sval)
+        for _, value in _members(node):
+            _collect(value, found)
+
+
 def _target(text: str, around: str) -> Any:
     """The only expression of the only, plain SELECT that `around` becomes."""
     from pglast import Error, parser  # noqa: PLC0415 - a parser of 10 MB
@@ -113,7 +148,7 @@ def _plain(node: Any) -> Any:
     from pglast.ast import Node  # noqa: PLC0415
 
     if isinstance(node, Node):
-        parts = {name: _plain(value) for name, value in _members(node) if not name.endswith("location")}
+        parts = {name: _plain(value) for name, value in _members(node) if not name.endswith(_PLACES)}
         return type(node).__name__, parts
     return [_plain(one) for one in node] if isinstance(node, tuple) else node
 

@@ -9,10 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    WithJsonSchema,
+)
 
 from azpg_provision.spec import expression, identifier
+from azpg_provision.spec.document import Written
 from azpg_provision.spec.values import (
+    TIMEOUT,
     ExtensionName,
     Identifier,
     InitFile,
@@ -23,7 +33,7 @@ from azpg_provision.spec.values import (
     extension,
     init_file,
     no_index,
-    without_password,
+    spec_dsn,
 )
 
 LOCAL_AI = "azure_local_ai"
@@ -51,7 +61,7 @@ class TargetSection(Section):
     """Which server; exactly one of local, dsn, azure and stack. Options of the command line go before it."""
 
     local: Text | None = Field(None, description="A local twin, by its name.")
-    dsn: Annotated[str, AfterValidator(without_password)] | None = Field(
+    dsn: Annotated[str, AfterValidator(spec_dsn)] | None = Field(
         None, description="A connection string without a password, or where one is: env:VARIABLE, file:PATH."
     )
     azure: AzureTarget | None = Field(None, description="A server on Azure.")
@@ -166,6 +176,11 @@ class Embedding(Section):
     sync: Literal["generated", "trigger", "queue", "none"] = Field(
         "trigger", description="How the column keeps up with its rows."
     )
+    timeout: Annotated[int, Field(ge=1, le=3600)] = Field(
+        TIMEOUT,
+        description="With sync trigger: seconds for which a write waits for the model. After these, "
+        "it goes on without a vector.",
+    )
     index: Annotated[
         Index | None, BeforeValidator(no_index, json_schema_input_type=Index | Literal["none"] | None)
     ] = Field(None, description="An approximate index over it, or none.")
@@ -245,3 +260,8 @@ class Spec(Section):
     server: Server = Field(Server(), description="What belongs to the whole server.")
     models: tuple[Model, ...] = Field((), strict=False, description="Models to register with azure_local_ai.")
     databases: tuple[Database, ...] = Field(strict=False, min_length=1, description="The databases.")
+    _written: Written = PrivateAttr(default_factory=Written)
+
+    def written(self, *path: str | int) -> str:
+        """Where a key or element was read, as ``azpg.yaml:7: databases[0].name: ``; '' if it was not read."""
+        return self._written.said(path)

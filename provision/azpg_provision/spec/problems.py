@@ -50,6 +50,17 @@ def in_words(error: ValidationError, model: type[BaseModel]) -> list[tuple[Path,
     return list(found.items())
 
 
+def misspelt(error: ValidationError, model: type[BaseModel]) -> dict[Path, str]:
+    """The keys that are unknown, by their places, and the known ones that are probably meant."""
+    found = {}
+    for one in error.errors(include_url=False):
+        if one["type"] == "extra_forbidden":
+            path, owner = _place(one["loc"], model)
+            if path and isinstance(path[-1], str) and (near := _near(path[-1], owner)) is not None:
+                found[path] = near
+    return found
+
+
 def _say(found: ErrorDetails, path: Path, owner: type[BaseModel]) -> str:
     kind, context = found["type"], found.get("ctx", {})
     value = "this" if path[:1] == ("target",) else shown(found["input"])
@@ -82,11 +93,18 @@ def _instead(wanted: str, value: str, key: str, owner: type[BaseModel]) -> str:
 
 
 def _unknown(key: str, owner: type[BaseModel]) -> str:
-    known = [field.alias or name for name, field in owner.__pydantic_fields__.items()]
-    near = get_close_matches(key, known, n=1)
-    if near:
-        return f"is unknown: did you mean {near[0]}?"
-    return f"is unknown: use {', '.join(sorted(known))}"
+    near = _near(key, owner)
+    if near is not None:
+        return f"is unknown: did you mean {near}?"
+    return f"is unknown: use {', '.join(sorted(_known(owner)))}"
+
+
+def _near(key: str, owner: type[BaseModel]) -> str | None:
+    return next(iter(get_close_matches(key, _known(owner), n=1)), None)
+
+
+def _known(owner: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in owner.__pydantic_fields__.items()]
 
 
 def _place(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[Path, type[BaseModel]]:

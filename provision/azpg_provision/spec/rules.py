@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
+from azpg.azure.names import CLOSED_DATABASES
 from azpg.profiles import PRELOADABLE
 from azpg_provision.spec.document import Path
 from azpg_provision.spec.model import LOCAL_AI, Database, Embedding, Grant, Index, Spec
 
 Problem = tuple[Path, str]
 _ON_SCHEMA = frozenset({"usage", "create"})
-_RESERVED = frozenset({"azure_maintenance", "azure_sys", "template0", "template1"})
 _SETTINGS = ("inter_op_parallelism", "intra_op_parallelism", "spin_control")
 _PARAMETERS = {
     "hnsw": frozenset({"m", "ef_construction"}),
@@ -70,7 +70,7 @@ def _server(spec: Spec) -> Iterator[Problem]:
 
 
 def _database(database: Database, spec: Spec) -> Iterator[Problem]:
-    if database.name in _RESERVED:
+    if database.name in CLOSED_DATABASES:
         yield ("name",), f"{database.name} belongs to the server: use a database of your own"
     yield from _twice(("extensions",), [one.name for one in database.extensions], "name")
     yield from _twice(("init",), [one.path for one in database.init])
@@ -120,6 +120,8 @@ def _embedding(embedding: Embedding, spec: Spec) -> Iterator[Problem]:
     if (embedding.source is None) is (embedding.expression is None):
         yield ("column",), f"{embedding.column} needs either source or expression: give one of them"
     yield from _twice(("source",), embedding.source or ())
+    if "timeout" in embedding.model_fields_set and embedding.sync != "trigger":
+        yield ("timeout",), f"timeout is for sync: trigger, and this is {embedding.sync}: leave it out"
     if embedding.index is not None:
         for path, text in _index(embedding.index):
             yield ("index", *path), text

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 MAX_BYTES = 64_000_000
 _ALLOWED = "each file is one transaction"
+_QUOTED = re.compile(r'".*"', re.DOTALL)
 
 
 def checked(data: bytes) -> str:
@@ -29,7 +32,7 @@ def _check(text: str, data: bytes) -> None:
         said, place = error.args[0], error.args[1] if len(error.args) > 1 else None
         line = _text_line(text, place) if isinstance(place, int) else 1
         hint = " (psql's own commands are not SQL)" if '"\\"' in said else ""
-        raise ValueError(f"line {line}: {said}{hint}") from None
+        raise ValueError(f"line {line}: {_without_content(said)}{hint}") from None
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     for one in found:
@@ -39,6 +42,11 @@ def _check(text: str, data: bytes) -> None:
             raise ValueError(f"line {line} begins or ends a transaction: leave that out, {_ALLOWED}")
         if isinstance(one.stmt, ast.CopyStmt) and one.stmt.filename is None:
             raise ValueError(f"line {line} is COPY with the client's data: use INSERT, or load it later")
+
+
+def _without_content(said: str) -> str:
+    """What the parser said, without what stands in the file: that may be none of a spec's, but a secret."""
+    return _QUOTED.sub("…", said.partition(" at or near ")[0].partition(" at end of input")[0])
 
 
 def _blanks(data: bytes, start: int) -> int:

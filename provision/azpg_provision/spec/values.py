@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Any
 
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import version
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -20,6 +21,11 @@ from pydantic import (
 
 from azpg.extensions import normalise
 from azpg_provision.spec import expression, identifier, secret, statements
+
+TIMEOUT = 5
+"""Seconds for which a trigger waits for the model, unless a spec says otherwise."""
+_REQUIRE_AUTH_SINCE = 160000
+"""libpq's version that knows `require_auth`."""
 
 
 def _identifier(name: str) -> str:
@@ -78,6 +84,62 @@ def without_password(text: str) -> str:
     return text
 
 
+_OF_A_SPEC = frozenset(
+    """
+    application_name channel_binding client_encoding connect_timeout dbname fallback_application_name
+    gssencmode host keepalives keepalives_count keepalives_idle keepalives_interval load_balance_hosts
+    max_protocol_version min_protocol_version options port require_auth requirepeer
+    ssl_max_protocol_version ssl_min_protocol_version sslcrl sslmode sslnegotiation sslrootcert sslsni
+    target_session_attrs tcp_user_timeout user
+    """.split()
+)
+_GIVEN_AWAY = frozenset({"password", "md5"})
+"""Ways to log in by which a server learns the password, or what is as good."""
+
+
+def of_a_spec(dsn: str, *, secrets: bool = False) -> str:
+    """A connection string that somebody else may have written, as it may be used. Raises `ValueError`.
+
+    What it may hold is listed, because libpq's options do more than lead to a server: `passfile`, `service`,
+    `servicefile` and `hostaddr` send the password of one server to another, `sslkey` loads a library,
+    `sslkeylogfile` writes a file, `gssdelegation` gives a Kerberos ticket away. A password of this machine,
+    such as PGPASSWORD, is proved to the server, not told.
+
+    Args:
+        dsn: libpq's connection string.
+        secrets: whether it may hold passwords, as one in a file of its own may.
+    """
+    parts = conninfo_to_dict(dsn)
+    own = {"password", "sslpassword"} if secrets else set[str]()
+    if others := sorted(parts.keys() - _OF_A_SPEC - own):
+        raise ValueError(
+            f"holds {others[0]}, which a spec must not choose: leave it out, or put the connection string "
+            "into an environment variable and write env:VARIABLE, or name it with --dsn"
+        )
+    ways = [one.strip() for one in str(parts.get("require_auth") or "").split(",") if one.strip()]
+    if given := sorted(_GIVEN_AWAY & set(ways)):
+        raise ValueError(
+            f"asks for require_auth={given[0]}, by which a server learns the password: use scram-sha-256, or "
+            "put the connection string into an environment variable and write env:VARIABLE"
+        )
+    if secrets and parts.get("password"):  # which its own writer has meant for this server
+        return dsn
+    if all(one.startswith("!") for one in ways):
+        ways = [*dict.fromkeys([*ways, *(f"!{one}" for one in sorted(_GIVEN_AWAY))])]
+    return make_conninfo(dsn, require_auth=",".join(ways)) if version() >= _REQUIRE_AUTH_SINCE else dsn
+
+
+def spec_dsn(text: str) -> str:
+    """As `without_password`, and as `of_a_spec` allows it. Raises `ValueError`."""
+    if secret.reference(without_password(text)) is None:
+        of_a_spec(text)
+    return text
+
+
+class OutOfFolder(Exception):
+    """A path that leads to another folder than it should."""
+
+
 class InitFile(BaseModel):
     """A file of SQL statements.
 
@@ -95,11 +157,18 @@ class InitFile(BaseModel):
 
     @classmethod
     def read(cls, path: str, folder: Path) -> InitFile:
-        """Reads it. Raises `ValueError`, in words, for what cannot be read or run."""
+        """Reads it. Raises `ValueError`, in words, for what cannot be read or run, or lies elsewhere."""
         try:
-            with (folder / path).open("rb") as file:  # which may have no end
+            place = (folder / path).resolve()
+            if not place.is_relative_to(folder.resolve()):
+                raise OutOfFolder
+            with place.open("rb") as file:  # which may have no end
                 data = file.read(statements.MAX_BYTES + 1)
-        except (OSError, ValueError) as error:
+        except OutOfFolder:
+            raise ValueError(
+                "is not below the folder of the spec, or is a link that leads out of it: put the file there"
+            ) from None
+        except (OSError, ValueError, RuntimeError) as error:  # the last for links that lead in a circle
             why = error.strerror if isinstance(error, OSError) else "this is no path"
             raise ValueError(f"cannot be read: {why}: use a path relative to the spec") from None
         return cls(path=path, sha256=hashlib.sha256(data).hexdigest(), statements=statements.checked(data))

@@ -1,5 +1,7 @@
 -- AFTER TRUNCATE: nothing is known of rows that are gone.
 BEGIN
-    DELETE FROM {state};
+    IF EXISTS (SELECT FROM pg_catalog.pg_class AS azpg_class WHERE {owned}) THEN
+        DELETE FROM {state};
+    END IF;
     RETURN NULL;
 END

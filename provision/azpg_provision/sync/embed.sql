@@ -1,24 +1,49 @@
 #variable_conflict use_column
 -- BEFORE INSERT OR UPDATE, each row: the vector of the new text. A failure leaves NULL and never fails the writer.
+-- With other rights than the table's owner nothing is run at all: who dumped or gave away the table gave them.
+-- A model host that is silent for {timeout} ms is not asked again for as long, so that a statement waits for it once.
 DECLARE
-    azpg_text text;
-    azpg_before text;
-    azpg_changed boolean := TG_OP = 'INSERT';
+    azpg_text pg_catalog.text;
+    azpg_before pg_catalog.text;
+    azpg_changed pg_catalog.bool := TG_OP OPERATOR(pg_catalog.=) 'INSERT';
 BEGIN
-    SELECT {source} INTO azpg_text FROM (SELECT (NEW).*) AS {table} WHERE {known};
-    IF TG_OP = 'UPDATE' THEN
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+        IF {known} AND {untouched} THEN
+            RETURN NEW;  -- neither what the text is made of, nor the vector
+        END IF;
+    END IF;
+    SELECT {new_text} INTO azpg_text FROM pg_catalog.pg_class AS azpg_class WHERE {owned} AND {known};
+    IF NOT FOUND THEN
+        RAISE WARNING 'azpg: a row keeps the % that it had: its trigger has not the rights of the table''s owner',
+            {name}
+            USING HINT = 'Run `azpg apply`, which makes it anew and embeds what has changed.';
+        NEW.{column} := CASE TG_OP WHEN 'UPDATE' THEN OLD.{column} END;
+        RETURN NEW;
+    END IF;
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         BEGIN
-            SELECT {source} INTO azpg_before FROM (SELECT (OLD).*) AS {table} WHERE {known};
-            azpg_changed := azpg_text COLLATE "C" IS DISTINCT FROM azpg_before OR NOT ({same});
+            SELECT {old_text} INTO azpg_before WHERE {known};
+            azpg_changed := azpg_text COLLATE pg_catalog."C" IS DISTINCT FROM azpg_before OR NOT ({same});
         EXCEPTION WHEN OTHERS THEN
             azpg_changed := true;
         END;
     END IF;
     IF azpg_changed THEN
-        NEW.{column} := azure_local_ai.create_embeddings({model}, azpg_text);
+        IF 1000 * extract(epoch FROM clock_timestamp())
+           - coalesce(nullif(current_setting('azpg_provision.silent_at', true), '')::numeric, 0) BETWEEN 0 AND {timeout}
+        THEN
+            RAISE EXCEPTION 'the model host did not answer in time a moment ago';
+        END IF;
+        NEW.{column} := azure_local_ai.create_embeddings({model}, azpg_text, {timeout});
     END IF;
     RETURN NEW;
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN query_canceled OR OTHERS THEN
+    IF SQLSTATE = '57014' THEN
+        IF SQLERRM NOT LIKE 'azure\_local\_ai.%' THEN
+            RAISE;  -- somebody cancels the statement, or its own time is over
+        END IF;
+        PERFORM set_config('azpg_provision.silent_at', (1000 * extract(epoch FROM clock_timestamp()))::text, true);
+    END IF;
     RAISE WARNING 'azpg: a row has no % yet: %', {name}, SQLERRM
         USING HINT = 'The row is written; `azpg vectorize` tries it again.';
     NEW.{column} := NULL;

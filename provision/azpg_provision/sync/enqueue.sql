@@ -1,29 +1,37 @@
 #variable_conflict use_column
 -- AFTER INSERT, UPDATE or DELETE, each statement: the keys of rows that changed wait for a worker.
+DECLARE
+    -- Vectors are held against those of before by a quick hash, which nobody knows beforehand.
+    azpg_seed pg_catalog.int8 := pg_catalog.hashtextextended(pg_catalog.gen_random_uuid()::pg_catalog.text, 0);
 BEGIN
-    IF TG_OP = 'INSERT' THEN
-        DELETE FROM {state} WHERE ({own}) IN (SELECT {keys} FROM azpg_new AS {table});
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_class AS azpg_class WHERE {owned}) THEN
+        RAISE WARNING 'azpg: no change of % is noted: its trigger has not the rights of the table''s owner', {name}
+            USING HINT = 'Run `azpg apply`, which makes it anew and embeds what has changed.';
+        RETURN NULL;
+    END IF;
+    IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
+        DELETE FROM {state} AS azpg_state WHERE EXISTS (SELECT FROM azpg_new AS {table} WHERE {state_is_table});
         INSERT INTO {queue} ({own}) SELECT {keys} FROM azpg_new AS {table};
         RETURN NULL;
     END IF;
     DELETE FROM {state} AS azpg_state
-    WHERE ({own}) IN (SELECT {keys} FROM azpg_old AS {table})
+    WHERE EXISTS (SELECT FROM azpg_old AS {table} WHERE {state_is_table})
       AND NOT EXISTS (SELECT FROM {relation} WHERE {table_is_state});
-    IF TG_OP = 'DELETE' THEN
+    IF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
         RETURN NULL;
     END IF;
     BEGIN
         -- A text and a vector are held against those of before by their hashes, of whatever size they are.
         WITH changed AS (
             SELECT {own} FROM (
-                SELECT {named}, sha256(convert_to({source}, 'UTF8')) AS text, {vector} AS vector
+                SELECT {named}, pg_catalog.sha256(pg_catalog.convert_to({text}, 'UTF8')) AS text, {vector} AS vector
                 FROM azpg_new AS {table}
                 EXCEPT ALL
-                SELECT {named}, sha256(convert_to({source}, 'UTF8')) AS text, {vector} AS vector
+                SELECT {named}, pg_catalog.sha256(pg_catalog.convert_to({text}, 'UTF8')) AS text, {vector} AS vector
                 FROM azpg_old AS {table}
             ) AS azpg_changed
         ), forgotten AS (
-            DELETE FROM {state} WHERE ({own}) IN (SELECT {own} FROM changed)
+            DELETE FROM {state} AS azpg_state WHERE EXISTS (SELECT FROM changed WHERE {state_is_changed})
         )
         INSERT INTO {queue} ({own}) SELECT {own} FROM changed;
     EXCEPTION WHEN OTHERS THEN  -- a text that cannot be read is the worker's to record, not the writer's

@@ -7,15 +7,20 @@ from typing import Any
 from psycopg import sql
 
 from azpg_provision.column import Sync, VectorColumn
-from azpg_provision.sync.session import FORMATS, schemas, search_path
-from azpg_provision.sync.triggers import NEW, OLD, WHEN, body, triggers
+from azpg_provision.ledger import carried, carry_column
+from azpg_provision.ledger.access import close, creating, give
+from azpg_provision.ledger.tables import FUNCTIONS, disarm
+from azpg_provision.sync import acting
+from azpg_provision.sync.bound import bind, bound, judge, needs_text
+from azpg_provision.sync.generated import add_generated
+from azpg_provision.sync.session import FORMATS
+from azpg_provision.sync.triggers import NEW, OLD, body, triggers, when
 from azpg_provision.target.target import Connection
 
-_FUNCTIONS = ("embed", "note", "enqueue", "clear")
 # A trigger function is called with its owner's rights: nobody else may hang it on a table of their own.
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = {path} {settings} AS {body}
+SET search_path = pg_catalog, pg_temp {settings} AS {body}
 """
 # A session keeps the plan of its first statement. After one of many rows that would read all of the table for
 # each row to come; by index both are quick.
@@ -23,13 +28,10 @@ _JOINS = {"enable_hashjoin": "off", "enable_mergejoin": "off"}
 _FOUND = """
 SELECT t.tgname, t.tgtype::int, t.tgenabled::text, p.proname, t.tgoldtable, t.tgnewtable,
        pg_catalog.pg_get_expr(t.tgqual, t.tgrelid), t.tgattr::text, p.prosrc, p.prosecdef, l.lanname,
-       p.proconfig = ARRAY[
-           'search_path=' || (
-               SELECT pg_catalog.string_agg(pg_catalog.quote_ident(name), ', ' ORDER BY number)
-               FROM pg_catalog.unnest(%(schemas)s::text[]) WITH ORDINALITY AS path (name, number))]
-           || %(formats)s::text[]
+       p.proconfig = ARRAY['search_path=pg_catalog, pg_temp'] || %(formats)s::text[]
            || CASE WHEN p.proname ~ '^enqueue_' THEN %(joins)s::text[] ELSE '{}' END,
-       pg_catalog.has_function_privilege('public', p.oid, 'EXECUTE')
+       p.proacl::text = ARRAY[pg_catalog.makeaclitem(p.proowner, p.proowner, 'EXECUTE', false)]::text
+       AND p.proowner = (SELECT relowner FROM pg_catalog.pg_class WHERE oid = t.tgrelid)
 FROM pg_catalog.pg_trigger AS t
 JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
 JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang
@@ -39,45 +41,99 @@ ORDER BY t.tgname
 """
 
 
+_STORED = """
+SELECT stored.oid::pg_catalog.int8
+FROM pg_catalog.pg_attrdef AS stored
+JOIN pg_catalog.pg_attribute AS attribute
+  ON attribute.attrelid OPERATOR(pg_catalog.=) stored.adrelid
+ AND attribute.attnum OPERATOR(pg_catalog.=) stored.adnum
+WHERE stored.adrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)
+  AND attribute.attname OPERATOR(pg_catalog.=) %s::pg_catalog.name
+"""
+
+
 def install(connection: Connection, column: VectorColumn) -> None:
     """Makes the triggers of a column's `sync` and removes others; does nothing if all is as it should be.
 
     From then on writers keep the column in step; rows of before are `azpg_provision.vectorize`'s work. Waits
     for transactions that write to the table.
 
+    All of it is the table's owner's, with whose rights it runs: nobody gets others by it.
+
     Args:
         connection: of the server's admin, who owns the table or is a member of its owner.
         column: as the ledger has it.
+
+    Raises `ApplyFailed` for a text that cannot be bound (`azpg_provision.sync.bound.bind`), and for an owner
+    as which the admin may not act (`azpg_provision.sync.acting.owner_of`).
     """
     if installed(connection, column):
         return
+    owner = acting.owner_of(connection, column)
     with connection.transaction():
         remove(connection, column)
+        carry_column(connection, column)
+        with creating(connection, owner):
+            give(connection, owner, "TABLE", column.state)
+            give(connection, owner, "TABLE", column.queue)
+            acting.make(connection, column, owner)
+            if needs_text(column):
+                bind(connection, column)
+            _make(connection, column, owner)
         if column.sync is not Sync.QUEUE:  # what waits there is told by the rows' state, too
-            connection.execute(sql.SQL("DELETE FROM {}").format(column.queue))
-        wanted = triggers(column)
-        for name in sorted({trigger.function for trigger in wanted}):
-            function = sql.Identifier("azpg", name)
-            text = body(column, name).as_string(connection)
-            settings = FORMATS | (_JOINS if name.startswith("enqueue_") else {})
-            connection.execute(
-                sql.SQL(_FUNCTION).format(
-                    name=function,
-                    path=search_path(column),
-                    settings=sql.SQL(" ").join(
-                        sql.SQL("SET {} = {}").format(sql.Identifier(one), sql.Literal(value))
-                        for one, value in settings.items()
-                    ),
-                    body=sql.Literal(text),
-                )
+            acting.command(connection, column, sql.SQL("DELETE FROM {}").format(column.queue))
+        number = acting.owners_id(connection, column)
+        for trigger in triggers(column):
+            connection.execute(trigger.creation(column, number))
+        acting.leave(connection, column)
+        connection.execute("RESET search_path")
+
+
+def _make(connection: Connection, column: VectorColumn, owner: str) -> None:
+    """Makes the triggers' functions, the owner's."""
+    for name in sorted({trigger.function for trigger in triggers(column)}):
+        function = sql.Identifier("azpg", name)
+        text = body(column, name).as_string(connection)
+        settings = FORMATS | (_JOINS if name.startswith("enqueue_") else {})
+        connection.execute(
+            sql.SQL(_FUNCTION).format(
+                name=function,
+                settings=sql.SQL(" ").join(
+                    sql.SQL("SET {} = {}").format(sql.Identifier(one), sql.Literal(value))
+                    for one, value in settings.items()
+                ),
+                body=sql.Literal(text),
             )
-            connection.execute(sql.SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC").format(function))
-        for trigger in wanted:
-            connection.execute(trigger.creation(column))
+        )
+        signature = sql.SQL("{}()").format(function)
+        close(connection, "FUNCTION", signature)
+        give(connection, owner, "FUNCTION", signature)
+
+
+def make_generated(connection: Connection, column: VectorColumn, *, vector: sql.Identifier) -> None:
+    """Adds a column that PostgreSQL computes, which is not in the ledger yet; in a transaction.
+
+    PostgreSQL computes what the text names for every row, and the table's own checks: as the table's owner.
+    Raises `ApplyFailed` as `azpg_provision.sync.bound.bind`.
+    """
+    owner = acting.owner_of(connection, column)
+    with creating(connection, owner):
+        acting.make(connection, column, owner)
+        with connection.transaction(force_rollback=True):  # before any of it is computed
+            bind(connection, column, strict=False)
+    # Names are looked up once more, where nobody else could have put others meanwhile.
+    acting.command(connection, column, add_generated(column, vector=vector))
+    row = connection.execute(_STORED, [column.relation.as_string(connection), column.column]).fetchone()
+    assert row is not None
+    judge(connection, column, "pg_catalog.pg_attrdef", row[0], strict=False)
+    acting.leave(connection, column)
+    disarm(connection, column.id)
+    connection.execute("RESET search_path")
 
 
 def installed(connection: Connection, column: VectorColumn) -> bool:
     """Whether the triggers are exactly those that `install` makes: enabled, with nothing changed or added."""
+    owner = acting.owners_id(connection, column)
     expected = [
         (
             trigger.name,
@@ -86,16 +142,18 @@ def installed(connection: Connection, column: VectorColumn) -> bool:
             trigger.function,
             OLD if trigger.old else None,
             NEW if trigger.new else None,
-            None if trigger.by_worker else WHEN,
+            None if trigger.by_worker else when(column, owner),
             "",
             body(column, trigger.function).as_string(connection),
             True,
             "plpgsql",
             True,
-            False,
+            True,
         )
         for trigger in triggers(column)
     ]
+    if not carried(connection, column) or not bound(connection, column):
+        return False
     return _found(connection, column) == sorted(expected)
 
 
@@ -104,18 +162,16 @@ def remove(connection: Connection, column: VectorColumn) -> None:
     with connection.transaction():
         for name, *_ in _found(connection, column):
             connection.execute(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(name), column.relation))
-        for name in _functions(column):
-            connection.execute(sql.SQL("DROP FUNCTION IF EXISTS {}()").format(sql.Identifier("azpg", name)))
+        disarm(connection, column.id)
 
 
 def _functions(column: VectorColumn) -> list[str]:
-    return [f"{name}_{column.id}" for name in _FUNCTIONS]
+    return [f"{name}_{column.id}" for name in FUNCTIONS]
 
 
 def _found(connection: Connection, column: VectorColumn) -> list[tuple[Any, ...]]:
     values = {
         "relation": column.relation.as_string(connection),
-        "schemas": schemas(column.schema, column.keys),
         "functions": _functions(column),
         "formats": [f"{one}={value}" for one, value in FORMATS.items()],
         "joins": [f"{one}={value}" for one, value in _JOINS.items()],

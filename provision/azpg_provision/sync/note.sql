@@ -1,22 +1,33 @@
 #variable_conflict use_column
 -- AFTER INSERT OR UPDATE OR DELETE, each row: what is known of it, in step with what the trigger before it did.
 DECLARE
-    azpg_text text;
-    azpg_before text;
-    azpg_changed boolean := TG_OP = 'INSERT';
+    azpg_text pg_catalog.text;
+    azpg_before pg_catalog.text;
+    azpg_changed pg_catalog.bool := TG_OP OPERATOR(pg_catalog.=) 'INSERT';
 BEGIN
-    IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND NOT ({same_key})) THEN
+    IF TG_OP OPERATOR(pg_catalog.=) 'DELETE' OR (TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND NOT ({same_key})) THEN
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_class AS azpg_class WHERE {owned}) THEN
+            RETURN NULL;  -- the trigger before has said it
+        END IF;
         DELETE FROM {state} WHERE {state_is_old} AND NOT EXISTS (SELECT FROM {relation} WHERE {table_is_old});
     END IF;
-    IF TG_OP = 'DELETE' THEN
+    IF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
         RETURN NULL;
     END IF;
     -- Nothing is written in a block that may fail: each row would be a transaction of its own.
     BEGIN
-        SELECT {source} INTO azpg_text FROM (SELECT (NEW).*) AS {table} WHERE {known};
-        IF TG_OP = 'UPDATE' THEN
-            SELECT {source} INTO azpg_before FROM (SELECT (OLD).*) AS {table} WHERE {known};
-            azpg_changed := azpg_text COLLATE "C" IS DISTINCT FROM azpg_before OR NOT ({same});
+        IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+            IF {known} AND {untouched} THEN
+                RETURN NULL;
+            END IF;
+        END IF;
+        SELECT {new_text} INTO azpg_text FROM pg_catalog.pg_class AS azpg_class WHERE {owned} AND {known};
+        IF NOT FOUND THEN
+            RETURN NULL;
+        END IF;
+        IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+            SELECT {old_text} INTO azpg_before WHERE {known};
+            azpg_changed := azpg_text COLLATE pg_catalog."C" IS DISTINCT FROM azpg_before OR NOT ({same});
         END IF;
     EXCEPTION WHEN OTHERS THEN
         azpg_changed := true;
@@ -27,10 +38,12 @@ BEGIN
     IF azpg_text IS NULL OR NEW.{column} IS NULL THEN
         DELETE FROM {state} WHERE {state_is_new};
     ELSE
-        INSERT INTO {state} ({own}, hash)
-        VALUES ({new}, sha256({fingerprint}::bytea || convert_to(azpg_text, 'UTF8')))
+        INSERT INTO {state} ({own}, vector, hash)
+        VALUES ({new}, {seen}, pg_catalog.sha256({fingerprint}::pg_catalog.bytea
+                                         OPERATOR(pg_catalog.||) pg_catalog.convert_to(azpg_text, 'UTF8')))
         ON CONFLICT ({own}) DO UPDATE
-        SET hash = excluded.hash, failure = NULL, sqlstate = NULL, attempts = excluded.attempts, at = excluded.at;
+        SET hash = excluded.hash, failure = NULL, sqlstate = NULL, attempts = excluded.attempts, at = excluded.at,
+            vector = excluded.vector;
     END IF;
     RETURN NULL;
 END

@@ -1,8 +1,9 @@
-"""How statements about a column run, in a worker's session as in a trigger: with the same names in sight."""
+"""How statements about a column run, in a worker's session as in a trigger, and where a text's names are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.resources import files
 
 from psycopg import sql
 
@@ -10,7 +11,7 @@ from azpg_provision.column import Key, VectorColumn
 from azpg_provision.target.target import Connection
 
 WORKER = "azpg_provision.worker"
-"""The setting by which the triggers know a worker, whose writes they leave alone."""
+"""The setting in which a worker says a column's secret to its triggers, which leave its writes alone."""
 
 LOCK_TIMEOUT = "250ms"
 """A worker waits for no row. For what else it waits, such as a row that a trigger of the user's own writes,
@@ -31,15 +32,14 @@ _WORKER = {
     "jit": "off",
     "default_transaction_isolation": "read committed",
     "row_security": "off",  # rows that a policy hides are an error, not silently left out
-    WORKER: "on",
 }
 
 
 def schemas(schema: str, keys: Iterable[Key]) -> list[str]:
-    """Where the names of a column's text are looked up, and the operators of its key, by its table's schema.
+    """Where the names of a column's text are looked up when it is applied, by its table's schema.
 
-    PostgreSQL's own, the table's, public, and those of the key's types, such as one for extensions: without
-    citext's operators PostgreSQL would take those of text, and another order than the index has.
+    PostgreSQL's own, the table's, public, and those of the key's types, such as one for extensions. What runs
+    later looks up in pg_catalog only: see `azpg_provision.sync.bound`.
     """
     types = [key.schema for key in keys if key.schema is not None]
     return [*dict.fromkeys(["pg_catalog", schema, "public", *types]), "pg_temp"]
@@ -50,11 +50,19 @@ def search_path(column: VectorColumn) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(name) for name in schemas(column.schema, column.keys))
 
 
+def safe(owner: sql.Composable) -> sql.Composed:
+    """A condition on `schema`, a row of pg_namespace: whether others cannot put names there that are found.
+
+    Args:
+        owner: the id of the role that runs what looks them up.
+    """
+    template = files(__package__).joinpath("safe.sql").read_text(encoding="utf-8")
+    return sql.SQL(template).format(owner=owner)
+
+
 def prepare(connection: Connection, column: VectorColumn) -> None:
     """Makes a session one of a worker for `column`; for another one, again. In autocommit."""
-    settings = {"search_path": search_path(column).as_string(connection), **FORMATS, **_WORKER}
-    calls = [
-        sql.SQL("pg_catalog.set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value))
-        for name, value in settings.items()
-    ]
-    connection.execute(sql.SQL("SELECT {}").format(sql.SQL(", ").join(calls)))
+    settings = {"search_path": "pg_catalog, pg_temp", **FORMATS, **_WORKER, WORKER: column.secret}
+    calls = [sql.SQL("pg_catalog.set_config({}, %s, false)").format(sql.Literal(name)) for name in settings]
+    statement = sql.SQL("SELECT {}").format(sql.SQL(", ").join(calls))
+    connection.execute(statement, list(settings.values()))  # the secret is in no statement's text

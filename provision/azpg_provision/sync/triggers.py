@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,9 +15,6 @@ from azpg_provision.sync.session import WORKER
 _ROW, _BEFORE, _INSERT, _DELETE, _UPDATE, _TRUNCATE = 1, 2, 4, 8, 16, 32
 """The bits of pg_trigger.tgtype."""
 _EVENTS = {_INSERT: "INSERT", _UPDATE: "UPDATE", _DELETE: "DELETE", _TRUNCATE: "TRUNCATE"}
-WHEN = f"((current_setting('{WORKER}'::text, true) IS DISTINCT FROM 'on'::text) OR (pg_trigger_depth() > 0))"
-"""Of triggers that leave a worker's writes alone, as PostgreSQL prints it; not those of triggers of
-the user's own that it fires."""
 OLD, NEW = "azpg_old", "azpg_new"
 """The names of transition tables."""
 
@@ -40,8 +38,8 @@ class Trigger:
     new: bool = False
     by_worker: bool = False
 
-    def creation(self, column: VectorColumn) -> sql.Composed:
-        """The statement that makes it."""
+    def creation(self, column: VectorColumn, owner: int) -> sql.Composed:
+        """The statement that makes it; `owner` as of `when`."""
         events = [sql.SQL(word) for bit, word in _EVENTS.items() if self.kind & bit]
         tables = [
             sql.SQL("{} TABLE AS {}").format(sql.SQL(word), sql.Identifier(name))
@@ -55,9 +53,25 @@ class Trigger:
             column.relation,
             sql.SQL("REFERENCING {}").format(sql.SQL(" ").join(tables)) if tables else sql.SQL(""),
             sql.SQL("ROW" if self.kind & _ROW else "STATEMENT"),
-            sql.SQL("") if self.by_worker else sql.SQL("WHEN ({})").format(sql.SQL(WHEN)),
+            sql.SQL("") if self.by_worker else sql.SQL("WHEN ({})").format(sql.SQL(when(column, owner))),
             sql.Identifier("azpg", self.function),
         )
+
+
+def when(column: VectorColumn, owner: int) -> str:
+    """The condition of triggers that leave a worker's writes alone, as PostgreSQL prints it.
+
+    Not those of triggers of the user's own that they fire. A worker says the column's secret, which is in
+    azpg.columns only; what everybody can read here is its SHA-256, from which nobody finds the secret. Whom
+    else it becomes known to, such as what the owner's triggers call, it is of use to the owner only: a worker
+    writes as that role, whose id `owner` is.
+    """
+    said = f"current_setting('{WORKER}'::text, true)"
+    digest = hashlib.sha256(column.secret.encode()).hexdigest()
+    return (
+        f"(({said} IS NULL) OR (sha256(convert_to({said}, 'UTF8'::name)) <> '\\x{digest}'::bytea)"
+        f" OR (pg_trigger_depth() > 0) OR (CURRENT_USER <> pg_get_userbyid('{owner}'::oid)))"
+    )
 
 
 def triggers(column: VectorColumn) -> list[Trigger]:
@@ -90,19 +104,31 @@ def body(column: VectorColumn, function: str) -> sql.Composed:
     names = [sql.Identifier(key.name) for key in column.keys]
     old, new = ([sql.SQL("{}.{}").format(sql.SQL(row), name) for name in names] for row in ("OLD", "NEW"))
     in_table = [sql.SQL("{}.{}").format(table, name) for name in names]
-    same_key = _all("{} IS NOT DISTINCT FROM {}", new, old)
+    state, changed = (
+        [sql.SQL("{}.{}").format(sql.SQL(scope), own) for own in column.own_keys]
+        for scope in ("azpg_state", "changed")
+    )
+    same_key = _equal(column, new, old)  # of columns that are never NULL
     same_vector = sql.SQL("NEW.{}::real[] IS NOT DISTINCT FROM OLD.{}::real[]").format(
         column_name, column_name
     )
     return sql.SQL(template).format(
-        source=column.source,
+        new_text=column.text_in(sql.SQL("NEW")),
+        old_text=column.text_in(sql.SQL("OLD")),
+        text=column.text_in(table),
         relation=column.relation,
+        # Whoever restores a dump, or gives the table away, may leave the function to another role.
+        owned=sql.SQL(
+            "azpg_class.oid OPERATOR(pg_catalog.=) TG_RELID"
+            " AND pg_catalog.pg_get_userbyid(azpg_class.relowner) OPERATOR(pg_catalog.=) current_user"
+        ),
         # Always true. It names the table, without a right to it or a lock, so that a session that has the
         # statement planned plans it anew when a column of the table gets another type.
-        known=sql.SQL("{}::regclass IS NOT NULL").format(sql.Literal(column.relation.as_string())),
+        known=sql.SQL("{}::pg_catalog.regclass IS NOT NULL").format(sql.Literal(column.relation.as_string())),
         table=table,
         column=column_name,
         model=sql.Literal(column.model),
+        timeout=sql.Literal(1000 * column.timeout),
         name=sql.Literal(column.name),
         fingerprint=sql.Literal(column.fingerprint),
         state=column.state,
@@ -113,20 +139,43 @@ def body(column: VectorColumn, function: str) -> sql.Composed:
         named=_listed(
             [sql.SQL("{} AS {}").format(one, own) for one, own in zip(in_table, column.own_keys, strict=True)]
         ),
-        vector=sql.SQL("hash_array_extended(({}.{})::real[], 0)").format(table, column_name),
+        vector=sql.SQL("pg_catalog.hash_array_extended(({}.{})::real[], azpg_seed)").format(
+            table, column_name
+        ),
+        seen=vector_hash(sql.SQL("NEW.{}").format(column_name)),
         same_key=same_key,
         same=sql.SQL("({} AND {})").format(same_key, same_vector),
-        state_is_old=_all("{} = {}", column.own_keys, old),
-        state_is_new=_all("{} = {}", column.own_keys, new),
-        table_is_old=_all("{} = {}", in_table, old),
-        table_is_state=_all("{} = azpg_state.{}", in_table, column.own_keys),
+        # By the bytes of the columns: no operator of anybody's.
+        untouched=sql.SQL(
+            "ROW({})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW({})::pg_catalog.record AND {} AND {}"
+        ).format(
+            _listed([sql.SQL("NEW.{}").format(sql.Identifier(one)) for one in column.text_columns]),
+            _listed([sql.SQL("OLD.{}").format(sql.Identifier(one)) for one in column.text_columns]),
+            same_key,
+            same_vector,
+        )
+        if column.text_columns
+        else sql.SQL("false"),
+        state_is_old=_equal(column, column.own_keys, old),
+        state_is_new=_equal(column, column.own_keys, new),
+        state_is_table=_equal(column, state, in_table),
+        state_is_changed=_equal(column, state, changed),
+        table_is_old=_equal(column, in_table, old),
+        table_is_state=_equal(column, in_table, state),
     )
+
+
+def vector_hash(vector: sql.Composable) -> sql.Composed:
+    """The hash by which azpg knows a vector again, NULL of none: azpg.state_N.vector."""
+    return sql.SQL("pg_catalog.sha256(pg_catalog.array_send(({})::real[]))").format(vector)
 
 
 def _listed(parts: Sequence[sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(parts)
 
 
-def _all(comparison: str, lefts: Sequence[sql.Composable], rights: Sequence[sql.Composable]) -> sql.Composed:
-    pairs = zip(lefts, rights, strict=True)
-    return sql.SQL(" AND ").join(sql.SQL(comparison).format(left, right) for left, right in pairs)
+def _equal(
+    column: VectorColumn, lefts: Sequence[sql.Composable], rights: Sequence[sql.Composable]
+) -> sql.Composed:
+    pairs = zip(column.keys, lefts, rights, strict=True)
+    return sql.SQL(" AND ").join(key.compare("=", left, right) for key, left, right in pairs)

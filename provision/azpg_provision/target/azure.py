@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -227,6 +227,18 @@ class AzureTarget:
         with explained(f"server parameter {parameter} of {self.id.name}"):
             found = self.management.add_to_list(parameter, normalise(join(names)))
         return bool(found.is_config_pending_restart)
+
+    def missing_libraries(self, names: Sequence[str]) -> Mapping[str, str]:
+        """None: that cannot be known of a server on Azure."""
+        return {}
+
+    def model_trouble(self, source: str, tokenizer: str | None) -> str:
+        """Nothing: that cannot be known of a server on Azure."""
+        return ""
+
+    def registered_models(self) -> frozenset[str] | None:
+        """None: only azure_local_ai knows."""
+        return None
 
     def restart(self) -> None:
         """See `Target`."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from azpg_provision.errors import TargetUnreachable
+from azpg_provision.spec.secret import Secret
 from azpg_provision.target.failures import FULL, is_full
 from azpg_provision.target.target import Connection
 
@@ -18,8 +20,18 @@ OPTIONS: dict[str, Any] = {
     "keepalives_idle": 60,
     "keepalives_interval": 10,
     "options": (
-        # No person's own setting, and nothing in "$user" or pg_temp, decides what a name means.
-        "-c search_path=public,pg_temp "
+        # No person's own setting decides what a name means, and nobody who may create in a schema: not in
+        # public either, where what fits better would be taken before PostgreSQL's own.
+        "-c search_path=pg_catalog,pg_temp "
+        # A database where others only read by default; what is only looked at has `begin_read_only`.
+        "-c default_transaction_read_only=off "
+        # A text was read as one expression, with backslashes that are plain characters: where they quote, it
+        # would end elsewhere.
+        "-c standard_conforming_strings=on "
+        # What PostgreSQL prints is compared with what it printed before.
+        "-c quote_all_identifiers=off "
+        # A policy of somebody's is never run with these rights: a query that one is for is an error instead.
+        "-c row_security=off "
         # Limits that a role or database has for others would end a batch, and its rows would count as failed.
         "-c statement_timeout=0 -c lock_timeout=0 "
         "-c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0 "
@@ -27,36 +39,45 @@ OPTIONS: dict[str, Any] = {
         "-c client_connection_check_interval=2s"
     ),
 }
+_SECRETS = ("password", "sslpassword", "oauth_client_secret")
+"""What is secret in a connection string."""
 CONNECT_TIMEOUT = 15
 """Seconds."""
 _TRANSACTION_TIMEOUT_SINCE = 170000
 """PostgreSQL's version that has one more limit. It cannot be among `OPTIONS`, which others would refuse."""
 
 
-def connect(
-    name: str, conninfo: str, *, database: str, autocommit: bool, hint: str, **more: Any
-) -> Connection:
-    """A connection to `database` of the server that `conninfo` leads to. Raises `TargetUnreachable`.
+def connect(name: str, dsn: Secret, *, database: str, autocommit: bool, hint: str) -> Connection:
+    """A connection to `database` of the server that `dsn` leads to. Raises `TargetUnreachable`.
 
     Args:
         name: how a person knows the target.
-        conninfo: libpq's; what it says of a database is not looked at.
+        dsn: libpq's connection string; what it says of a database is not looked at. What is secret in it is
+            kept out of the message, whatever the server said.
         database: which to connect to.
         autocommit: as psycopg's.
         hint: what to do when there is no answer.
-        more: further libpq parameters, such as a password.
     """
+    given = dsn.reveal()
     try:
-        full = make_conninfo(
-            conninfo, **{"connect_timeout": CONNECT_TIMEOUT, **OPTIONS, **more, "dbname": database}
-        )
+        full = make_conninfo(given, **{"connect_timeout": CONNECT_TIMEOUT, **OPTIONS, "dbname": database})
         return unlimited(psycopg.connect(full, autocommit=autocommit))
     except psycopg.Error as error:
-        raise unreachable(name, database, error, hint, secrets=[str(one) for one in more.values()]) from None
+        raise unreachable(name, database, error, hint, secrets=_secrets(given)) from None
+
+
+def _secrets(dsn: str) -> list[Secret]:
+    parts = conninfo_to_dict(dsn)
+    return [Secret(str(parts[key])) for key in _SECRETS if parts.get(key)]
 
 
 def unlimited(connection: Connection) -> Connection:
-    """The connection, whose transactions may last as long as they take."""
+    """The connection, whose transactions may last as long as they take, and which prepares nothing by itself.
+
+    psycopg would prepare what is executed often. What runs in the session as somebody else, such as a table's
+    owner, could put another statement in its place, by the name that psycopg gives it.
+    """
+    connection.prepare_threshold = None
     if connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
         connection.execute("SET transaction_timeout = 0")
         if not connection.autocommit:
@@ -64,13 +85,23 @@ def unlimited(connection: Connection) -> Connection:
     return connection
 
 
+def begin_read_only(connection: Connection) -> None:
+    """Makes all that a new session does one transaction that reads only; see `live.read_only`."""
+    connection.read_only = True
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    connection.autocommit = False
+    # Its first query, after which nothing makes the transaction one that writes. Policies of others are not
+    # run, an error is raised instead.
+    connection.execute("SELECT pg_catalog.set_config('row_security', 'off', false)")
+
+
 def unreachable(
-    name: str, database: str, error: psycopg.Error, hint: str, *, secrets: list[str] | None = None
+    name: str, database: str, error: psycopg.Error, hint: str, *, secrets: Sequence[Secret] = ()
 ) -> TargetUnreachable:
-    """What psycopg said, in one line and without secrets, and what to do."""
+    """What psycopg said, in one line and without `secrets`, and what to do."""
     said = " ".join(str(error).split())
-    for secret in secrets or []:
-        said = said.replace(secret, "***") if len(secret) > 3 else said
+    for secret in secrets:
+        said = said.replace(secret.reveal(), "***")
     if is_full(said):
         hint = FULL
     said = said if said.endswith("?") else f"{said.rstrip('.')}."

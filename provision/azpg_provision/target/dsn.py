@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -11,6 +12,8 @@ from azpg_provision.errors import PlanRefused, TargetUnreachable
 from azpg_provision.spec.secret import Secret
 from azpg_provision.target.connecting import connect
 from azpg_provision.target.target import Connection
+
+_PORTS = re.compile(r"[0-9,]*")
 
 
 class DsnTarget:
@@ -26,24 +29,29 @@ class DsnTarget:
     kind = "dsn"
 
     def __init__(self, dsn: Secret, *, source: str = "") -> None:
+        where = f"what {source} holds" if source else "the connection string"
         try:
             parts = conninfo_to_dict(dsn.reveal())
         except psycopg.Error:  # its message may hold the text
-            where = f"what {source} holds" if source else "the connection string"
             raise TargetUnreachable(
                 f"{where} is none: use a URI such as postgresql://admin@host/postgres?sslmode=verify-full."
             ) from None
+        host = str(parts.get("host") or parts.get("hostaddr") or parts.get("service") or "localhost")
+        port = str(parts.get("port") or "")
+        if "@" in host or not _PORTS.fullmatch(port):  # they would be a part of the password
+            raise TargetUnreachable(
+                f"{where} has no host or port where they belong: in a password, write @ as %40, / as %2F, "
+                ": as %3A."
+            )
         self._dsn = dsn
         self._main = str(parts.get("dbname") or "postgres")
-        host = str(parts.get("host") or parts.get("hostaddr") or parts.get("service") or "localhost")
-        port = f":{parts['port']}" if parts.get("port") else ""
-        self.name = f"{source or 'dsn'} ({host}{port})"
+        self.name = f"{source or 'dsn'} ({host}{':' if port else ''}{port})"
 
     def connect(self, database: str = "", *, autocommit: bool = True) -> Connection:
         """As `Target.connect`; by default to the database that the connection string names."""
         return connect(
             self.name,
-            self._dsn.reveal(),
+            self._dsn,
             database=database or self._main,
             autocommit=autocommit,
             hint="Check the connection string and that the server is up.",
@@ -72,6 +80,18 @@ class DsnTarget:
     def set_list(self, parameter: str, names: Sequence[str]) -> bool:
         """Cannot be done through a connection. Raises `PlanRefused`."""
         raise self._refusal(f"set the server parameter {parameter} to {','.join(names)}")
+
+    def missing_libraries(self, names: Sequence[str]) -> Mapping[str, str]:
+        """None: that cannot be known through a connection."""
+        return {}
+
+    def model_trouble(self, source: str, tokenizer: str | None) -> str:
+        """Nothing: that cannot be known through a connection."""
+        return ""
+
+    def registered_models(self) -> frozenset[str] | None:
+        """None: only azure_local_ai knows."""
+        return None
 
     def close(self) -> None:
         """As `Target.close`: there is nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import psycopg
 
@@ -11,7 +11,7 @@ from azpg_provision.errors import PlanRefused, TargetUnreachable
 from azpg_provision.target.connecting import OPTIONS, unlimited, unreachable
 from azpg_provision.target.target import Connection
 from azpg_runtime import Twin
-from azpg_runtime.errors import InstanceNotRunning
+from azpg_runtime.errors import InstanceNotRunning, RuntimeTwinError
 
 
 class LocalTarget:
@@ -59,6 +59,30 @@ class LocalTarget:
             self._twin.set_parameter(parameter, before)  # else the next plan would take it for done
             raise PlanRefused(f"{', '.join(missing)} {found.remarks[missing[0]]}.")
         return found.is_config_pending_restart
+
+    def missing_libraries(self, names: Sequence[str]) -> Mapping[str, str]:
+        """As `Target.missing_libraries`."""
+        return self._twin.missing_libraries(names)
+
+    def model_trouble(self, source: str, tokenizer: str | None) -> str:
+        """As `Target.model_trouble`: the store is on this machine, and so is the folder of the paths."""
+        from azpg_runtime.models import ModelStore  # noqa: PLC0415 - it takes a while
+
+        home = self._twin.home
+        if (home.models / source).exists():
+            return ""
+        if "/" in source or tokenizer is not None:
+            return f"there is no {source} below {home.models}: put it there, or name a model of the store."
+        try:
+            ModelStore(home.home.models).get(source)
+        except RuntimeTwinError as error:
+            return str(error)
+        return ""
+
+    def registered_models(self) -> frozenset[str] | None:
+        """As `Target.registered_models`; None while the model host does not run."""
+        status = self._twin.status()
+        return frozenset(str(one["uri"]) for one in status.models) if status.host_pid is not None else None
 
     def close(self) -> None:
         """As `Target.close`: there is nothing."""

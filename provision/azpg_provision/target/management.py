@@ -14,10 +14,11 @@ from azure.core.rest import HttpRequest
 from azure.mgmt.core.exceptions import ARMErrorFormat
 from azure.mgmt.postgresqlflexibleservers import PostgreSQLManagementClient, models
 
+from azpg.azure.busy import BUSY
 from azpg.extensions import join, normalise
 from azpg_provision.errors import ApplyFailed
 from azpg_provision.target.cloud import Cloud
-from azpg_provision.target.refusals import BUSY, code
+from azpg_provision.target.refusals import code
 from azpg_provision.target.resource import ServerId
 
 if TYPE_CHECKING:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
 from azpg.errors import UsageError
 from azpg.extras import need
+from azpg_provision.errors import SpecInvalid
 from azpg_provision.spec.secret import Secret, reference
-from azpg_provision.spec.values import without_password
+from azpg_provision.spec.values import of_a_spec, without_password
 from azpg_provision.target.target import Target
 from azpg_provision.target.where import Where
 
@@ -57,9 +61,25 @@ def _by_dsn(where: Where) -> DsnTarget:
         found = reference(without_password(where.dsn))
     except ValueError as error:
         raise UsageError(f"--dsn {error}.") from None
+    foreign = where.folder is not None  # the spec names it, not the command line
     if found is None:
-        return DsnTarget(Secret(where.dsn))
-    return DsnTarget(found.resolve(where.folder or Path()), source=str(found))
+        return DsnTarget(Secret(of_a_spec(where.dsn) if foreign else where.dsn))
+    text = found.resolve(where.folder or Path())
+    if foreign and found.scheme == "file":
+        text = _of_a_spec(text, str(found))
+    return DsnTarget(text, source=str(found))
+
+
+def _of_a_spec(dsn: Secret, source: str) -> Secret:
+    """What a file that a spec names holds: it may be as foreign as the spec. Raises `SpecInvalid`."""
+    try:
+        conninfo_to_dict(dsn.reveal())
+    except psycopg.Error:
+        return dsn  # `DsnTarget` says so
+    try:
+        return Secret(of_a_spec(dsn.reveal(), secrets=True))
+    except ValueError as error:
+        raise SpecInvalid([f"target.dsn: what {source} holds {error}."]) from None
 
 
 def _by_id(where: Where) -> AzureTarget:
@@ -76,7 +96,7 @@ def _of_stack(where: Where) -> AzureTarget:
     from azpg_provision.target.resource import ServerId  # noqa: PLC0415
 
     assert where.stack is not None
-    name = stack.StackName.of(where.stack, where.cwd)
+    name = stack.StackName.of(where.stack, where.cwd, foreign=where.folder is not None)
     outputs = stack.read(name)
     cloud = Cloud.of_twin(stack.twin_environment()) if name.offline else Cloud.from_environment()
     login = Login(outputs.admin_user, outputs.admin_password) if where.user is None else Login(where.user)

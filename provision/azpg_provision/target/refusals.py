@@ -18,7 +18,6 @@ from azpg_provision.errors import TargetUnreachable
 
 _LONGEST = 400
 _BEARER = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*")
-BUSY = frozenset({"ServerIsBusy", "ServerBusy"})
 
 
 def code(error: AzureError) -> str:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,16 @@ class StackName:
         name: as Pulumi knows it: STACK, PROJECT/STACK or ORGANISATION/PROJECT/STACK.
         folder: the Pulumi project's.
         offline: whether it is one of `azpg pulumi`, on this machine.
+        foreign: whether only a spec names the project, which may be somebody else's.
     """
 
     name: str
     folder: Path
     offline: bool
+    foreign: bool = False
 
     @classmethod
-    def of(cls, name: str, folder: Path | None = None) -> StackName:
+    def of(cls, name: str, folder: Path | None = None, *, foreign: bool = False) -> StackName:
         """A stack; ``offline`` and ``offline:NAME`` are of `azpg pulumi`. Raises `UsageError`."""
         first, colon, rest = name.partition(":")
         offline = first == OFFLINE
@@ -50,7 +53,7 @@ class StackName:
         where = folder or Path()
         if not where.is_dir():
             raise UsageError(f"the folder {where} is not there: name the Pulumi project's with --cwd.")
-        return cls(plain, where, offline)
+        return cls(plain, where, offline, foreign)
 
     @property
     def command(self) -> str:
@@ -79,7 +82,7 @@ def read(stack: StackName) -> Outputs:
 def twin_environment() -> dict[str, str]:
     """What `azpg arm env` says. Raises `TargetUnreachable`."""
     command = [*_azpg(), "arm", "env", "--json"]
-    text = _run("azpg arm env", command, Path(), advice="`azpg arm status` tells how the twin is.")
+    text = _run("azpg arm env", command, advice="`azpg arm status` tells how the twin is.")
     found: dict[str, str] = json.loads(text)["environment"]
     return found
 
@@ -88,7 +91,7 @@ def _asked(stack: StackName) -> dict[str, Any]:
     advice = f"`{stack.command}` makes the stack; --cwd names its project's folder."
     if stack.offline:
         own = [*_azpg(), "pulumi", "--cwd", str(stack.folder.absolute()), "--stack", stack.name, *_OUTPUT]
-        text = _run("azpg pulumi stack output", own, stack.folder, advice=advice)
+        text = _run("azpg pulumi stack output", own, advice=advice)
     else:
         program = shutil.which("pulumi")
         if program is None:
@@ -96,8 +99,12 @@ def _asked(stack: StackName) -> dict[str, Any]:
                 "pulumi is not on PATH. Install it as Pulumi's documentation says, or name the server by its "
                 "resource id with --server."
             )
-        command = [program, *_OUTPUT, "--stack", stack.name]
-        text = _run("pulumi stack output", command, stack.folder, advice=advice)
+        command = [program, *_OUTPUT, "--cwd", str(stack.folder.absolute()), "--stack", stack.name]
+        backend = {}
+        if stack.foreign:
+            backend = {"PULUMI_BACKEND_URL": _backend()}
+            advice += " The project's own `backend` counts only where --cwd names the project."
+        text = _run("pulumi stack output", command, advice=advice, environment=backend)
     try:
         found = json.loads(text)
     except ValueError:
@@ -128,16 +135,38 @@ def _checked(stack: StackName, outputs: dict[str, Any]) -> Outputs:
 
 
 def _azpg() -> list[str]:
-    return [sys.executable, "-m", "azpg"]
+    # Without -P the present folder comes first where Python looks for modules: somebody else's `azpg` ran.
+    return [sys.executable, "-P", "-m", "azpg"]
 
 
-def _run(what: str, command: list[str], folder: Path, *, advice: str) -> str:
+def _backend() -> str:
+    """Where this machine's Pulumi is logged in. Raises `TargetUnreachable` if nowhere.
+
+    A project may name a backend of its own. It would say which server is meant, and have secrets opened with
+    what this machine may do: state names the key of a cloud's key service.
+    """
+    if named := os.environ.get("PULUMI_BACKEND_URL"):
+        return named
+    home = os.environ.get("PULUMI_CREDENTIALS_PATH") or os.environ.get("PULUMI_HOME") or "~/.pulumi"
+    try:
+        kept = json.loads((Path(home).expanduser() / "credentials.json").read_bytes())
+        current = kept.get("current") if isinstance(kept, dict) else None
+    except (OSError, ValueError, RuntimeError):
+        current = None
+    if not isinstance(current, str) or not current:
+        raise TargetUnreachable(
+            "Pulumi is logged in nowhere on this machine: run `pulumi login`, set PULUMI_BACKEND_URL, or "
+            "name the project's folder with --cwd, so that its own backend counts."
+        )
+    return current
+
+
+def _run(what: str, command: list[str], *, advice: str, environment: Mapping[str, str] | None = None) -> str:
     """What a command prints. What it complains of is said in one line; its output never is."""
-    environment = {**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "1", "NO_COLOR": "1"}
+    environment = {**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "1", "NO_COLOR": "1", **(environment or {})}
     try:
         done = subprocess.run(
             command,
-            cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

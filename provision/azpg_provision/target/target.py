@@ -6,7 +6,7 @@ of a Pulumi stack). Everything else of azpg_provision speaks to this protocol on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import psycopg
@@ -52,6 +52,23 @@ class Target(Protocol):
 
         Raises `PlanRefused` where the target has no management side (a plain DSN), with what to ask for.
         """
+        ...
+
+    def missing_libraries(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Which of these libraries the server could not preload, and why; none where that cannot be known."""
+        ...
+
+    def model_trouble(self, source: str, tokenizer: str | None) -> str:
+        """Why the server could not register a model; '' where it can, or where that cannot be known.
+
+        Args:
+            source: a model of the store, or a path, as `model_register` takes it.
+            tokenizer: the path of its tokenizer, None for the one that belongs to it.
+        """
+        ...
+
+    def registered_models(self) -> frozenset[str] | None:
+        """The URIs that models are registered by; None where only azure_local_ai can say it."""
         ...
 
     def restart(self) -> None:

@@ -21,7 +21,8 @@ class Where:
         stack: a Pulumi stack; ``offline`` or ``offline:NAME`` is one of `azpg pulumi`.
         cwd: the Pulumi project's folder; None for the present one.
         user: the role to log in as on Azure; None for the one that the target says.
-        folder: where the path of a reference begins; None for the present one.
+        folder: where the path of a reference begins, which the spec names; None for the present one, and
+            where the command line says how to get there.
     """
 
     local: str | None = None
@@ -51,4 +52,5 @@ class Where:
             return self
         given = {one.name: getattr(self, one.name) for one in fields(Where)}
         merged = replace(spec, **{name: value for name, value in given.items() if value is not None})
-        return merged if self.dsn is None else replace(merged, folder=self.folder)
+        named = self.dsn is not None or self.cwd is not None
+        return replace(merged, folder=self.folder) if named else merged

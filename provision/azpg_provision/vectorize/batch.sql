@@ -2,8 +2,8 @@
 -- many of them were taken, how many of those were written, and the key of the last one taken.
 WITH azpg_turn AS MATERIALIZED ({turn}),
 azpg_found AS MATERIALIZED (
-    SELECT *, row_number() OVER azpg_order AS n,
-           sum(coalesce(octet_length(text), 0)) OVER (azpg_order ROWS UNBOUNDED PRECEDING) AS size
+    SELECT *, pg_catalog.row_number() OVER azpg_order AS n,
+           pg_catalog.sum(coalesce(pg_catalog.octet_length(text), 0)) OVER (azpg_order ROWS UNBOUNDED PRECEDING) AS size
     FROM ({stale}) AS azpg_stale
     WINDOW azpg_order AS (ORDER BY {own})
 ),
@@ -12,7 +12,7 @@ azpg_taken AS MATERIALIZED (
 ),
 azpg_made AS MATERIALIZED (
     SELECT made.id AS n, made.embedding
-    FROM (SELECT array_agg(text ORDER BY n) AS texts, array_agg(n ORDER BY n) AS ids FROM azpg_taken) AS azpg_all
+    FROM (SELECT pg_catalog.array_agg(text ORDER BY n) AS texts, pg_catalog.array_agg(n ORDER BY n) AS ids FROM azpg_taken) AS azpg_all
     -- One request for all texts: the model host packs what it is given by length.
     CROSS JOIN LATERAL azure_local_ai.create_embeddings({model}, azpg_all.texts, azpg_all.ids, 4096) AS made
 ),
@@ -21,21 +21,22 @@ azpg_held AS MATERIALIZED (
     SELECT azpg_taken.n, {taken_own}, azpg_taken.hash, azpg_made.embedding
     FROM {relation}, azpg_taken, azpg_made
     WHERE {table_is_taken} AND azpg_made.n = azpg_taken.n
-      AND (SELECT {source} FROM (SELECT {table}.*) AS {table}) COLLATE "C" IS NOT DISTINCT FROM azpg_taken.text
+      AND {text} COLLATE pg_catalog."C" IS NOT DISTINCT FROM azpg_taken.text
     FOR NO KEY UPDATE OF {table} SKIP LOCKED
 ),
 azpg_written AS (
     UPDATE {relation} SET {column} = azpg_held.embedding
     FROM azpg_held
     WHERE {table_is_held}
-    RETURNING azpg_held.n, {held_own}, azpg_held.hash
+    RETURNING azpg_held.n, {held_own}, azpg_held.hash, {seen} AS vector  -- as all triggers left it
 ),
 azpg_noted AS (
-    INSERT INTO {state} ({own}, hash)
-    SELECT {own}, hash FROM azpg_written WHERE hash IS NOT NULL
+    INSERT INTO {state} ({own}, hash, vector)
+    SELECT {own}, hash, vector FROM azpg_written WHERE hash IS NOT NULL
     ON CONFLICT ({own}) DO UPDATE
-    SET hash = excluded.hash, failure = NULL, sqlstate = NULL, attempts = excluded.attempts, at = excluded.at
+    SET hash = excluded.hash, failure = NULL, sqlstate = NULL, attempts = excluded.attempts, at = excluded.at,
+        vector = excluded.vector
 ),
 {after}
-SELECT EXISTS (SELECT FROM azpg_turn), (SELECT count(*) FROM azpg_found), (SELECT count(*) FROM azpg_taken),
-       (SELECT count(*) FROM azpg_written), (SELECT {last} FROM azpg_taken ORDER BY n DESC LIMIT 1)
+SELECT EXISTS (SELECT FROM azpg_turn), (SELECT pg_catalog.count(*) FROM azpg_found), (SELECT pg_catalog.count(*) FROM azpg_taken),
+       (SELECT pg_catalog.count(*) FROM azpg_written), (SELECT {last} FROM azpg_taken ORDER BY n DESC LIMIT 1)

@@ -9,10 +9,11 @@ import psycopg
 from psycopg import sql
 
 from azpg_provision.column import VectorColumn
+from azpg_provision.sync.acting import act, leave, look
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize import keys
 from azpg_provision.vectorize.hand import Hand, TooMuch
-from azpg_provision.vectorize.statement import Batch, hash_of_row
+from azpg_provision.vectorize.statement import Batch, Within, hash_of_row
 from azpg_provision.vectorize.trouble import Remedy, remedy, said
 
 _HASH = "SELECT {hash} FROM {relation} WHERE {which}"
@@ -20,7 +21,8 @@ _RECORD = """
 WITH azpg_turn AS MATERIALIZED ({turn}),
 azpg_held AS MATERIALIZED (
     SELECT {named} FROM {relation}
-    WHERE {which} AND {hash} = {before}::bytea AND EXISTS (SELECT FROM azpg_turn)
+    WHERE {which} AND {hash} OPERATOR(pg_catalog.=) {before}::pg_catalog.bytea
+      AND EXISTS (SELECT FROM azpg_turn)
     FOR NO KEY UPDATE SKIP LOCKED
 ),
 azpg_blank AS ({blank}),
@@ -29,12 +31,14 @@ azpg_noted AS (
     SELECT {own}, hash, {failure}, {sqlstate} FROM azpg_blank
     ON CONFLICT ({own}) DO UPDATE
     SET hash = excluded.hash, failure = excluded.failure, sqlstate = excluded.sqlstate, at = excluded.at,
-        attempts = CASE WHEN noted.hash = excluded.hash THEN noted.attempts ELSE 0 END + 1
+        vector = NULL,
+        attempts = CASE WHEN noted.hash OPERATOR(pg_catalog.=) excluded.hash THEN noted.attempts ELSE 0 END
+                   OPERATOR(pg_catalog.+) 1
 ),
 azpg_found AS (SELECT WHERE false),
 azpg_taken AS (SELECT {nulls}, 0 AS n WHERE false),
 {after}
-SELECT EXISTS (SELECT FROM azpg_turn), (SELECT count(*) FROM azpg_blank)
+SELECT EXISTS (SELECT FROM azpg_turn), (SELECT pg_catalog.count(*) FROM azpg_blank)
 """
 _BLANK = "UPDATE {relation} SET {column} = NULL FROM azpg_held WHERE {same} RETURNING {held}, {hash} AS hash"
 _KEEP = "SELECT {held}, {before}::bytea AS hash FROM azpg_held"
@@ -44,8 +48,9 @@ WHERE failure IS NOT NULL ORDER BY {own} LIMIT {most}
 """
 # Without waiting: a writer that holds a row of the table must never wait for one who waits for it here.
 _FORGET = """
-DELETE FROM {state} WHERE ({own}) IN (
-    SELECT {own} FROM {state} WHERE failure IS NOT NULL FOR UPDATE SKIP LOCKED)
+WITH azpg_forgotten AS (DELETE FROM {state} WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(
+    SELECT ctid FROM {state} WHERE failure IS NOT NULL FOR UPDATE SKIP LOCKED)) RETURNING 1)
+SELECT pg_catalog.count(*) FROM azpg_forgotten
 """
 
 
@@ -74,7 +79,7 @@ class Failure:
 
 
 def identify(connection: Connection, column: VectorColumn, key: list[str]) -> Identity | None:
-    """What the row with this key is now; None if there is none."""
+    """What the row with this key is now; None if it is gone."""
     try:
         found = _identity(connection, column, key, _hash_of_text(column))
     except psycopg.Error as error:
@@ -89,6 +94,7 @@ def record(
     key: list[str],
     identity: Identity,
     cause: psycopg.Error,
+    within: Within,
     *,
     turn: sql.Composable,
     after: sql.Composable,
@@ -103,9 +109,18 @@ def record(
         for what in (_BLANK, _KEEP)
     ]
     try:
-        return hand.attempt(lambda connection: _execute(connection, statements[0]))
+        return _attempt(hand, within, statements[0])
     except TooMuch:
-        return hand.attempt(lambda connection: _execute(connection, statements[1]))
+        return _attempt(hand, within, statements[1])
+
+
+def _attempt(hand: Hand, within: Within, statement: sql.Composed) -> Batch:
+    def work(connection: Connection) -> Batch:
+        answers = "turn bool, recorded int8"
+        turn, recorded = act(connection, hand.column, statement, answers)[0]
+        return Batch(turn, 1, 1, 0, failed=recorded)
+
+    return hand.attempt(lambda connection: within(connection, work))
 
 
 def _record(
@@ -141,25 +156,22 @@ def _record(
     )
 
 
-def _execute(connection: Connection, statement: sql.Composed) -> Batch:
-    row = connection.execute(statement).fetchone()
-    assert row is not None
-    turn, recorded = row
-    return Batch(turn, 1, 1, 0, failed=recorded)
-
-
 def failed(connection: Connection, column: VectorColumn, *, most: int = 1000) -> list[Failure]:
     """The recorded failures by key, `most` at most."""
     statement = sql.SQL(_LIST).format(
         key=keys.as_text(column), state=column.state, own=keys.own(column), most=sql.Literal(most)
     )
-    return [Failure(*row) for row in connection.execute(statement).fetchall()]
+    answers = "key text[], failure text, sqlstate text, attempts int4, at timestamptz"
+    return [Failure(*row) for row in look(connection, column, statement, answers)]
 
 
 def forget(connection: Connection, column: VectorColumn) -> int:
     """Lets the rows with recorded failures be tried again by the next run; returns how many."""
-    statement = sql.SQL(_FORGET).format(state=column.state, own=keys.own(column))
-    return connection.execute(statement).rowcount
+    statement = sql.SQL(_FORGET).format(state=column.state)
+    with connection.transaction():
+        ((forgotten,),) = act(connection, column, statement, "rows int8")
+        leave(connection, column)
+    return int(forgotten)
 
 
 def _identity(
@@ -168,12 +180,11 @@ def _identity(
     statement = sql.SQL(_HASH).format(
         hash=expression, relation=column.relation, which=keys.exactly(column, key)
     )
-    row = connection.execute(statement).fetchone()
-    return Identity(expression, row[0]) if row and row[0] is not None else None
+    rows = look(connection, column, statement, "hash bytea")
+    return Identity(expression, rows[0][0]) if rows and rows[0][0] is not None else None
 
 
 def _hash_of_text(column: VectorColumn) -> sql.Composed:
-    table = sql.Identifier(column.table)
-    return sql.SQL("sha256({}::bytea || convert_to((SELECT {} FROM (SELECT {}.*) AS {}), 'UTF8'))").format(
-        sql.Literal(column.fingerprint), column.source, table, table
-    )
+    return sql.SQL(
+        "pg_catalog.sha256({}::pg_catalog.bytea OPERATOR(pg_catalog.||) pg_catalog.convert_to({}, 'UTF8'))"
+    ).format(sql.Literal(column.fingerprint), column.text_in(sql.Identifier(column.table)))

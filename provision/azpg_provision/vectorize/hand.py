@@ -1,4 +1,4 @@
-"""One worker: a connection that is opened again when it breaks, and patience with what may go away."""
+"""One worker: a connection whenever it needs one, and patience with what may go away."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import psycopg
 
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import RowsFailed, TargetUnreachable
-from azpg_provision.sync.session import prepare
 from azpg_provision.target.target import Connection
+from azpg_provision.vectorize.connections import Connections, NotWanted
 from azpg_provision.vectorize.statement import Batch
 from azpg_provision.vectorize.trouble import FULL, LOCKED, Remedy, pause, remedy, said
 from azpg_provision.vectorize.work import Connect, Options, Tally
@@ -21,6 +21,8 @@ from azpg_provision.vectorize.work import Connect, Options, Tally
 Result = TypeVar("Result")
 _ATTEMPTS = 8
 """After these, a worker that never gives up has a look at whether it is the texts."""
+_SHRINK = 2
+"""After these, fewer rows are tried: what takes longer than the time between two faults would never end."""
 _LOCK_PATIENCE = 10
 """A lock may be waited for this many times as often as something else: an ALTER TABLE takes its time."""
 
@@ -47,32 +49,50 @@ class Hand:
             table is locked, or the disk is full.
         tally: what it counts in.
         halt: set when the worker is to stop after the statement at hand.
+        connections: where it has its own from, or those that it shares with others.
     """
 
     def __init__(
-        self, connect: Connect, column: VectorColumn, options: Options, tally: Tally, halt: threading.Event
+        self,
+        connect: Connect,
+        column: VectorColumn,
+        options: Options,
+        tally: Tally,
+        halt: threading.Event,
+        connections: Connections,
     ) -> None:
-        self.id = uuid.uuid4()
+        self.id = uuid.UUID(int=0)
         self.column = column
         self.options = options
         self.tally = tally
         self.halt = halt
         self._connect = connect
+        self._connections = connections
         self._connection: Connection | None = None
         self._aborted = False
 
-    def attempt(self, work: Callable[[Connection], Result]) -> Result:
+    def attempt(
+        self, work: Callable[[Connection], Result], *, prepared: bool = True, shrinks: bool = False
+    ) -> Result:
         """Does `work`, a transaction, until it succeeds.
+
+        Args:
+            work: what is done.
+            prepared: whether in a session made for the column.
+            shrinks: whether fewer rows can be tried instead of these once more.
 
         Raises `TooMuch` for what fewer rows may help against, `Stopped`, and `RowsFailed` or
         `TargetUnreachable` for what nothing helps against, or not in time.
         """
         tries = 0
+        smaller: TooMuch | None = None
         while True:
             if self._aborted:
                 raise Stopped
             try:
-                return work(self._opened())
+                return self._do(work, prepared=prepared)
+            except NotWanted:
+                raise Stopped from None
             except TargetUnreachable:
                 tries += 1
                 if self.options.attempts and tries >= self.options.attempts:
@@ -87,21 +107,18 @@ class Hand:
                     raise self.stuck(said(error)) from None
                 tries += 1
                 self._exhausted(error, tries)
-                self._close_broken()
+                if shrinks and tries >= _SHRINK:
+                    smaller = TooMuch(error)
             if self.halt.wait(pause(tries)):
                 raise Stopped
+            if smaller is not None:
+                raise smaller
 
     def count(self, done: Batch) -> None:
         """Counts what a statement did, and waits as long as the speed limit says."""
         skipped = done.taken - done.written - done.failed
         self.tally.add(embedded=done.written, skipped=skipped, failed=done.failed)
         self.halt.wait(self.tally.pay(done.taken))
-
-    def close(self) -> None:
-        """Closes the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
     def abort(self) -> None:
         """Ends the statement at hand, from another thread; what it did is undone."""
@@ -111,16 +128,19 @@ class Hand:
             with contextlib.suppress(psycopg.Error):
                 connection.cancel_safe(timeout=1.0)
 
-    def _opened(self) -> Connection:
-        if self._connection is None or self._connection.closed:
-            self._connection = None
-            self._connection = self._connect()
-            prepare(self._connection, self.column)
-        return self._connection
-
-    def _close_broken(self) -> None:
-        if self._connection is not None and (self._connection.broken or self._connection.closed):
-            self.close()
+    def _do(self, work: Callable[[Connection], Result], *, prepared: bool) -> Result:
+        with self._connections.lend(self._connect, self.halt) as session:
+            self.id = session.worker
+            self.tally.own.add(self.id)
+            self._connection = session.connection
+            try:
+                if prepared:
+                    session.prepare(self.column)
+                else:
+                    session.forget(self.column)
+                return work(session.connection)
+            finally:
+                self._connection = None
 
     def _exhausted(self, error: psycopg.Error, tries: int) -> None:
         """Raises after the last attempt: `TooMuch` where the model works for another text."""
@@ -135,11 +155,10 @@ class Hand:
             raise self.stuck(f"{said(error)} ({tries} attempts)") from None
 
     def _model_answers(self) -> bool:
-        if self._connection is None or self._connection.broken:
-            return False
-        with contextlib.suppress(psycopg.Error):
-            query = "SELECT azure_local_ai.create_embeddings(%s, 'azpg')"
-            return self._connection.execute(query, [self.column.model]).fetchone() is not None
+        query = "SELECT azure_local_ai.create_embeddings(%s, 'azpg')"
+        with contextlib.suppress(psycopg.Error, TargetUnreachable, NotWanted):
+            self._do(lambda connection: connection.execute(query, [self.column.model]), prepared=True)
+            return True
         return False
 
     def stuck(self, why: str) -> RowsFailed:

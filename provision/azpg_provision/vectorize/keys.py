@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from azpg_provision.column import VectorColumn
+from azpg_provision.column import VectorColumn, operator_of
 
 _COMMA = sql.SQL(", ")
 
@@ -29,39 +29,59 @@ def own(column: VectorColumn, *scope: str) -> sql.Composed:
 
 def as_text(column: VectorColumn, *scope: str) -> sql.Composed:
     """The key as `text[]`: ``ARRAY[key_1::text, …]``."""
-    texts = _COMMA.join(sql.SQL("{}::text").format(one) for one in _own(column, *scope))
+    texts = _COMMA.join(sql.SQL("{}::pg_catalog.text").format(one) for one in _own(column, *scope))
     return sql.SQL("ARRAY[{}]").format(texts)
 
 
 def same(column: VectorColumn, left: str | None, right: str) -> sql.Composed:
     """Whether the key of scope `left`, None for the table, is that of scope `right`."""
     lefts = _in_table(column) if left is None else _own(column, left)
-    pairs = zip(lefts, _own(column, right), strict=True)
-    return sql.SQL(" AND ").join(sql.SQL("{} = {}").format(one, other) for one, other in pairs)
+    return equal(column, lefts, _own(column, right))
 
 
-def values(column: VectorColumn, key: Sequence[str]) -> sql.Composed:
-    """A key from its text: ``CAST('7' AS bigint), CAST('…' AS text)``."""
-    # format_type has quoted in a type's name what has to be quoted.
-    return _COMMA.join(
-        sql.SQL("CAST({} AS {})").format(sql.Literal(text), sql.SQL(one.type))
-        for text, one in zip(key, column.keys, strict=True)
-    )
+def equal(
+    column: VectorColumn, lefts: Sequence[sql.Composable], rights: Sequence[sql.Composable]
+) -> sql.Composed:
+    """Whether two keys, by their parts, are the same."""
+    parts = zip(column.keys, lefts, rights, strict=True)
+    return sql.SQL(" AND ").join(key.compare("=", left, right) for key, left, right in parts)
+
+
+def values(column: VectorColumn, key: Sequence[str]) -> list[sql.Composed]:
+    """A key from its text: ``CAST('7' AS pg_catalog.int8)``, ``CAST('…' AS pg_catalog.text)``."""
+    return [one.value(text) for text, one in zip(key, column.keys, strict=True)]
 
 
 def between(column: VectorColumn, low: Sequence[str] | None, high: Sequence[str] | None) -> sql.Composed:
     """Whether the table's key is after `low` and not after `high`; None bounds nothing."""
     parts: list[sql.Composable] = [sql.SQL("true")]
     if low is not None:
-        parts.append(sql.SQL("({}) > ({})").format(listed(column), values(column, low)))
+        parts.append(_ordered(column, ">", values(column, low)))
     if high is not None:
-        parts.append(sql.SQL("({}) <= ({})").format(listed(column), values(column, high)))
+        parts.append(_ordered(column, "<=", values(column, high)))
     return sql.SQL(" AND ").join(parts)
 
 
 def exactly(column: VectorColumn, key: Sequence[str]) -> sql.Composed:
     """Whether the table's key is this one."""
-    return sql.SQL("({}) = ({})").format(listed(column), values(column, key))
+    return equal(column, _in_table(column), values(column, key))
+
+
+def _ordered(column: VectorColumn, operator: str, bound: Sequence[sql.Composable]) -> sql.Composed:
+    """Whether the table's key is in that order to `bound`, by its first part that differs."""
+    keys, table = column.keys, _in_table(column)
+    if len({key.operators for key in keys}) == 1:  # one comparison of rows, for which there is an index
+        lefts, rights = (
+            _COMMA.join(key.comparable(part) for key, part in zip(keys, parts, strict=True))
+            for parts in (table, bound)
+        )
+        return sql.SQL("({}) {} ({})").format(lefts, operator_of(keys[0].operators, operator), rights)
+    cases = []
+    for number, key in enumerate(keys):
+        alike = [one.compare("=", table[n], bound[n]) for n, one in enumerate(keys[:number])]
+        last = operator if number == len(keys) - 1 else operator[0]
+        cases.append(sql.SQL(" AND ").join([*alike, key.compare(last, table[number], bound[number])]))
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(cases))
 
 
 def _in_table(column: VectorColumn) -> list[sql.Identifier]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import psycopg
 
+from azpg_provision import ledger
 from azpg_provision.column import VectorColumn, fingerprint_of
 from azpg_provision.errors import PlanRefused
+from azpg_provision.sync.bound import UNBOUND, bound
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize.trouble import said
 
@@ -18,8 +20,10 @@ WHERE attribute.attrelid = pg_catalog.to_regclass(%s) AND attribute.attname = %s
 
 
 def check(connection: Connection, column: VectorColumn) -> None:
-    """Raises `PlanRefused` if the column cannot hold what its model makes."""
+    """Raises `PlanRefused` if the column cannot hold what its model makes, or was made by an earlier azpg."""
     name = column.name
+    if not bound(connection, column) and column in ledger.columns(connection):
+        raise PlanRefused(f"{name}: {UNBOUND}.")
     try:
         row = connection.execute("SELECT azure_local_ai.model_metadata(%s)", [column.model]).fetchone()
     except psycopg.Error as error:

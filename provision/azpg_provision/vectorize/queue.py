@@ -9,51 +9,68 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from datetime import timedelta
 
 from psycopg import sql
 
 from azpg_provision.column import VectorColumn
+from azpg_provision.sync.acting import leave, look
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize import claims, failures, keys
+from azpg_provision.vectorize.connections import Connections
 from azpg_provision.vectorize.hand import Hand, Stopped, TooMuch
-from azpg_provision.vectorize.run import crew
-from azpg_provision.vectorize.statement import Batch, batch, execute
+from azpg_provision.vectorize.run import Crew, work_through
+from azpg_provision.vectorize.statement import Batch, Work, batch, execute
 from azpg_provision.vectorize.trouble import pause
 from azpg_provision.vectorize.work import Connect, Options, Outcome, Tally, Tell, silent
 
+# An array, so that the entries are chosen once. After IN, PostgreSQL may choose them anew for each entry that
+# there is, past those that it has just deleted, and so take them all.
 _TURN = """
-DELETE FROM {queue} WHERE id IN (
-    SELECT id FROM {queue} WHERE not_before <= clock_timestamp() AND {which} AND {unchanged}
-    ORDER BY id LIMIT {rows} FOR UPDATE SKIP LOCKED)
+DELETE FROM {queue} WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY(
+    SELECT id FROM {queue} WHERE {due} AND {which}
+    ORDER BY id LIMIT {rows} FOR UPDATE SKIP LOCKED))
 RETURNING {own}, since
 """
 _NOT_WRITTEN = """
 azpg_again AS (
     INSERT INTO {queue} ({own}, since, not_before)
-    SELECT {found}, entered.since,
-           clock_timestamp() + CASE WHEN EXISTS (SELECT FROM azpg_taken WHERE azpg_taken.n = azpg_found.n)
-                                    THEN {later} ELSE 0 END * interval '1 second'
-    FROM azpg_found, LATERAL (SELECT min(since) AS since FROM azpg_turn WHERE {same}) AS entered
-    WHERE NOT EXISTS (SELECT FROM azpg_written WHERE azpg_written.n = azpg_found.n)
+    SELECT {found}, entered.since, pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)
+           CASE WHEN EXISTS (SELECT FROM azpg_taken WHERE azpg_taken.n OPERATOR(pg_catalog.=) azpg_found.n)
+                THEN {later} ELSE interval '0' END
+    FROM azpg_found, LATERAL (SELECT pg_catalog.min(since) AS since FROM azpg_turn WHERE {same}) AS entered
+    WHERE NOT EXISTS (SELECT FROM azpg_written WHERE azpg_written.n OPERATOR(pg_catalog.=) azpg_found.n)
 )
 """
 _NOT_RECORDED = """
 azpg_again AS (
     INSERT INTO {queue} ({own}, since, not_before)
-    SELECT {own}, since, clock_timestamp() + {later} * interval '1 second'
+    SELECT {own}, since, pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) {later}
     FROM azpg_turn AS entered WHERE NOT EXISTS (SELECT FROM azpg_blank)
 )
 """
-_LATER = "least({latest}, greatest({soonest}, extract(epoch FROM clock_timestamp() - entered.since) / 4))"
+_LATER = """least(
+    {latest}, greatest({soonest}, (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) entered.since)
+                                  OPERATOR(pg_catalog./) 4::float8))"""
 _FIRST = """
-SELECT id, {key} FROM {queue} WHERE not_before <= clock_timestamp() ORDER BY id LIMIT 1
+SELECT id, {key} FROM {queue} WHERE {due} ORDER BY id LIMIT 1
 """
 _WAITING = """
-SELECT count(*), extract(epoch FROM clock_timestamp() - min(since))::float8 FROM {queue}
+SELECT pg_catalog.count(*), extract(epoch FROM
+    pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.min(since))::float8 FROM {queue}
+"""
+_LOOK = """
+SELECT EXISTS (SELECT FROM {queue} WHERE {due}),
+       EXISTS (SELECT FROM {queue})
 """
 SOONEST, LATEST = 0.2, 5.0
 """Seconds after which a row is embedded again that could not be written, because a writer had locked it or a
 trigger did not let it be: a quarter of the time that it has waited, within these."""
+# What would wait for longer than ever is from before the clock was put back.
+_DUE = sql.SQL(
+    "(not_before OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() OR not_before OPERATOR(pg_catalog.>)"
+    " (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) {}))"
+).format(sql.Literal(timedelta(seconds=LATEST)))
 
 
 def drain(
@@ -83,14 +100,22 @@ def drain(
     """
     options = options or Options()
     tally = Tally(options, tell)
-    stop = stop or threading.Event()
-    crew(connect, column, options, tally, lambda hand: Queue(hand).work(once=once), stop, abort)
+    connections = Connections(options.workers)
+
+    def work(hand: Hand) -> None:
+        Queue(hand).work(once=once)
+
+    try:
+        crew = Crew(connect, column, options, tally, work, workers=options.workers, connections=connections)
+        work_through(crew, stop or threading.Event(), abort)
+    finally:
+        connections.close()
     return tally.outcome()
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A queue: its entries, and for how many seconds the oldest has waited, None if there is none."""
+    """A queue: its entries, and for how many seconds the oldest has waited, None if it is empty."""
 
     entries: int
     oldest: float | None
@@ -98,16 +123,30 @@ class Waiting:
 
 def waiting(connection: Connection, column: VectorColumn) -> Waiting:
     """How long the queue is."""
-    row = connection.execute(sql.SQL(_WAITING).format(queue=column.queue)).fetchone()
-    assert row is not None
-    return Waiting(*row)
+    query = sql.SQL(_WAITING).format(queue=column.queue)
+    ((entries, oldest),) = look(connection, column, query, "entries int8, oldest float8")
+    return Waiting(entries, None if oldest is None else max(0.0, oldest))
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Whether there is an entry whose time has come, and whether there is any."""
+
+    due: bool
+    any: bool
 
 
 class Queue:
-    """One worker at a column's queue."""
+    """One worker at a column's queue.
 
-    def __init__(self, hand: Hand) -> None:
+    Args:
+        hand: the worker.
+        slower: by how much longer than usual it rests between two looks at an empty queue.
+    """
+
+    def __init__(self, hand: Hand, *, slower: float = 1.0) -> None:
         self._hand = hand
+        self._slower = slower
         self._rows = hand.options.batch_rows
 
     def work(self, *, once: bool) -> None:
@@ -117,10 +156,16 @@ class Queue:
             if self._step():
                 waited = 0
                 continue
-            if self._hand.attempt(self._empty) and once:
-                return
-            waited += 1
-            self._hand.halt.wait(pause(min(waited, 5)))
+            looks = 0
+            while not self._hand.halt.is_set():
+                look = self._hand.attempt(self._look, prepared=False)
+                if once and not look.any:
+                    return
+                if looks and look.due:
+                    break
+                looks += 1
+                waited += 1
+                self._hand.halt.wait(pause(min(waited, 5)) * self._slower)
         raise Stopped
 
     def _step(self) -> bool:
@@ -144,7 +189,7 @@ class Queue:
         if first is None:
             return Batch(False, 0, 0, 0)
         number, key = first
-        which = sql.SQL("id = {}").format(sql.Literal(number))
+        which = sql.SQL("id OPERATOR(pg_catalog.=) {}").format(sql.Literal(number))
         identity = self._hand.attempt(lambda connection: failures.identify(connection, column, key))
         if identity is None:  # the row is gone
             return self._embed(which, 1, sql.SQL("false"))
@@ -152,13 +197,15 @@ class Queue:
             return self._embed(which, 1, None)
         except TooMuch as error:
             turn, after = self._turn(which, 1), self._put(_NOT_RECORDED)
-            return failures.record(self._hand, key, identity, error.cause, turn=turn, after=after)
+            return failures.record(
+                self._hand, key, identity, error.cause, self._within, turn=turn, after=after
+            )
 
     def _embed(self, entries: sql.Composable, rows: int, which: sql.Composable | None) -> Batch:
         column, options = self._hand.column, self._hand.options
         if which is None:
-            which = sql.SQL("({}) IN (SELECT {} FROM azpg_turn)").format(
-                keys.listed(column), keys.own(column)
+            which = sql.SQL("EXISTS (SELECT FROM azpg_turn WHERE {})").format(
+                keys.same(column, None, "azpg_turn")
             )
         statement = batch(
             column,
@@ -168,14 +215,29 @@ class Queue:
             size=options.batch_bytes,
             after=self._put(_NOT_WRITTEN),
         )
-        return self._hand.attempt(lambda connection: execute(connection, statement))
+
+        def work(connection: Connection) -> Batch:
+            return execute(connection, column, statement)
+
+        return self._hand.attempt(lambda connection: self._within(connection, work), shrinks=rows > 1)
+
+    def _within(self, connection: Connection, work: Work) -> Batch:
+        """Does a statement if the column is still vectorized as it is here."""
+        column = self._hand.column
+        with connection.transaction():
+            query = sql.SQL("SELECT {}").format(claims.unchanged(column))
+            if connection.execute(query).fetchone() != (True,):
+                return Batch(False, 0, 0, 0)
+            done = work(connection)
+            leave(connection, column)
+            return done
 
     def _turn(self, which: sql.Composable, rows: int) -> sql.Composed:
         column = self._hand.column
         return sql.SQL(_TURN).format(
             queue=column.queue,
             which=which,
-            unchanged=claims.unchanged(column),
+            due=_DUE,
             rows=sql.Literal(rows),
             own=keys.own(column),
         )
@@ -187,18 +249,20 @@ class Queue:
             own=keys.own(column),
             found=keys.own(column, "azpg_found"),
             same=keys.same(column, "azpg_turn", "azpg_found"),
-            later=sql.SQL(_LATER).format(soonest=sql.Literal(SOONEST), latest=sql.Literal(LATEST)),
+            later=sql.SQL(_LATER).format(
+                soonest=sql.Literal(timedelta(seconds=SOONEST)), latest=sql.Literal(timedelta(seconds=LATEST))
+            ),
         )
 
     def _first(self, connection: Connection) -> tuple[int, list[str]] | None:
         column = self._hand.column
-        statement = sql.SQL(_FIRST).format(key=keys.as_text(column), queue=column.queue)
-        row = connection.execute(statement).fetchone()
-        return (row[0], row[1]) if row else None
+        statement = sql.SQL(_FIRST).format(key=keys.as_text(column), queue=column.queue, due=_DUE)
+        rows = look(connection, column, statement, "id int8, key text[]")
+        return (rows[0][0], rows[0][1]) if rows else None
 
-    def _empty(self, connection: Connection) -> bool:
-        """Whether nothing waits, also of what other workers are at."""
-        claims.goal(connection, self._hand.column)  # raises if the column is another one now
-        statement = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(self._hand.column.queue)
-        row = connection.execute(statement).fetchone()
-        return row is not None and not row[0]
+    def _look(self, connection: Connection) -> _Look:
+        """What waits, also of what other workers are at."""
+        column = self._hand.column
+        claims.goal(connection, column)  # raises if the column is another one now, or none
+        query = sql.SQL(_LOOK).format(queue=column.queue, due=_DUE)
+        return _Look(*look(connection, column, query, "due bool, any_ bool")[0])

@@ -13,17 +13,26 @@ import psycopg
 from azpg_provision import ledger
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch, RowsFailed, TargetUnreachable
-from azpg_provision.vectorize.queue import Waiting, drain, waiting
+from azpg_provision.vectorize.connections import Connections
+from azpg_provision.vectorize.hand import Hand
+from azpg_provision.vectorize.queue import Queue, Waiting, waiting
+from azpg_provision.vectorize.run import Crew
 from azpg_provision.vectorize.trouble import pause, said
-from azpg_provision.vectorize.work import Connect, Options, Progress
+from azpg_provision.vectorize.work import Connect, Options, Progress, Tally
 
 LOOK = 5.0
 """Seconds between two looks at which columns there are."""
+_CONNECTING = 0.03
+"""By how much more slowly queues are looked at for each database beyond the connections: about as many are
+opened a second, however many databases there are."""
 _REST = 60.0
 """Seconds after which a column is tried again whose work could not go on."""
 
 _AWAY = (psycopg.Error, TargetUnreachable)
 """What a server that is away now raises: it is asked again later."""
+
+_OWN = (psycopg.ProgrammingError, psycopg.errors.QueryCanceled)
+"""What only a column's own functions and tables raise, such as for one that its owner has dropped."""
 
 Place = tuple[str, VectorColumn]
 """A column and the name of its database."""
@@ -37,7 +46,7 @@ class Metrics:
         columns: how many queues it drains.
         embedded, failed: rows.
         waiting: entries in the queues.
-        oldest: seconds for which the first of them has waited; None if there is none.
+        oldest: seconds for which the first of them has waited; None if nothing waits.
     """
 
     columns: int
@@ -52,7 +61,9 @@ class Service:
 
     Args:
         databases: how to connect to each, by name; in autocommit.
-        options: see `Options`; `workers` is for each column. `attempts` counts with `once` only.
+        options: see `Options`; `workers` is how many connections there are for all columns, which have them
+            in turn. For moments there is one more, to see which columns there are, and what waits.
+            `attempts` counts with `once` only.
         once: drain and leave, instead of waiting for more.
         tell: told the metrics every `every` seconds in which something was done.
         complain: told in a sentence what cannot go on.
@@ -74,11 +85,12 @@ class Service:
         self._tell = tell
         self._complain = complain
         self._every = every
+        self._connections = Connections(options.workers)
+        self._slower = max(1.0, _CONNECTING * (len(databases) - options.workers))
         self._crews: dict[Place, _Crew] = {}
-        self._abort = threading.Event()
         self._places: set[Place] = set()
         self._resting: dict[Place, float] = {}
-        self._away: set[str] = set()
+        self._away: dict[str, set[str]] = {}
         self._gone = Progress(0, 0, 0, 0.0)
 
     def run(self, stop: threading.Event) -> Metrics:
@@ -88,6 +100,7 @@ class Service:
         `once` also what stops a column's work.
         """
         looked = told = time.monotonic()
+        look = LOOK * self._slower
         self._reconcile(first=True)
         if not self._places and not self._once:
             self._complain("no column has `sync: queue` yet; one that gets it is taken up.")
@@ -100,7 +113,7 @@ class Service:
                     if not self._crews:
                         break
                     continue
-                if now - looked >= LOOK:
+                if now - looked >= look:
                     looked = now
                     self._reconcile()
                 if now - told >= self._every:
@@ -108,13 +121,15 @@ class Service:
                     with suppress(*_AWAY):
                         before = self._report(before)
         except BaseException:
-            self._abort.set()
+            for crew in self._crews.values():
+                crew.abort()
             raise
         finally:
             for crew in self._crews.values():
-                crew.stop.set()
+                crew.halt.set()
             for crew in self._crews.values():
-                crew.thread.join()
+                crew.join()
+            self._connections.close()
         self._collect()
         return self._metrics(patient=True)
 
@@ -134,34 +149,46 @@ class Service:
                 self._miss(name, error)
                 columns = [column for database, column in self._places if database == name]
             else:
-                self._away.discard(name)
+                self._away.pop(name, None)
             wanted.update({(name, column): connect for column in columns if column.sync is Sync.QUEUE})
         self._places = set(wanted)
         for place in [place for place in self._crews if place not in wanted]:
-            self._crews[place].stop.set()
+            self._crews[place].halt.set()
         now = time.monotonic()
+        workers = max(1, self._options.workers // max(1, len(wanted)))
         for place, connect in wanted.items():
             if place not in self._crews and self._resting.get(place, now) <= now:
-                self._crews[place] = _Crew(connect, place[1], self._options, self._abort, once=self._once)
+                self._crews[place] = self._crew(connect, place[1], workers)
+
+    def _crew(self, connect: Connect, column: VectorColumn, workers: int) -> _Crew:
+        return _Crew(
+            connect,
+            column,
+            self._options,
+            lambda hand: Queue(hand, slower=self._slower).work(once=self._once),
+            workers=workers,
+            connections=self._connections,
+        )
 
     def _miss(self, database: str, error: Exception) -> None:
-        """Says once that a database is away, and why."""
-        if database not in self._away:
-            self._away.add(database)
-            why = f"{database}: {said(error)}." if isinstance(error, psycopg.Error) else str(error)
+        """Says that a database is away, and why: each reason once, for one that shuts down is then gone."""
+        why = f"{database}: {said(error)}." if isinstance(error, psycopg.Error) else str(error)
+        reasons = self._away.setdefault(database, set())
+        if why not in reasons:
+            reasons.add(why)
             self._complain(f"{why} It is tried again every {LOOK:.0f} s.")
 
     def _collect(self) -> None:
         """Counts what crews that are over have done, and says why those ended that had not been asked to."""
         for place, crew in list(self._crews.items()):
-            if crew.thread.is_alive():
+            if crew.alive:
                 continue
             del self._crews[place]
             done = crew.progress
             self._gone = Progress(
                 self._gone.embedded + done.embedded, 0, self._gone.failed + done.failed, 0.0
             )
-            error = crew.error
+            error = crew.errors[0] if crew.errors else None
             if error is None or isinstance(error, LedgerMismatch):  # the next look finds what it is now
                 continue
             if self._once or not isinstance(error, RowsFailed | TargetUnreachable | psycopg.Error):
@@ -185,7 +212,9 @@ class Service:
             away = suppress(*_AWAY) if patient else nullcontext()
             if columns and name not in self._away:
                 with away, connect() as connection:
-                    counts.extend(waiting(connection, column) for column in columns)
+                    for column in columns:
+                        with suppress(*_OWN):  # one column's trouble is said when its queue is drained
+                            counts.append(waiting(connection, column))
         return Metrics(
             len(self._places),
             sum(one.embedded for one in progress),
@@ -195,26 +224,22 @@ class Service:
         )
 
 
-class _Crew:
-    """The workers of one column, on threads of their own."""
+class _Crew(Crew):
+    """The workers of one column, with what they have done."""
 
     def __init__(
-        self, connect: Connect, column: VectorColumn, options: Options, abort: threading.Event, *, once: bool
+        self,
+        connect: Connect,
+        column: VectorColumn,
+        options: Options,
+        work: Callable[[Hand], None],
+        *,
+        workers: int,
+        connections: Connections,
     ) -> None:
-        self.stop = threading.Event()
         self.progress = Progress(0, 0, 0, 0.0)
-        self.error: Exception | None = None
-        self._arguments = (connect, column, options)
-        self._abort = abort
-        self._once = once
-        self.thread = threading.Thread(target=self._run, name="azpg-crew")
-        self.thread.start()
+        tally = Tally(options, self._tell)
+        super().__init__(connect, column, options, tally, work, workers=workers, connections=connections)
 
-    def _run(self) -> None:
-        def tell(progress: Progress) -> None:
-            self.progress = progress
-
-        try:
-            drain(*self._arguments, tell=tell, stop=self.stop, abort=self._abort, once=self._once)
-        except Exception as error:  # it is raised, or told, where the crews are looked after
-            self.error = error
+    def _tell(self, progress: Progress) -> None:
+        self.progress = progress

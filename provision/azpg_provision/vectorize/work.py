@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ class Options:
             embedded.
         batch_rows, batch_bytes: the texts of one statement at most, and their bytes of UTF-8 (one text may
             have more). What a kill can lose is the statements under way.
-        lease: seconds for which a range stays its worker's between two statements.
+        lease: seconds for which a range stays its worker's between two statements, while its session lasts.
         attempts: of a statement that fails for a reason that may go away.
         max_rate: rows a second of all workers together; None for as many as possible.
         max_failures: recorded failures after which a run stops: something is wrong with all rows.
@@ -73,12 +74,23 @@ def silent(_: Progress) -> None:
     """Tells nobody."""
 
 
-class Tally:
-    """The counts of one run, shared by its workers, and its speed limit."""
+def ignore(_: str) -> None:
+    """Says nothing."""
 
-    def __init__(self, options: Options, tell: Tell) -> None:
+
+class Tally:
+    """The counts of one run, shared by its workers, and its speed limit.
+
+    Attributes:
+        own: the ids of its workers (see `azpg_provision.vectorize.claims.attend`).
+    """
+
+    def __init__(self, options: Options, tell: Tell, say: Callable[[str], None] = ignore) -> None:
         self._options = options
         self._tell = tell
+        self._say = say
+        self._said = False
+        self.own: set[uuid.UUID] = set()
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._due = 0.0
@@ -106,6 +118,13 @@ class Tally:
             now = time.monotonic()
             self._due = max(self._due, now) + rows / self._options.max_rate
             return self._due - now
+
+    def waits(self, text: str) -> None:
+        """Says in a sentence, without its full stop, what the run waits for; once."""
+        with self._lock:
+            if not self._said:
+                self._said = True
+                self._say(text)
 
     def new_pass(self) -> None:
         """Forgets the rows that were skipped: they are tried again."""

@@ -1,130 +1,23 @@
-"""What a path of Azure Resource Manager names.
-
-::
-
-    /subscriptions/S/resourceGroups/G/providers/Microsoft.X/servers/s1/databases/d1
-                                      |--- namespace ---|--- types and names ----|
-                   |---- scope -----|
-
-Any part may be written in any case. A path whose last type has no name is a collection, or an action when
-it is posted to. An extension such as a lock has a whole resource as its scope.
-"""
+"""What a path of Azure Resource Manager names, and the answer to one that names nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from typing import Self
 
+from azpg.azure.resource_ids import ResourceId
+from azpg.errors import UsageError
 from azpg_runtime.errors import ArmRefusal
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A parsed path.
+class Address(ResourceId):
+    """A path of a request, or in its body."""
 
-    Attributes:
-        scope: the address before ``/providers/``; None at the root.
-        namespace: such as Microsoft.DBforPostgreSQL; '' for what belongs to no provider, such as groups.
-        types, names: alternating in the path; there are as many names as types, or one less.
-    """
-
-    scope: Address | None
-    namespace: str
-    types: tuple[str, ...]
-    names: tuple[str, ...]
+    __slots__ = ()
 
     @classmethod
-    def parse(cls, path: str) -> Address:
+    def parse(cls, path: str) -> Self:
         """Raises `ArmRefusal` for a path with empty segments."""
-        segments = path.strip("/").split("/") if path.strip("/") else []
-        if not all(segments):
-            raise ArmRefusal(400, "InvalidResourceId", f"The path '{path}' has an empty segment.")
-        here, rest = None, segments
-        while True:
-            block, rest = _block(rest)
-            here = cls(here, *block) if block[0] or block[1] else here
-            if not rest:
-                return here or cls(None, "", (), ())
-
-    @property
-    def is_resource(self) -> bool:
-        """Whether it names one resource, not a collection or a namespace."""
-        return bool(self.types) and len(self.types) == len(self.names)
-
-    @property
-    def type(self) -> str:
-        """Such as Microsoft.DBforPostgreSQL/flexibleServers/databases, as the path writes it."""
-        return "/".join(filter(None, (self.namespace, *self.types)))
-
-    @property
-    def kind(self) -> str:
-        """`type` in lower case, by which kinds of resources are found."""
-        return self.type.lower()
-
-    @property
-    def name(self) -> str:
-        """The last name."""
-        return self.names[-1]
-
-    @property
-    def key(self) -> str:
-        """`str` in lower case: one for each resource, however it is written."""
-        return str(self).lower()
-
-    @property
-    def subscription(self) -> str | None:
-        """The subscription's id."""
-        return next((one.names[0] for one in self.chain() if one._is("subscriptions") and one.names), None)
-
-    @property
-    def group(self) -> Address | None:
-        """The resource group it lies in, or is."""
-        for one in self.chain():
-            if one._is("subscriptions", "resourcegroups") and len(one.names) >= 2:
-                return replace(one, types=one.types[:2], names=one.names[:2])
-        return None
-
-    @property
-    def parent(self) -> Address | None:
-        """The resource that this one, or this collection, is a part of; the scope of a top-level one."""
-        if len(self.types) > 1:
-            keep = len(self.types) - 1
-            return replace(self, types=self.types[:keep], names=self.names[:keep])
-        return self.scope
-
-    def chain(self) -> Iterator[Address]:
-        """This address, its scope, the scope of that, and so on."""
-        here: Address | None = self
-        while here is not None:
-            yield here
-            here = here.scope
-
-    def child(self, type_: str, name: str) -> Address:
-        """The address of a part of this resource."""
-        return replace(self, types=(*self.types, type_), names=(*self.names, name))
-
-    def spelled(self, type_: str) -> Address:
-        """This resource, with its type written as `type_` has it."""
-        namespace, *types = type_.split("/")
-        return replace(self, namespace=namespace, types=tuple(types))
-
-    def __str__(self) -> str:
-        own = ["providers", self.namespace] if self.namespace else []
-        for number, type_ in enumerate(self.types):
-            own += [type_, *self.names[number : number + 1]]
-        return (str(self.scope) if self.scope else "") + "".join(f"/{one}" for one in own)
-
-    def _is(self, *types: str) -> bool:
-        return not self.namespace and tuple(one.lower() for one in self.types[: len(types)]) == types
-
-
-def _block(segments: list[str]) -> tuple[tuple[str, tuple[str, ...], tuple[str, ...]], list[str]]:
-    """One namespace with its types and names, and the segments after it."""
-    namespace = ""
-    if len(segments) > 1 and segments[0].lower() == "providers":
-        namespace, segments = segments[1], segments[2:]
-    end = next(
-        (at for at in range(0, len(segments) - 1, 2) if segments[at].lower() == "providers"), len(segments)
-    )
-    own = segments[:end]
-    return (namespace, tuple(own[::2]), tuple(own[1::2])), segments[end:]
+        try:
+            return super().parse(path)
+        except UsageError as error:
+            raise ArmRefusal(400, "InvalidResourceId", str(error)) from None

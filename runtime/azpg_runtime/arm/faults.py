@@ -123,8 +123,7 @@ class Faults:
         with self._lock:
             self._follow()
             for number, rule in enumerate(self._rules):
-                wanted = rule.kind in kinds and (not method or rule.matches(path, method))
-                wanted = wanted and (bool(method) or rule.matches(path, rule.method))
+                wanted = rule.kind in kinds and rule.matches(path, method or rule.method)
                 if wanted and self._left[number] > 0 and self.random.random() < rule.rate:
                     self._left[number] -= 1
                     return rule

@@ -35,6 +35,13 @@ class ManagedIdentities:
             identity.pop(name, None)
         if "UserAssigned" in kinds:
             named = identity.get("userAssignedIdentities") or {}
+            if not named:
+                raise ArmRefusal(
+                    400,
+                    "MissingIdentityIds",
+                    "The identity ids must not be null or empty for 'UserAssigned' identity type. Name one, "
+                    "or use the type None or SystemAssigned.",
+                )
             identity["userAssignedIdentities"] = {id_: self._assigned(id_) for id_ in named}
         else:
             identity.pop("userAssignedIdentities", None)
@@ -72,3 +79,27 @@ class ManagedIdentities:
                 f"The identity '{id_}' was not found. Create the {USER_ASSIGNED} first.",
             )
         return {name: found.properties[name] for name in ("principalId", "clientId")}
+
+
+def merge_identity(old: Json | None, new: Json, *, replace_assigned: bool) -> Json:
+    """A resource's identity with what a request says of it. Ids are the same in any case.
+
+    Azure's documentation of `identity` says this of HorizonDB, and the az command line's `postgres
+    flexible-server identity remove` relies on it: PUT replaces the set of user-assigned identities, PATCH
+    adds to it and removes those whose value is null, and a type without UserAssigned clears it.
+
+    Args:
+        old: what there is, if anything.
+        new: the request's own; an assigned identity may be null.
+        replace_assigned: whether `userAssignedIdentities`, where given, is the whole set, as of PUT.
+    """
+    merged = (old or {}) | new
+    if "userAssignedIdentities" not in new:
+        return merged
+    before = {} if replace_assigned else (old or {}).get("userAssignedIdentities", {})
+    assigned = {id_.lower(): (id_, value) for id_, value in before.items()}
+    for id_, value in new["userAssignedIdentities"].items():
+        spelled = assigned.pop(id_.lower(), (id_, None))[0]
+        if value is not None:
+            assigned[id_.lower()] = (spelled, value)
+    return merged | {"userAssignedIdentities": dict(assigned.values())}

@@ -28,7 +28,7 @@ def check_locks(state: State, method: str, address: Address) -> None:
     verb = "delete" if deletes else "write"
     found = []
     for lock in state.all_of(LOCKS.lower()):
-        scope, level = lock.address.scope, lock.properties["level"]
+        scope, level = lock.address.parent, lock.properties["level"]
         if scope is None or level not in ({"ReadOnly", "CanNotDelete"} if deletes else {"ReadOnly"}):
             continue
         if _is_in(target, scope) or (deletes and _is_in(scope, target)):

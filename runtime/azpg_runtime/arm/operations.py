@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from azpg.failures import explain
@@ -38,6 +38,17 @@ class _Interrupted(Exception):
     """The process ends: the next one does the operation again."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """An operation that is to be done; `key` is what it keeps busy, or nothing."""
+
+    id: str
+    verb: str
+    resource: Address
+    arguments: Json
+    key: str
+
+
 class Operations:
     """All operations of the twin.
 
@@ -53,7 +64,10 @@ class Operations:
         self._undo: dict[str, Work] = {}
         self._busy: dict[str, str] = {}
         self._unwritten: dict[str, Json] = {}
-        """How operations ended whose end the disk did not take; the next process does them again."""
+        """How operations ended whose end the disk did not take: it is written with what is written next.
+
+        Where nothing more is, the next process does them again.
+        """
         self._lock = threading.Condition()
         self._closing = False
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="operation")
@@ -100,13 +114,12 @@ class Operations:
         """
         key = "" if busy is None else busy.key
         found = Operation(str(uuid.uuid4()), resource, "InProgress", _now(), None, None, None)
+        task = _Task(found.id, verb, resource, arguments or {}, key)
         with self._state.changing() as connection:
             if key:
                 self._take(key, verb, refusal)
-            self._state.afterwards(
-                done=lambda: self._submit(found.id, verb, resource, arguments or {}, key),
-                undone=lambda: self._release(key),
-            )
+            self._state.afterwards(done=lambda: self._submit(task), undone=lambda: self._release(key))
+            self._write_ends(connection)
             prepare()
             connection.execute(
                 "INSERT INTO operations VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)",
@@ -162,10 +175,14 @@ class Operations:
                 "SELECT id, verb, resource, arguments, busy FROM operations WHERE status = 'InProgress' "
                 "ORDER BY started"
             ).fetchall()
-        self._busy.update({key: verb for _, verb, _, _, key in rows if key})  # before any of them begins
+        # On one resource there is one at a time, but an azpg that ended in a bad moment could leave two.
+        chains: dict[str, list[_Task]] = {}
         for id_, verb, resource, arguments, key in rows:
-            log.info("takes up %s of %s", verb, resource)
-            self._submit(id_, verb, Address.parse(resource), json.loads(arguments), key)
+            task = _Task(id_, verb, Address.parse(resource), json.loads(arguments), key)
+            chains.setdefault(key or id_, []).append(task)
+        self._busy.update({key: chain[0].verb for key, chain in chains.items() if chain[0].key})
+        for chain in chains.values():
+            self._submit(*chain)
 
     def close(self) -> None:
         """Waits for what runs; what has not begun, or waits for that, is left for the next process."""
@@ -178,11 +195,12 @@ class Operations:
         for pool in pools:
             pool.shutdown(wait=True)
 
-    def _submit(self, id_: str, verb: str, resource: Address, arguments: Json, key: str) -> None:
-        pool = self._waiting_pool if verb in self._waiting else self._pool
+    def _submit(self, *chain: _Task) -> None:
+        """Has operations done, one after the other."""
+        waits = any(task.verb in self._waiting for task in chain)
         with self._lock:
             if not self._closing:
-                pool.submit(self._run, id_, verb, resource, arguments, key)
+                (self._waiting_pool if waits else self._pool).submit(self._run_all, chain)
 
     def _take(self, key: str, verb: str, refusal: Callable[[], ArmRefusal] | None) -> None:
         with self._lock:
@@ -195,39 +213,70 @@ class Operations:
             self._busy.pop(key, None)
             self._lock.notify_all()
 
-    def _run(self, id_: str, verb: str, resource: Address, arguments: Json, key: str) -> None:
+    def _run_all(self, chain: tuple[_Task, ...]) -> None:
+        for task in chain:
+            with self._lock:
+                if self._closing and task is not chain[0]:
+                    return
+                if task.key:
+                    self._busy[task.key] = task.verb
+            try:
+                self._run(task, release=task is chain[-1])
+            except _Interrupted:
+                return
+
+    def _run(self, task: _Task, *, release: bool) -> None:
         code = message = None
         try:
-            self._before(resource)
-            self._verbs[verb](resource, arguments)
+            self._before(task.resource)
+            self._verbs[task.verb](task.resource, task.arguments)
         except _Interrupted:
-            return
+            raise
         except Exception as error:
-            code, message = _failure(error, verb, resource)
-            self._undone(verb, resource, arguments)
-        # Whoever sees the end may begin the next one at once.
-        self._release(key)
-        self._end(id_, code, message)
+            code, message = _failure(error, task.verb, task.resource)
+            self._undone(task)
+        status = "Succeeded" if code is None else "Failed"
+        end: Json = {"status": status, "ended": _now(), "code": code, "message": message}
+        self._end(task.id, end, task.key if release else "")
 
-    def _undone(self, verb: str, resource: Address, arguments: Json) -> None:
-        if verb in self._undo:
+    def _undone(self, task: _Task) -> None:
+        if task.verb in self._undo:
             try:
-                self._undo[verb](resource, arguments)
+                self._undo[task.verb](task.resource, task.arguments)
             except Exception:
-                log.exception("could not undo %s of %s", verb, resource)
+                log.exception("could not undo %s of %s", task.verb, task.resource)
 
-    def _end(self, id_: str, code: str | None, message: str | None) -> None:
-        status, ended = "Succeeded" if code is None else "Failed", _now()
+    def _end(self, id_: str, end: Json, key: str) -> None:
+        """Writes how an operation ended, and then lets others at its resource, but never before.
+
+        A process that ended in between would leave two to be done on one resource at the same time. Whoever
+        sees the end may begin the next one at once: the state is not read until both are done.
+        """
         try:
             with self._state.changing() as connection:
-                connection.execute(
-                    "UPDATE operations SET status = ?, ended = ?, code = ?, message = ?, arguments = '{}' "
-                    "WHERE id = ?",
-                    [status, ended, code, message, id_],
-                )
+                self._write_ends(connection, {id_: end})
+                self._state.afterwards(done=lambda: self._release(key), undone=lambda: None)
         except sqlite3.Error:
             log.exception("could not write how operation %s ended", id_)
-            self._unwritten[id_] = {"status": status, "ended": ended, "code": code, "message": message}
+            with self._lock:
+                self._unwritten[id_] = end
+                self._release(key)
+
+    def _write_ends(self, connection: sqlite3.Connection, ends: dict[str, Json] | None = None) -> None:
+        """Writes how operations ended, in the transaction that there is: these, and those that are left."""
+        with self._lock:
+            late = dict(self._unwritten)
+        connection.executemany(
+            "UPDATE operations SET status = :status, ended = :ended, code = :code, message = :message, "
+            "arguments = '{}' WHERE id = :id",
+            [{**end, "id": id_} for id_, end in (late | (ends or {})).items()],
+        )
+        self._state.afterwards(done=lambda: self._forget(late), undone=lambda: None)
+
+    def _forget(self, late: dict[str, Json]) -> None:
+        with self._lock:
+            for id_ in late:
+                self._unwritten.pop(id_, None)
 
 
 def _failure(error: Exception, verb: str, resource: Address) -> tuple[str, str]:

@@ -17,19 +17,20 @@ from azpg_runtime.arm.breaking import breakable
 from azpg_runtime.arm.catalog import build
 from azpg_runtime.arm.faults import Faults
 from azpg_runtime.arm.files import ArmFiles
+from azpg_runtime.arm.hosts import addressed
 from azpg_runtime.arm.identity.login import LOGIN_HOST
 from azpg_runtime.arm.identity.proxy import Proxy
 from azpg_runtime.arm.identity.service import IdentityService
+from azpg_runtime.arm.identity.tls import NAMES
 from azpg_runtime.arm.operations import Operations
 from azpg_runtime.arm.services import Services
-from azpg_runtime.arm.settings import Settings
+from azpg_runtime.arm.settings import STATUS_PATH, Settings
 from azpg_runtime.arm.state import State
 from azpg_runtime.errors import ArmError
 from azpg_runtime.home import Home
 
 log = logging.getLogger(__name__)
 
-STATUS_PATH = "/azpg/status"
 _GRACE = 2
 
 
@@ -61,7 +62,7 @@ async def serve(home: Home, listener: socket.socket) -> None:
     arm = Application(router, faults, verify=identity.caller, authority=authority)
     app = Starlette(routes=[Route(STATUS_PATH, status), *identity.routes(), Mount("/", arm)])
     config = uvicorn.Config(
-        breakable(app),
+        breakable(addressed(app, NAMES)),
         log_config=None,
         access_log=False,
         server_header=False,

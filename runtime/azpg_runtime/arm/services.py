@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from azpg.azure.regions import short_name
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.exchange import Answer, Call
 from azpg_runtime.arm.identities import USER_ASSIGNED, ManagedIdentities
 from azpg_runtime.arm.identity.service import IdentityService
 from azpg_runtime.arm.operation import Operation
 from azpg_runtime.arm.operations import RETRY_HEADERS, Operations
-from azpg_runtime.arm.regions import short_name
 from azpg_runtime.arm.settings import Settings
 from azpg_runtime.arm.state import Json, Resource, State
 from azpg_runtime.errors import ArmRefusal

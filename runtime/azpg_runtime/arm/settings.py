@@ -12,6 +12,9 @@ from azpg_runtime.errors import ArmError
 from azpg_runtime.files import write_atomically
 from azpg_runtime.postgres.description import DEFAULT_LOCATION, DEFAULT_PROFILE, DEFAULT_SKU
 
+STATUS_PATH = "/azpg/status"
+"""Where the twin says what it is, below its own address."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -13,8 +13,10 @@ import json
 import shutil
 import ssl
 import urllib.request
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from azpg.extras import need
 from azpg_runtime.arm.files import ArmFiles
@@ -22,11 +24,17 @@ from azpg_runtime.errors import ArmError, InstanceError
 from azpg_runtime.files import make_folder
 from azpg_runtime.home import Home
 from azpg_runtime.supervision.control import Supervised
-from azpg_runtime.wait import wait_for
+from azpg_runtime.system import ports
+from azpg_runtime.system.locks import locked
+from azpg_runtime.system.logs import rotate
+
+if TYPE_CHECKING:
+    from azpg_runtime.arm.settings import Settings
+
+Say = Callable[[str], None]
 
 HOST = "127.0.0.1"
-STATUS_PATH = "/azpg/status"
-_START_TIMEOUT, _STATUS_TIMEOUT = 30.0, 5.0
+_STATUS_TIMEOUT = 5.0
 _NEEDED = (
     "azure.mgmt.cognitiveservices",
     "azure.mgmt.postgresqlflexibleservers",
@@ -34,6 +42,10 @@ _NEEDED = (
     "starlette",
     "uvicorn",
 )
+
+
+def _silent(_: str) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +80,7 @@ class ArmTwin:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._files = ArmFiles(home)
-        self._supervised = Supervised("ARM twin", lock=self._files.lock, log=self._files.log)
+        self._supervised = Supervised("ARM twin", word="arm", lock=self._files.lock, log=self._files.log)
 
     @property
     def files(self) -> ArmFiles:
@@ -79,12 +91,13 @@ class ArmTwin:
         """Whether it runs, though perhaps without an answer."""
         return self._supervised.running()
 
-    def start(self, *, port: int | None = None, profile: str | None = None) -> bool:
+    def start(self, *, port: int | None = None, profile: str | None = None, say: Say = _silent) -> bool:
         """Starts the twin unless it runs.
 
         Args:
             port: a TCP port on 127.0.0.1; None for the one it had, or any that is free.
             profile: what the servers it makes offer, from now on; see `azpg.profiles`.
+            say: told when another command has to be waited for.
 
         Returns:
             False if it ran already.
@@ -96,15 +109,11 @@ class ArmTwin:
         """
         need("the ARM twin", "arm", *_NEEDED)
         from azpg_runtime.arm.identity import tls  # noqa: PLC0415
-        from azpg_runtime.arm.settings import Settings  # noqa: PLC0415
-        from azpg_runtime.host.control import rotate  # noqa: PLC0415
-        from azpg_runtime.postgres import ports  # noqa: PLC0415
-        from azpg_runtime.postgres.lock import locked  # noqa: PLC0415
 
         self._home.create()
-        make_folder(self._files.root, 0o700)
-        with locked(self._home.root / "locks" / "arm-twin"):
-            kept = Settings.load(self._files.settings)
+        with self._locked(say):
+            make_folder(self._files.root, 0o700)
+            kept = self._settings()
             wanted = replace(kept, port=port or kept.port, profile=profile or kept.profile)
             wanted.check()
             if self.running():
@@ -132,24 +141,28 @@ class ArmTwin:
                 )
             except InstanceError as error:
                 raise ArmError(error.message, detail=error.detail, hint=error.hint) from None
-            self._wait_until_ready()
+            self._supervised.wait_until_ready(lambda: self._answer() is not None, failure=ArmError)
             return True
 
-    def stop(self, *, delete: bool = False) -> bool:
+    def stop(self, *, delete: bool = False, say: Say = _silent) -> bool:
         """Stops the twin; the servers that it made go on. Returns False if it did not run.
 
         Args:
             delete: also removes those servers and everything that the twin remembers, for good.
+            say: told when another command has to be waited for.
         """
-        ran = self.running()
-        self._supervised.stop()
-        if delete:
-            from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
+        if not self._home.root.is_dir():
+            return False
+        with self._locked(say):
+            ran = self.running()
+            self._supervised.stop()
+            if delete:
+                from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
 
-            for path in self._home.root.glob("instances/[a-z0-9]*/resource"):  # also of half-made servers
-                Instance(path.parent.name, home=self._home).discard()
-            shutil.rmtree(self._files.root, ignore_errors=True)
-        return ran
+                for path in self._home.root.glob("instances/[a-z0-9]*/resource"):  # also of half-made servers
+                    Instance(path.parent.name, home=self._home).discard()
+                shutil.rmtree(self._files.root, ignore_errors=True)
+            return ran
 
     def status(self) -> ArmStatus:
         """How the twin is."""
@@ -157,9 +170,9 @@ class ArmTwin:
         running, answer = self.running(), self._answer()
         return ArmStatus(
             state=("running" if answer else "silent") if running else "stopped",
-            endpoint=f"https://{HOST}:{settings['port']}" if running else None,
+            endpoint=f"https://{HOST}:{settings.port}" if running else None,
             pid=answer["pid"] if answer else None,
-            profile=settings["profile"],
+            profile=settings.profile,
             subscription_id=answer["subscription_id"] if answer else None,
             tenant_id=answer["tenant_id"] if answer else None,
             servers=self.servers(),
@@ -183,8 +196,8 @@ class ArmTwin:
             "AZURE_SUBSCRIPTION_ID": str(status.subscription_id),
             **environment(
                 Identities(self._files.identity),
-                port=settings["port"],
-                proxy_port=settings["proxy_port"],
+                port=settings.port,
+                proxy_port=settings.proxy_port,
                 trusted=self._files.trusted,
             ),
         }
@@ -195,48 +208,32 @@ class ArmTwin:
 
     # Steps
 
-    def _wait_until_ready(self) -> None:
-        began = self._log_size()
-        if (
-            wait_for(lambda: self._answer() is not None or not self.running(), timeout=_START_TIMEOUT)
-            and self.running()
-        ):
-            return
-        self._supervised.stop()
-        said = [line for line in self._supervised.said() if line.startswith("arm: ")]
-        raise ArmError(
-            "the ARM twin does not start.",
-            detail=said[-1].removeprefix("arm: ") if said and began >= 0 else "",
-            hint=f"See {self._files.log}.",
+    def _locked(self, say: Say) -> AbstractContextManager[None]:
+        """One process at a time starts or stops the twin. The file is in no folder that a stop deletes."""
+        return locked(
+            self._home.root / "locks" / "arm-twin",
+            waiting=lambda: say("Waiting for another azpg command on the ARM twin"),
         )
-
-    def _log_size(self) -> int:
-        return self._files.log.stat().st_size
 
     def _answer(self) -> dict[str, Any] | None:
         """What the process says about itself, or None when it does not answer."""
         if not self.running():
             return None
+        from azpg_runtime.arm.settings import STATUS_PATH  # noqa: PLC0415 - psycopg is not loaded for --help
+
         context = ssl.create_default_context(cafile=str(self._files.trusted))
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         )
         try:
-            url = f"https://{HOST}:{self._settings()['port']}{STATUS_PATH}"
+            url = f"https://{HOST}:{self._settings().port}{STATUS_PATH}"
             with opener.open(url, timeout=_STATUS_TIMEOUT) as response:
                 found: dict[str, Any] = json.load(response)
                 return found
         except (OSError, ValueError):
             return None
 
-    def _settings(self) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = json.loads(self._files.settings.read_text())
-        except FileNotFoundError:
-            return {"port": 0, "proxy_port": 0, "profile": "preview-2024"}
-        except ValueError as error:
-            raise ArmError(
-                f"{self._files.settings} is damaged: {error}.",
-                hint="Delete it; the next start makes another.",
-            ) from None
-        return found
+    def _settings(self) -> Settings:
+        from azpg_runtime.arm.settings import Settings  # noqa: PLC0415 - as above
+
+        return Settings.load(self._files.settings)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from azpg.errors import UsageError
+from azpg.errors import AzpgError, UsageError
+from azpg_runtime.home import Home
 
 
 def _database(name: str) -> str:
@@ -17,9 +19,20 @@ def _database(name: str) -> str:
     return name
 
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The instance's name.")]
-OnInstance = Annotated[str, typer.Option("--local", "-l", help="The instance's name.", metavar="NAME")]
+def instances(incomplete: str) -> list[str]:
+    """The instances whose names begin like that, for a shell that completes."""
+    with suppress(AzpgError):
+        return [name for name in Home.from_environment().instance_names() if name.startswith(incomplete)]
+    return []
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The instance's name.", autocompletion=instances)]
+OnInstance = Annotated[
+    str,
+    typer.Option("--local", "-l", help="The instance's name.", metavar="NAME", autocompletion=instances),
+]
 Database = Annotated[str, typer.Option("--database", "-d", help="The database.", callback=_database)]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from azpg.confirm import confirm
 from azpg.errors import NotAvailable
 from azpg.output import out, print_json, print_table, say, working
 from azpg.process import become
 from azpg_runtime.commands import principals
-from azpg_runtime.commands.arguments import Json
+from azpg_runtime.commands.arguments import Json, Yes
 from azpg_runtime.errors import ArmError
 from azpg_runtime.home import Home
 
@@ -51,8 +52,8 @@ def up(
 ) -> None:
     """Start the twin, and print what programs need in their environment: eval "$(azpg arm up)"."""
     twin = _twin()
-    with working("Starting the ARM twin"):
-        started = twin.start(port=port, profile=profile)
+    with working("Starting the ARM twin") as waiting:
+        started = twin.start(port=port, profile=profile, say=waiting)
     if json:
         print_json(twin.status().as_json() | _as_json(twin.environment()))
         return
@@ -66,13 +67,19 @@ def down(
     delete: Annotated[
         bool, typer.Option("--delete", help="Also delete the servers it made and all it remembers, for good.")
     ] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Stop the twin; the servers that it made go on."""
     twin = _twin()
-    with working("Stopping the ARM twin"):
+    servers = twin.servers()
+    if delete:
+        made = f" and its servers {', '.join(servers)} with all their databases" if servers else ""
+        question = f"Delete the ARM twin with all that it remembers{made}, for good?"
+        confirm(question, yes=yes, json=json, nothing="The ARM twin is as it was.")
+    with working("Stopping the ARM twin") as waiting:
         servers = twin.servers()
-        ran = twin.stop(delete=delete)
+        ran = twin.stop(delete=delete, say=waiting)
     if json:
         print_json({"version": 1, "ran": ran, "deleted": delete, "servers": [] if delete else servers})
         return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
+import stat
 import sys
 from collections.abc import Iterator
 from typing import Annotated
@@ -39,7 +41,9 @@ def embed(
     from azpg_runtime.embedding import Embedder  # noqa: PLC0415
 
     embedder = Embedder(stored)
-    with counting("embed", len(texts) if texts else None, shown=not sys.stdout.isatty()) as tell:
+    # A bar would stand in the way of results, also of those that the reader of a pipe prints.
+    shown = len(batch) == _AT_ONCE and stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
+    with counting("embed", len(texts) if texts else None, shown=shown) as tell:
         before = 0
 
         def progress(done: int) -> None:

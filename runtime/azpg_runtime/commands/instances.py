@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from azpg.errors import NotAvailable
+from azpg import __version__
+from azpg.confirm import confirm
+from azpg.errors import AzpgError, NotAvailable, UsageError
 from azpg.failures import FAILED, explain
 from azpg.output import complain, out, print_json, print_table, working
 from azpg.process import become
-from azpg_runtime.commands.arguments import Database, Json, Name
-from azpg_runtime.errors import InstanceError, InstanceNotRunning
+from azpg.profiles import DEFAULT_PRELOAD
+from azpg_runtime.commands.arguments import Database, Json, Name, Yes, instances
+from azpg_runtime.errors import InstanceError, InstanceNotFound, InstanceNotRunning
 from azpg_runtime.home import DEFAULT_INSTANCE, Home
 
 if TYPE_CHECKING:
@@ -23,7 +29,14 @@ def up(
     name: Name = DEFAULT_INSTANCE,
     *,
     postgres: Annotated[
-        int | None, typer.Option(help="PostgreSQL's major version, 16 or 18. \\[default: 18]")
+        int | None,
+        typer.Option(metavar="MAJOR", help="PostgreSQL's major version, 16 or 18. \\[default: 18]"),
+    ] = None,
+    build: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Which PostgreSQL 18: embedded or pixeltable. \\[default: embedded]"
+        ),
     ] = None,
     pg_config: Annotated[
         str | None,
@@ -37,7 +50,9 @@ def up(
         int | None,
         typer.Option(min=1, max=65535, help="Another one, for TLS. \\[default: any that is free]"),
     ] = None,
-    admin: Annotated[str | None, typer.Option(help="The server admin's role. \\[default: pgadmin]")] = None,
+    admin: Annotated[
+        str | None, typer.Option(metavar="ROLE", help="The server admin's role. \\[default: pgadmin]")
+    ] = None,
     location: Annotated[
         str | None, typer.Option(help="Azure region to behave as. \\[default: eastus]")
     ] = None,
@@ -54,7 +69,8 @@ def up(
         typer.Option(help="When it is: preview-2024 or azure-2026. \\[default: preview-2024]"),
     ] = None,
     os_user: Annotated[
-        str | None, typer.Option(help="As root: the user that PostgreSQL runs as. \\[default: azpg]")
+        str | None,
+        typer.Option(help="As root: the user that PostgreSQL runs as. \\[default: its own]"),
     ] = None,
     model_memory: Annotated[
         int | None,
@@ -68,6 +84,7 @@ def up(
     instance = Instance(name)
     wishes = Wishes(
         major=postgres,
+        build=build,
         pg_config=pg_config,
         port=port,
         tls_port=tls_port,
@@ -92,12 +109,17 @@ def down(
     name: Name = DEFAULT_INSTANCE,
     *,
     delete: Annotated[bool, typer.Option("--delete", help="Also delete its data, for good.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Stop a local server; its data stay."""
     from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
 
     instance = Instance(name)
+    if delete:
+        _ = instance.description
+        question = f"Delete the server {name} with all its databases, for good?"
+        confirm(question, yes=yes, json=json, nothing=f"{name} is as it was.")
     with working(f"Stopping {name}") as say:
         ran = instance.down(delete=delete, say=say)
     if json:
@@ -125,10 +147,15 @@ def status(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", help="The instance's name. Left out: all of them, or default with --json."
+            metavar="NAME",
+            help="The instance's name. Left out: all of them, or default with --json.",
+            autocompletion=instances,
         ),
     ] = None,
     *,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also what Azure has and this server lacks or waits for.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show how the local servers are."""
@@ -139,7 +166,7 @@ def status(
         return
     if name is not None:
         found = Instance(name).status()
-        _print_status(found, f"is {found.state}")
+        _print_status(found, f"is {found.state}", verbose=verbose)
         return
     names = Home.from_environment().instance_names()
     if not names:
@@ -148,6 +175,8 @@ def status(
     for number, one in enumerate(names):
         try:
             found = Instance(one).status()
+        except InstanceNotFound:  # deleted since it was listed
+            continue
         except Exception as error:  # one that is damaged does not hide the others
             reason = explain(error)
             if reason is None:
@@ -157,7 +186,7 @@ def status(
             continue
         if number:
             out().print()
-        _print_status(found, f"is {found.state}")
+        _print_status(found, f"is {found.state}", verbose=verbose)
     if failed:
         raise typer.Exit(FAILED)
 
@@ -173,11 +202,16 @@ def dsn(
     tls: Annotated[
         bool, typer.Option("--tls", help="For the port with TLS, which is verified (verify-full).")
     ] = False,
+    tcp: Annotated[
+        bool,
+        typer.Option("--tcp", help="For the port, for drivers that know no Unix sockets (JDBC)."),
+    ] = False,
 ) -> None:
     """Print a connection URI of the server admin, and nothing else."""
     from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
 
-    typer.echo(Instance(name).dsn(database, with_password=with_password, tls=tls))
+    with _perhaps_a_database(name, "dsn"):
+        typer.echo(Instance(name).dsn(database, with_password=with_password, tls=tls, tcp=tcp))
 
 
 psql = typer.Typer(add_completion=False)
@@ -200,20 +234,58 @@ def open_psql(
     given = arguments or []
     if name.startswith("-"):  # `azpg psql -c …`: no name, only arguments
         name, given = DEFAULT_INSTANCE, [name, *given]
-    instance = Instance(name)
-    if instance.status().postgres_pid is None:
+    with _perhaps_a_database(name, "psql"):
+        instance = Instance(name)
+        running = instance.running()
+    if not running:
         raise InstanceNotRunning(f"the instance {name!r} does not run.", hint=f"`azpg up {name}` starts it.")
     # What was set for another server, such as PGPASSWORD or PGHOSTADDR, would win over the URI.
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith("PG") or key in _HOW_NOT_WHERE
     }
-    become(instance.program("psql"), ["psql", *given, "--dbname", instance.dsn(database)], environment)
+    become(instance.psql(), ["psql", *given, "--dbname", instance.dsn(database)], environment)
+
+
+@contextmanager
+def _perhaps_a_database(name: str, command: str) -> Iterator[None]:
+    """Where there is no instance of a name but a database, the error says how to name that."""
+    try:
+        yield
+    except (InstanceNotFound, UsageError) as error:
+        if commands := [f"`azpg {command}{_after(one)} -d {quote(name)}`" for one in _having(name)]:
+            raise InstanceNotFound(
+                f"there is no instance {name!r}, but a database of that name.",
+                hint=f"Connect to it by {' or '.join(commands)}.",
+            ) from None
+        raise error from None
+
+
+def _having(database: str) -> list[str]:
+    """The instances that run and have a database of this name."""
+    import psycopg  # noqa: PLC0415
+
+    from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
+
+    found = []
+    for name in Home.from_environment().instance_names():
+        query = "SELECT 1 FROM pg_database WHERE datname = %s"
+        # One that cannot be asked is no reason to say less about the name.
+        with suppress(AzpgError, psycopg.Error), Instance(name).superuser() as connection:
+            if connection.execute(query, (database,)).fetchone():
+                found.append(name)
+    return found
+
+
+def _after(name: str) -> str:
+    """An instance's name as a command takes it: left out where it is the default."""
+    return "" if name == DEFAULT_INSTANCE else f" {name}"
 
 
 def logs(
     name: Name = DEFAULT_INSTANCE,
     *,
     host: Annotated[bool, typer.Option("--host", help="The model host's log, not PostgreSQL's.")] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="The TLS front's log, not PostgreSQL's.")] = False,
     lines: Annotated[
         int, typer.Option("--lines", "-n", min=1, max=1_000_000_000, help="How many of the last lines.")
     ] = 50,
@@ -224,9 +296,12 @@ def logs(
 
     from azpg_runtime.postgres.instance import Instance  # noqa: PLC0415
 
+    if host and tls:
+        raise UsageError("--host and --tls name two logs: use one of them.")
     instance = Instance(name)
     _ = instance.description
-    path = instance.home.host_log if host else instance.home.postgres_log
+    home = instance.home
+    path = home.host_log if host else home.tls_log if tls else home.postgres_log
     tail = which("tail")
     if tail is None:
         raise NotAvailable(f"the program tail is missing; the log is {path}.")
@@ -237,35 +312,63 @@ def logs(
     become(tail, ["tail", "-n", str(lines), *(["-F"] if follow else []), "--", str(path)])
 
 
-def _print_status(status: Status, what: str) -> None:
+def _print_status(status: Status, what: str, *, verbose: bool = False) -> None:
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     colour = {"running": "green", "stopped": "yellow"}.get(status.state, "red")
     out().print(f"[bold]{status.name}[/] [{colour}]{what}[/]")
+    suffix = _after(status.name)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
+    if status.state == "degraded":
+        table.add_row("wrong", f"[red]{_wrong(status)}[/]; `azpg up{suffix}` puts it right")
     where = f"{status.postgres_version} on {status.host}:{status.port}, admin {status.admin}"
     table.add_row("PostgreSQL", escape(where))
     if status.tls_port:
         table.add_row("TLS", f"{status.host}:{status.tls_port}")
     table.add_row("Azure", escape(f"{status.location}, {status.sku}, {status.profile}"))
-    silent = "does not answer; `azpg up` starts another"
-    host = {"running": f"process {status.host_pid}", "silent": silent}.get(status.host_state, "not running")
-    table.add_row("model host", host)
+    host = {"running": f"process {status.host_pid}", "silent": "does not answer"}
+    as_root = f", [yellow]as root[/]: {status.host_as_root}; see `azpg help servers`"
+    table.add_row(
+        "model host", host.get(status.host_state, "not running") + (as_root if status.host_as_root else "")
+    )
     for model in status.models:
         loaded = "loaded" if model["loaded"] else "not loaded"
         table.add_row("model", escape(f"{model['uri']} ({loaded})"))
     for one in status.deployments:
-        if one["state"] != "ready":
+        # It waits for a model that nobody needs who has registered another.
+        if one["state"] != "ready" and (verbose or one["state"] != "missing" or not status.models):
             reason = f": {one['reason']}" if one["reason"] else ""
             table.add_row("model", escape(f"{one['uri']} {one['state']}{reason}"))
-    if status.not_loaded:
-        table.add_row("not loaded", f"{', '.join(status.not_loaded)}: not in this PostgreSQL")
+    # That Azure's defaults are missing is so from the first day on, and harms nobody.
+    missing = [name for name in status.not_loaded if verbose or name not in DEFAULT_PRELOAD]
+    if missing:
+        table.add_row("not loaded", f"{', '.join(missing)}: not in this PostgreSQL")
+    if status.missing_extensions:
+        names = ", ".join(status.missing_extensions)
+        table.add_row(
+            "lacking", f"{names}: allow-listed, but not in this PostgreSQL; see `azpg help extensions`"
+        )
+    if status.outdated:
+        parts = " and ".join(status.outdated)
+        told = f"[yellow]{parts} of another version[/]; `azpg restart{suffix}` takes {__version__}"
+        table.add_row("runs", told)
     if status.pending_restart:
-        table.add_row("waiting", f"{', '.join(status.pending_restart)}, for `azpg restart`")
+        table.add_row("waiting", f"{', '.join(status.pending_restart)}, for `azpg restart{suffix}`")
     if status.state == "running":
-        suffix = "" if status.name == DEFAULT_INSTANCE else f" {status.name}"
         table.add_row("connect", f'psql "$(azpg dsn{suffix})"')
     print_table(table)
+
+
+def _wrong(status: Status) -> str:
+    """What of a degraded server does not run."""
+    parts = []
+    if status.postgres_pid is None:
+        parts.append("PostgreSQL does not run")
+    if status.host_state != "running":
+        parts.append(f"the model host does not {'answer' if status.host_state == 'silent' else 'run'}")
+    if status.tls_state != "running":
+        parts.append("the TLS front does not run")
+    return " and ".join(parts)

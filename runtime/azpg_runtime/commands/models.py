@@ -1,8 +1,8 @@
-"""`azpg models list|pull|add|remove`: the model store that all instances share."""
+"""`azpg models list|pull|add|remove|prune`: the model store that all instances share."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,9 +11,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from azpg.confirm import confirm
+from azpg.errors import AzpgError
 from azpg.failures import FAILED
 from azpg.output import complain, err, out, print_json, print_table, say, working
-from azpg_runtime.commands.arguments import Json
+from azpg_runtime.commands.arguments import Json, Yes
 from azpg_runtime.errors import ModelError, ModelNotFound
 from azpg_runtime.home import Home
 
@@ -26,9 +28,24 @@ app = typer.Typer(
     help="Look after the embedding models that all local servers share.",
 )
 
+
+def _names(incomplete: str) -> list[str]:
+    """The models of the store and those that can be pulled, for a shell that completes."""
+    from azpg_runtime.models.catalog import CATALOG  # noqa: PLC0415
+
+    found: list[str] = []
+    with suppress(AzpgError, OSError):
+        found = open_store().names()
+    return sorted(name for name in {*found, *CATALOG} if name.startswith(incomplete))
+
+
 ModelName = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="The model's name in the store, such as multilingual-e5-small."),
+    typer.Argument(
+        metavar="NAME",
+        help="The model's name in the store, such as multilingual-e5-small.",
+        autocompletion=_names,
+    ),
 ]
 
 
@@ -126,20 +143,51 @@ def add(
     json: Json = False,
 ) -> None:
     """Add a model: tokenizer.json with model.onnx, or with model.safetensors and config.json."""
+    from azpg_runtime.models.catalog import CATALOG  # noqa: PLC0415
+
     store = open_store_to_write()
     with working(f"Adding {name}"):
         model = store.add(name, path, replace=replace)
     _report(model, "is in the store", json=json)
+    entry = CATALOG.get(name)
+    if entry is not None and not entry.is_content(model.description):
+        complain(
+            f"warning: this is not the {name} that azpg knows, from {entry.source}. Where it is registered, "
+            "its URI stands for this content for ever. If that is not meant: "
+            f"`azpg models remove {name}`, and add it under another name."
+        )
 
 
 @app.command()
-def remove(name: ModelName, *, json: Json = False) -> None:
+def remove(name: ModelName, *, yes: Yes = False, json: Json = False) -> None:
     """Remove a model's name from the store."""
-    open_store().remove(name)
+    store = open_store()
+    if name in store.names():
+        question = f"Remove the model {name} from the store?"
+        confirm(question, yes=yes, json=json, nothing=f"{name} is still in the store.")
+    store.remove(name)
     if json:
         print_json({"version": 1, "name": name, "removed": True})
     else:
         out().print(f"[bold]{name}[/] is no longer in the store; registered URIs keep their content")
+
+
+@app.command()
+def prune(*, yes: Yes = False, json: Json = False) -> None:
+    """Delete models that have no name and that no local server has registered."""
+    from azpg_runtime.host.pruning import prune as prune_models  # noqa: PLC0415
+
+    question = "Delete all models that have no name and that no local server has registered?"
+    confirm(question, yes=yes, json=json, nothing="Nothing is deleted.")
+    gone = prune_models(Home.from_environment())
+    size = sum(gone.values())
+    if json:
+        print_json({"version": 1, "digests": sorted(gone), "bytes": size})
+    elif gone:
+        what = "1 model is" if len(gone) == 1 else f"{len(gone)} models are"
+        out().print(f"{what} deleted; {size / 1e6:,.0f} MB are free")
+    else:
+        out().print("Every model is needed")
 
 
 def _print_models(models: list[StoredModel]) -> None:

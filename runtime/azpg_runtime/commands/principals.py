@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from azpg.confirm import confirm
 from azpg.output import out, print_json, print_table
-from azpg_runtime.commands.arguments import Json
+from azpg_runtime.commands.arguments import Json, Yes
 from azpg_runtime.home import Home
 
 if TYPE_CHECKING:
@@ -63,11 +64,14 @@ def list_(*, json: Json = False) -> None:
 def remove(
     key: Annotated[str, typer.Argument(metavar="ID", help="A client id or an object id.")],
     *,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Remove an identity; tokens that it has are good until they end."""
     identities = _identities()
     identity = identities.find(key)
+    question = f"Remove the identity {identity.name}, for good?"
+    confirm(question, yes=yes, json=json, nothing=f"{identity.name} is as it was.")
     identities.remove(identity.object_id)
     if json:
         print_json({"version": 1, **_shown(identity)})

@@ -28,7 +28,9 @@ _ONLY_READS = ["stack", "output"]
 def pulumi(
     context: typer.Context,
     *,
-    cwd: Annotated[Path, typer.Option("--cwd", "-C", help="The project's folder, or one in it.")] = Path(),
+    cwd: Annotated[
+        Path, typer.Option("--cwd", "-C", metavar="FOLDER", help="The project's folder, or one in it.")
+    ] = Path(),
     stack: Annotated[str, typer.Option("--stack", "-s", help="The stack.")] = "offline",
 ) -> None:
     """Run pulumi (up, preview, destroy, stack output …) against the ARM twin, started if need be.

@@ -8,15 +8,15 @@ sure, there are no rules and the tokenizer gets whole texts.
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from tokenizers import Tokenizer as Pipeline
+
+from azpg_runtime.models.vocabulary import parts
 
 WHITESPACE = " \t\n\r"
 """What Python and every tokenizer agree on; they differ on U+001C to U+001F and others."""
@@ -99,8 +99,8 @@ def _folded(text: str) -> str:
 
 def find_rules(pipeline: Pipeline) -> Rules | None:
     """The rules for a tokenizer, or None if it must be given whole texts."""
-    steps = _parts(pipeline.pre_tokenizer, "pretokenizers")
-    normalizers = _parts(pipeline.normalizer, "normalizers")
+    steps = parts(pipeline.pre_tokenizer, "pretokenizers")
+    normalizers = parts(pipeline.normalizer, "normalizers")
     added = list(pipeline.get_added_tokens_decoder().values())
     if not steps or steps[0]["type"] not in _SPLITTERS or not all(map(_understood, normalizers)):
         return None
@@ -115,19 +115,6 @@ def find_rules(pipeline: Pipeline) -> Rules | None:
         pairs=frozenset(text[at : at + 2] for text in contents for at in range(len(text) - 1)),
         squeezes=(_blank_runs(), *_bert_squeezes(pipeline, steps, normalizers, contents)),
     )
-
-
-def _parts(component: Any, inner: str) -> list[dict[str, Any]]:
-    """The JSON of a normaliser or pre-tokeniser, sequences flattened."""
-    if component is None:
-        return []
-
-    def flatten(part: dict[str, Any]) -> Iterable[dict[str, Any]]:
-        if part["type"] != "Sequence":
-            return [part]
-        return [leaf for child in part[inner] for leaf in flatten(child)]
-
-    return list(flatten(json.loads(component.__getstate__())))
 
 
 def _understood(normalizer: dict[str, Any]) -> bool:

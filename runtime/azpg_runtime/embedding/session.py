@@ -49,7 +49,7 @@ class Session:
     ) -> None:
         self._padding = padding_id(load_tokenizer(model.tokenizer)) if padding is None else padding
         self._dimensions = model.description.dimensions
-        self._session = open_session(
+        self._session: onnxruntime.InferenceSession | None = open_session(
             model.onnx, intra_op_threads=intra_op_threads, inter_op_threads=inter_op_threads, spin=spin
         )
         self._types = input_types(self._session)
@@ -72,6 +72,7 @@ class Session:
         """
         if not ids:
             return np.empty((0, self._dimensions), np.float32)
+        assert self._session is not None, "the session is closed"
         options = terminate or onnxruntime.RunOptions()
         options.log_severity_level = _FATAL
         if options.terminate:
@@ -79,12 +80,14 @@ class Session:
         try:
             (rows,) = self._session.run(self._outputs, feeds(self._types, ids, self._padding), options)
         except Exception as error:
-            if options.terminate:
-                raise EmbeddingCancelled("the embedding was cancelled") from None
-            if out_of_memory(error):
-                raise OutOfMemory("the memory does not suffice to run the model") from None
-            raise ModelInvalid(f"the model failed: {first_line(error)}") from None
-        return self._checked(rows, len(ids))
+            failure = _failure(error, terminated=options.terminate)
+        else:
+            return self._checked(rows, len(ids))
+        raise failure  # not from within: an error that is kept must not keep ONNX Runtime's memory
+
+    def close(self) -> None:
+        """Frees the model's memory at once. Nobody may run it any more."""
+        self._session = None
 
     def _checked(self, rows: object, count: int) -> npt.NDArray[np.float32]:
         if not isinstance(rows, np.ndarray) or rows.shape != (count, self._dimensions):
@@ -93,3 +96,11 @@ class Session:
         if rows.dtype != np.float32 or not np.isfinite(rows).all():
             raise ModelInvalid("the model gave a vector that is not of finite float32")
         return rows
+
+
+def _failure(error: Exception, *, terminated: bool) -> Exception:
+    if terminated:
+        return EmbeddingCancelled("the embedding was cancelled")
+    if out_of_memory(error):
+        return OutOfMemory("the memory does not suffice to run the model")
+    return ModelInvalid(f"the model failed: {first_line(error)}")

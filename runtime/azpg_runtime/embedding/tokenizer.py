@@ -7,17 +7,18 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from tokenizers import models
+from tokenizers import Encoding, models
 
 from azpg_runtime.embedding.rules import find_rules
-from azpg_runtime.errors import EmbeddingCancelled, EmbeddingError
+from azpg_runtime.errors import EmbeddingCancelled, EmbeddingError, ModelInvalid
 from azpg_runtime.models.execution import Ids
-from azpg_runtime.models.vocabulary import load_tokenizer, padding_id
+from azpg_runtime.models.vocabulary import is_linear, load_tokenizer, padding_id, tokenizing
 
 _CHARACTERS_PER_TOKEN = 16
 _GROWTH = 4
 _REACH = 1000  # characters before a limit among which a place to cut is looked for
 _LONGEST_WORD = 1 << 17  # beyond that, proving where a word's first tokens end is dearer than all of it
+_LONGEST_ALONE = 4096  # characters that may hold up other threads, for a millisecond
 
 
 class Tokenizer:
@@ -34,15 +35,18 @@ class Tokenizer:
         self._pipeline = load_tokenizer(path)
         self.pad_id = padding_id(self._pipeline)
         """The id that batches are padded with."""
+        self.is_linear = is_linear(self._pipeline)
+        """Whether the time that a text takes is known to be in proportion to it."""
         self._pipeline.no_padding()
         self._pipeline.no_truncation()
-        self._frame = self._find_frame()
-        self._rules = None
-        if self._frame is None:
-            self._pipeline.enable_truncation(max_tokens)
-        else:
-            self._content = max(0, max_tokens - sum(map(len, self._frame)))
-            self._rules = find_rules(self._pipeline)
+        with tokenizing("the tokenizer cannot be used"):
+            self._frame = self._find_frame()
+            self._rules = None
+            if self._frame is None:
+                self._pipeline.enable_truncation(max_tokens)
+            else:
+                self._content = max_tokens - _special(self._frame, max_tokens)
+                self._rules = find_rules(self._pipeline) if self.is_linear else None
         self._first_size = _CHARACTERS_PER_TOKEN * max_tokens
 
     def _find_frame(self) -> tuple[list[int], list[int]] | None:
@@ -50,7 +54,7 @@ class Tokenizer:
         frames = []
         for probe in ("a", "a b"):
             bare = self._ids(probe)
-            full = self._pipeline.encode(probe).ids
+            full = self._run(probe, special=True).ids
             places = [at for at in range(len(full)) if full[at : at + len(bare)] == bare]
             if not bare or len(places) != 1:
                 return None
@@ -58,7 +62,14 @@ class Tokenizer:
         return frames[0] if frames[0] == frames[1] else None
 
     def _ids(self, text: str) -> list[int]:
-        return self._pipeline.encode(text, add_special_tokens=False).ids
+        return self._run(text).ids
+
+    def _run(self, text: str, *, special: bool = False) -> Encoding:
+        """Runs the library, which lets other threads go on only where it is given a batch."""
+        if self.is_linear and len(text) <= _LONGEST_ALONE:
+            return self._pipeline.encode(text, add_special_tokens=special)
+        (encoding,) = self._pipeline.encode_batch([text], add_special_tokens=special)
+        return encoding
 
     def encode(self, texts: Sequence[str], *, cancelled: Callable[[], bool] | None = None) -> list[Ids]:
         """The int64 ids of each text, at most `max_tokens`: those of the whole text, cut at the end.
@@ -69,7 +80,8 @@ class Tokenizer:
             texts: any number of any length.
             cancelled: asked between steps; True ends the work.
 
-        Raises `EmbeddingCancelled`, and `EmbeddingError` for a text that has no UTF-8.
+        Raises `EmbeddingCancelled`, `EmbeddingError` for a text that has no UTF-8, and `ModelInvalid` if the
+        tokenizer fails on a text.
         """
         return [self._encode(text, cancelled or _never) for text in texts]
 
@@ -77,11 +89,12 @@ class Tokenizer:
         if cancelled():
             raise EmbeddingCancelled("the embedding was cancelled")
         try:
-            if self._frame is None:
-                return np.array(self._pipeline.encode(text).ids, np.int64)
-            before, after = self._frame
-            content = self._first_tokens(text, cancelled)
-            return np.array([*before, *content[: self._content], *after], np.int64)
+            with tokenizing("the tokenizer fails on a text"):
+                if self._frame is None:
+                    return np.array(self._run(text, special=True).ids, np.int64)
+                before, after = self._frame
+                content = self._first_tokens(text, cancelled)
+                return np.array([*before, *content[: self._content], *after], np.int64)
         except (TypeError, UnicodeEncodeError):
             raise EmbeddingError("a text holds a lone surrogate, which is no character") from None
 
@@ -111,7 +124,7 @@ class Tokenizer:
         if not at:
             return None
         part = self._rules.squeeze(text[:at])
-        encoding = self._pipeline.encode(part, add_special_tokens=False)
+        encoding = self._run(part)
         ids = encoding.ids
         if len(ids) < self._content:
             return None
@@ -151,6 +164,16 @@ class Tokenizer:
     @cached_property
     def _longest_token(self) -> int:
         return max(map(len, self._pipeline.get_vocab(with_added_tokens=True)))
+
+
+def _special(frame: tuple[list[int], list[int]], max_tokens: int) -> int:
+    """How many special tokens a text gets. Raises `ModelInvalid` if they alone are too many."""
+    count = sum(map(len, frame))
+    if count > max_tokens:
+        raise ModelInvalid(
+            f"the tokenizer gives each text {count} special tokens; the model takes {max_tokens} tokens"
+        )
+    return count
 
 
 def _never() -> bool:

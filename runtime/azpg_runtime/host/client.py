@@ -14,6 +14,7 @@ from typing import Any
 from azpg_runtime.errors import HostError
 from azpg_runtime.host import protocol
 from azpg_runtime.host.protocol import Frame, FrameDecoder, Kind, Reply
+from azpg_runtime.system.peers import peer_uid
 
 _CHUNK = 65536
 
@@ -67,6 +68,10 @@ class HostClient:
         except OSError as error:
             raise _unreachable(error) from None
 
+    def peer(self) -> int:
+        """The user id of whoever listens."""
+        return peer_uid(self._socket)
+
     def deploy(self, uri: str, name: str) -> None:
         """Has the store's model of that name registered in the background, at the latest when it is there."""
         self.request(Kind.DEPLOY, protocol.pack_pairs([(uri, name)]))
@@ -84,7 +89,7 @@ def _unreachable(error: OSError) -> HostError:
 
 
 def host_status(path: Path, *, timeout: float = 2.0) -> dict[str, Any] | None:
-    """The status of the host at `path`, or None when none answers in time."""
+    """The status of the host at `path`, with its user id as `uid`; None when none answers in time."""
     with contextlib.suppress(HostError), HostClient(path, timeout=timeout) as client:
-        return client.status()
+        return {**client.status(), "uid": client.peer()}
     return None

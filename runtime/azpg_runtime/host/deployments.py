@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from azpg_runtime.errors import ModelInvalid, ModelNotFound, RuntimeTwinError
-from azpg_runtime.files import not_written, write_atomically
+from azpg_runtime.files import not_written, read_plainly, write_atomically
 from azpg_runtime.models import ModelStore, Registry
 from azpg_runtime.models.registry import normalise_uri
 
@@ -125,7 +125,7 @@ def _retrieve(task: asyncio.Task[int]) -> None:
 
 def _load(path: Path) -> dict[str, str]:
     try:
-        raw = json.loads(path.read_text())
+        raw = json.loads(read_plainly(path))
         if raw["version"] != _VERSION:
             raise ValueError(f"version {raw['version']!r} is not {_VERSION}")
         wishes: dict[str, str] = raw["wishes"]
@@ -134,8 +134,17 @@ def _load(path: Path) -> dict[str, str]:
                 raise ValueError(f"{uri!r} is no deployment")
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeTwinError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        RuntimeTwinError,
+    ) as error:
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise ModelInvalid(
-            f"the file {path} is damaged: {str(error).rstrip('.')}", hint="Delete it, and run `azpg up`."
+            f"the file {path} is damaged: {reason}", hint="Delete it, and run `azpg up`."
         ) from None
     return wishes

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import sys
-import weakref
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from azpg_runtime.embedding.embedder import Embedder
-from azpg_runtime.embedding.session import Session
 from azpg_runtime.errors import ModelError, OutOfMemory, RuntimeTwinError
 from azpg_runtime.host.memory import check_available, give_back, megabytes
 from azpg_runtime.host.settings import HostSettings
@@ -21,22 +18,26 @@ from azpg_runtime.models import ModelStore
 
 log = logging.getLogger(__name__)
 
-_MOMENT = 0.01
-"""Seconds."""
-_OURS = 2
-"""References to what only a list holds, as `sys.getrefcount` counts its own argument."""
 _RAISE = "`azpg down`, then `azpg up --model-memory MB`"
 
 
 @dataclass(eq=False, slots=True)
 class _Entry:
-    """One copy of a model, from the decision to load it until nobody uses it any more."""
+    """One copy of a model, from the decision to load it until nobody uses it any more.
+
+    Attributes:
+        users: requests that need it.
+        kept: those who may still run it although no request needs it.
+        left: whether it can neither be found nor is used by a request, so that it ends with the last `kept`.
+    """
 
     digest: str
     memory: int
     embedder: asyncio.Task[Embedder]
     users: int = 0
+    kept: int = 0
     last_used: int = 0
+    left: bool = False
 
     @property
     def loaded(self) -> bool:
@@ -65,7 +66,8 @@ class LoadedModels:
     Together they take at most `limit` bytes, as `StoredModel.memory` counts; a model counts from the moment
     its loading begins. To load one that does not fit, the models that no request needs are unloaded, first
     the one that was used longest ago. A model that is unloaded while requests use it leaves the memory, and
-    the count, with the last of them; the next request loads it anew.
+    the count, with the last of them; the next request loads it anew. Its session is closed on our thread once
+    nobody runs it: not a request, and not whoever has been lent it by `keep`.
 
     All methods belong to the event loop's thread; loading happens, one model after the other, on a thread of
     its own.
@@ -120,6 +122,27 @@ class LoadedModels:
             entry.users -= 1
             entry.last_used = next(self._uses)
             self._settle(entry)
+
+    def keep(self, embedder: Embedder) -> Callable[[], None]:
+        """Lends a model that is in use to somebody who may run it a moment longer than the request lasts.
+
+        Returns:
+            What ends that: to be called once, on any thread.
+        """
+        entries = (*self._entries.values(), *self._aside)
+        entry = next(one for one in entries if one.loaded and one.embedder.result() is embedder)
+        entry.kept += 1
+        loop = asyncio.get_running_loop()
+
+        def release() -> None:
+            with suppress(RuntimeError):  # closed
+                loop.call_soon_threadsafe(self._released, entry)
+
+        return release
+
+    def _released(self, entry: _Entry) -> None:
+        entry.kept -= 1
+        self._end(entry)
 
     @asynccontextmanager
     async def changing(self, settings: HostSettings) -> AsyncIterator[None]:
@@ -209,31 +232,11 @@ class LoadedModels:
                     detail=str(error),
                     hint="Unload other models with model_unload, or end other programs.",
                 ) from None
-            # When nobody has it any more, whichever thread that is on.
-            weakref.finalize(embedder, self._gone, loop, [embedder.session]).atexit = False
             return embedder
 
         entry = _Entry(digest, memory, loop.create_task(_result(loop.run_in_executor(self._thread, work))))
         entry.embedder.add_done_callback(lambda _: self._settle(entry))
         return entry
-
-    def _gone(self, loop: asyncio.AbstractEventLoop, box: list[Session]) -> None:
-        """Called in the middle of anything, even of handing work to the thread: it must take no lock."""
-        with suppress(RuntimeError):  # closed
-            loop.call_soon_threadsafe(self._give_back, loop, box)
-
-    def _give_back(self, loop: asyncio.AbstractEventLoop, box: list[Session]) -> None:
-        """Ends the session in the box on our thread, so that its memory is free before it is given back."""
-        if sys.getrefcount(box[0]) > _OURS:  # the embedder is still going, on another thread
-            loop.call_later(_MOMENT, self._give_back, loop, box)
-            return
-
-        def work() -> None:
-            box.clear()
-            give_back()
-
-        with suppress(RuntimeError):  # closed
-            self._thread.submit(work)
 
     def _settle(self, entry: _Entry) -> None:
         """Lets go of a copy that failed to load, or that nobody finds nor uses any more."""
@@ -241,6 +244,21 @@ class LoadedModels:
             del self._entries[entry.digest]
         if entry in self._aside and entry.embedder.done() and not entry.users:
             self._aside.discard(entry)
+            entry.left = True
+            self._end(entry)
+
+    def _end(self, entry: _Entry) -> None:
+        """Closes the session of a copy that nobody runs any more, before whatever is loaded next."""
+        if not entry.left or entry.kept or entry.failed:
+            return
+        session = entry.embedder.result().session
+
+        def work() -> None:
+            session.close()
+            give_back()
+
+        with suppress(RuntimeError):  # closed
+            self._thread.submit(work)
 
     def _make_room(self, digest: str, memory: int) -> None:
         idle = sorted((one for one in self._entries.values() if one.idle), key=lambda one: one.last_used)

@@ -11,6 +11,8 @@ longest, whatever it has left. So for every job, whatever the others are:
 
 Where the micro-batch whose turn it is leaves room, the next micro-batches of other jobs join it, in the same
 order, as long as the padding that costs is less than the run it saves.
+
+A model whose run takes very long can be left out; the rest then holds for the jobs of the others.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ class Job(Generic[Model]):
         batches: what runs at once: places in `ids`, each of them once.
         matrix: where their vectors go, of shape (len(ids), dimensions).
         finish: called once, when the matrix is full, or with the error that ended the job.
+        release: called once, when nobody waits for the job and no run has its model any more.
         remaining: texts without a vector.
         over: whether nobody waits for it.
     """
@@ -50,6 +53,7 @@ class Job(Generic[Model]):
     batches: deque[list[int]]
     matrix: npt.NDArray[np.float32]
     finish: Callable[[Exception | None], None]
+    release: Callable[[], None] = lambda: None
     remaining: int = field(init=False)
     over: bool = False
 
@@ -73,6 +77,15 @@ class Batch(Generic[Model]):
     def abandoned(self) -> bool:
         """Whether nobody waits for any of these texts."""
         return all(job.over for job, _ in self.items)
+
+    @property
+    def jobs(self) -> list[Job[Model]]:
+        """The jobs that share this run."""
+        return list(dict.fromkeys(job for job, _ in self.items))
+
+    def has(self, job: Job[Model]) -> bool:
+        """Whether texts of a job are among these."""
+        return any(one is job for one, _ in self.items)
 
     def parts(self) -> list[Batch[Model]]:
         """A batch of its own for each job that shares this one."""
@@ -113,13 +126,16 @@ class Scheduler(Generic[Model]):
         if job in self._waiting:
             self._waiting.remove(job)
 
-    def next(self) -> Batch[Model] | None:
-        """The texts to run next, or None when nothing waits."""
-        if not self._waiting:
+    def next(self, *, busy: Sequence[Model] = ()) -> Batch[Model] | None:
+        """The texts to run next, or None when nothing waits but for the models that are `busy`."""
+        waiting = list(self._waiting)
+        if busy:
+            waiting = [job for job in waiting if not any(job.model is one for one in busy)]
+        if not waiting:
             return None
         self._runs += 1
-        shortest_first = sorted(self._waiting, key=_left)  # keeps the order of equals
-        first = self._waiting[0] if self._runs % CYCLE == 0 else shortest_first[0]
+        shortest_first = sorted(waiting, key=_left)  # keeps the order of equals
+        first = waiting[0] if self._runs % CYCLE == 0 else shortest_first[0]
         batch = Batch(first.model, [])
         longest = self._take(first, batch)
         for job in shortest_first:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import signal
 import socket
-import struct
 from functools import partial
 
 from azpg_runtime.errors import ProtocolError, RuntimeTwinError
@@ -15,6 +14,7 @@ from azpg_runtime.host.exchange import Exchange
 from azpg_runtime.host.protocol import Frame, FrameDecoder
 from azpg_runtime.host.room import Place
 from azpg_runtime.host.service import Service, answer_in_time
+from azpg_runtime.system.peers import peer_uid
 
 log = logging.getLogger(__name__)
 
@@ -175,19 +175,14 @@ class Connection(asyncio.Protocol):
             raise
         except RuntimeTwinError as error:
             return protocol.error(frame.request_id, error)
-        except Exception as error:
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic of a library is no Exception
             log.exception("request %s failed", frame.kind.name)
             failure = RuntimeTwinError(
                 f"the model host failed: {type(error).__name__}", hint="See `azpg logs --host`."
             )
             return protocol.error(frame.request_id, failure)
-
-
-def peer_uid(connection: socket.socket) -> int:
-    """The user id of the process at the other end of a Unix socket."""
-    size = struct.calcsize("3i")
-    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-    return int(uid)
 
 
 async def serve(service: Service, listener: socket.socket, *, allowed_uids: frozenset[int]) -> None:

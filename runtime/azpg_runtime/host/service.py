@@ -12,8 +12,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from azpg_runtime.embedding.embedder import Embedder
-from azpg_runtime.errors import DeadlineExceeded, HostBusy, ModelUnreadable, ProtocolError, TooManyTexts
+from azpg_runtime.errors import (
+    DeadlineExceeded,
+    HostBusy,
+    ModelError,
+    ModelInvalid,
+    ModelNotFound,
+    ModelUnreadable,
+    ProtocolError,
+    TooManyTexts,
+)
 from azpg_runtime.host import protocol
+from azpg_runtime.host.code_version import code_version
 from azpg_runtime.host.deployments import Deployments
 from azpg_runtime.host.engine import Engine
 from azpg_runtime.host.exchange import Exchange
@@ -25,6 +35,8 @@ from azpg_runtime.host.room import Room
 from azpg_runtime.host.settings import HostSettings
 from azpg_runtime.host.turns import Turns
 from azpg_runtime.models import ModelStore, Registration, Registry, StoredModel
+from azpg_runtime.models.catalog import CATALOG
+from azpg_runtime.models.registry import normalise_uri
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +53,9 @@ _BOOKKEEPING = 256
 """Bytes that a text takes besides its tokens and its vector: an array's head, places in lists."""
 
 _INLINE_BYTES, _INLINE_TEXTS = 8192, 256
-"""A request of no more than this is tokenised at once; a larger one takes turns on a thread of its own."""
+"""A request of no more than this is tokenised at once, if its model is known to be quick; others take turns
+on a thread of the model's own, so that a text on which its tokenizer works for hours holds up no other model.
+"""
 
 Result = TypeVar("Result")
 
@@ -65,6 +79,7 @@ class Service:
             memory_limit: bytes that loaded models may take; by default `default_limit`.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._code_version = code_version()  # before an upgrade replaces the files
         self._store = store
         self._models_folder = models_folder
         self._registry = Registry(folder / "registry.json")
@@ -76,7 +91,7 @@ class Service:
         self._room = Room(REPLIES_SIZE)
         self._under_way = 0
         self._engine = Engine()
-        self._preparing = Turns("prepare")
+        self._preparing: dict[str, Turns] = {}  # by the model's digest
         self._importing = ThreadPoolExecutor(1, "import")
         self._registering = asyncio.Lock()
         self._deployments = Deployments(
@@ -96,7 +111,9 @@ class Service:
     def close(self) -> None:
         """Ends the threads; what runs is terminated."""
         self._engine.stop()
-        self._preparing.stop()
+        for turns in self._preparing.values():
+            turns.stop()
+        self._store.stop_imports()
         self._importing.shutdown(wait=False, cancel_futures=True)
         self._models.close()
 
@@ -181,12 +198,16 @@ class Service:
         given_up = False
         steps = prepare(embedder, texts, matrix, finish, cancelled=lambda: given_up)
         try:
-            job = at_once(steps) if small else await asyncio.wrap_future(self._preparing.submit(steps))
+            if small and embedder.tokenizer.is_linear:
+                job = at_once(steps)
+            else:
+                job = await asyncio.wrap_future(self._turns(embedder).submit(steps))
         except asyncio.CancelledError:
             given_up = True
             raise
         exchange.read()
         if count:
+            job.release = self._models.keep(embedder)
             self._engine.submit(job)
             try:
                 await done
@@ -194,9 +215,20 @@ class Service:
                 self._engine.drop(job)
         return reply
 
+    def _turns(self, embedder: Embedder) -> Turns:
+        """Where a model's texts are prepared, also those of a copy of it that has been unloaded."""
+        digest = embedder.model.digest
+        if digest not in self._preparing:
+            self._preparing[digest] = Turns("prepare")
+        return self._preparing[digest]
+
     async def _register(self, request: protocol.Register) -> int:
         async with self._registering:
-            model = await self._in_thread(self._importing, lambda: self._find(request))
+            try:
+                model = await self._in_thread(self._importing, lambda: self._find(request))
+            except asyncio.CancelledError:
+                self._store.stop_imports()  # nobody waits for it, and the next one does
+                raise
             self._registry.check(request.uri, model.digest)
             async with self._models.use(model.digest):
                 return self._registry.register(request.uri, model.digest).id
@@ -208,7 +240,14 @@ class Service:
         path = self._allowed(request.path)
         if path is None:
             if "/" not in request.path:
-                return self._store.get(request.path)
+                model = self._store.get(request.path)
+                if request.tokenizer is not None:
+                    raise ModelInvalid(
+                        f'"{request.path}" is a model of the store, which has a tokenizer of its own',
+                        detail=f'The third argument is "{request.tokenizer}".',
+                        hint="Leave the third argument out, or name an .onnx file below the models folder.",
+                    )
+                return model
             raise ModelUnreadable(
                 f'model_path "{request.path}" is neither a model of the store nor below the models folder',
                 detail=f"The models folder is {self._models_folder}.",
@@ -259,6 +298,7 @@ class Service:
         counters = self._engine.counters
         return {
             "pid": os.getpid(),
+            "azpg": self._code_version,
             "models": [
                 {"uri": one.uri, "digest": one.digest, "loaded": self._models.is_loaded(one.digest)}
                 for one in self._registry.list()
@@ -287,7 +327,25 @@ class Service:
     async def _registered(self, uri: str) -> Registration:
         """The registration of a URI, once its deployment is over if it has one. Raises `ModelNotFound`."""
         await self._deployments.settle(uri)
-        return self._registry.get(uri)
+        try:
+            return self._registry.get(uri)
+        except ModelNotFound as error:
+            raise ModelNotFound(
+                error.message, detail=error.detail, hint=self._way_to(normalise_uri(uri)) or error.hint
+            ) from None
+
+    def _way_to(self, uri: str) -> str:
+        """How a URI is registered whose name is in the store or can be fetched; '' for others."""
+        name = uri.partition(":")[0].lower()
+        call = f"SELECT azure_local_ai.model_register('{uri}', '{name}');"
+        if name not in self._store.names():
+            fetch = f"Fetch it with `azpg models pull {name}`, then register it as azure_pg_admin: {call}"
+            return fetch if name in CATALOG else ""
+        try:
+            self._registry.check(uri, self._store.get(name).digest)
+        except ModelError:  # damaged, or the URI is bound to other content
+            return ""
+        return f"The model store has it; register it as azure_pg_admin: {call}"
 
     def _name(self, digest: str) -> str:
         """What people call a model, which may not be registered yet."""

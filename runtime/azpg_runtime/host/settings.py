@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from azpg_runtime.errors import InvalidSetting
-from azpg_runtime.files import not_written, write_atomically
+from azpg_runtime.files import not_written, read_plainly, write_atomically
 
 _MAX_THREADS = 1024
 _BOOLEANS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
@@ -102,12 +102,12 @@ class HostSettings:
     def load(cls, path: Path) -> HostSettings:
         """What `save` wrote, or the defaults where there is no file. Raises `InvalidSetting`."""
         try:
-            kept = json.loads(path.read_text())
+            kept = json.loads(read_plainly(path))
             return cls().changed((key, str(value).lower()) for key, value in kept.items())
         except FileNotFoundError:
             return cls()
-        except (ValueError, AttributeError, InvalidSetting) as error:
-            reason = error.message if isinstance(error, InvalidSetting) else error
+        except (OSError, ValueError, AttributeError, RecursionError, InvalidSetting) as error:
+            reason = getattr(error, "strerror", None) or getattr(error, "message", error)
             raise InvalidSetting(
                 f"the settings file {path.name} is damaged: {reason}.",
                 hint="Delete it to return to the defaults.",

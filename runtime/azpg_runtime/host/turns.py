@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
+from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-
-@dataclass(slots=True)
-class _Work:
-    steps: Generator[None, None, Any]
-    future: Future[Any]
+_LAST_STEP = 1.0
+"""Seconds that the step under way is waited for when all is to end; a text may keep a library for hours."""
 
 
 class Turns:
@@ -27,7 +23,8 @@ class Turns:
     """
 
     def __init__(self, name: str) -> None:
-        self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._waiting: deque[Work] = deque()
+        self._wake = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -35,17 +32,31 @@ class Turns:
     def submit(self, steps: Generator[None, None, Result]) -> Future[Result]:
         """Queues a piece of work, whose result is what it returns.
 
-        A future that is cancelled ends it after the step that runs.
+        A future that is cancelled ends it: at once if it waits for its turn, else after the step that runs.
         """
-        work = _Work(steps, Future())
-        self._waiting.put(work)
-        return work.future
+        work = Work(steps, self)
+        self._add(work)
+        return work
 
     def stop(self) -> None:
-        """Ends the thread after the step that runs; the rest is never done."""
-        self._stopping = True
-        self._waiting.put(None)
-        self._thread.join()
+        """Ends the thread after the step that runs, and soon returns; the rest is never done."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join(_LAST_STEP)
+
+    def forget(self, work: Work) -> None:
+        """Frees what cancelled work holds; while it has its turn, that is for the thread to do."""
+        with self._wake:
+            if work not in self._waiting:
+                return
+            self._waiting.remove(work)
+        work.steps.close()
+
+    def _add(self, work: Work) -> None:
+        with self._wake:
+            self._waiting.append(work)
+            self._wake.notify()
 
     def _run(self) -> None:
         while self._next():
@@ -53,25 +64,45 @@ class Turns:
 
     def _next(self) -> bool:
         """Gives one piece of work its turn; False when there are to be no more. Keeps nothing of it."""
-        work = self._waiting.get()
-        if work is None or self._stopping:
-            return False
-        if work.future.cancelled():
+        with self._wake:
+            while not self._waiting and not self._stopping:
+                self._wake.wait()
+            if self._stopping:
+                return False
+            work = self._waiting.popleft()
+        if work.cancelled():
             work.steps.close()
-        elif _step(work):
-            self._waiting.put(work)
+        elif work.step():
+            self._add(work)
+            if work.cancelled():  # while it had its turn
+                self.forget(work)
         return True
 
 
-def _step(work: _Work) -> bool:
-    """Takes one step; False if it was the last."""
-    with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
-        try:
-            next(work.steps)
-        except StopIteration as end:
-            work.future.set_result(end.value)
-        except Exception as error:
-            work.future.set_exception(error)
-        else:
-            return True
-    return False
+class Work(Future[Any]):
+    """A future, and what there is to do for it."""
+
+    def __init__(self, steps: Generator[None, None, Any], turns: Turns) -> None:
+        super().__init__()
+        self.steps = steps
+        self._turns = turns
+
+    def cancel(self) -> bool:
+        """See `Future.cancel`; frees what the work holds."""
+        cancelled = super().cancel()
+        if cancelled:
+            self._turns.forget(self)
+        return cancelled
+
+    def step(self) -> bool:
+        """Takes one step; False if it was the last."""
+        with contextlib.suppress(InvalidStateError):  # cancelled meanwhile
+            try:
+                next(self.steps)
+            except StopIteration as end:
+                self.set_result(end.value)
+            except BaseException as error:  # a library's panic is no Exception, and ends one's work, too
+                self.set_exception(error)
+            else:
+                return True
+        return False

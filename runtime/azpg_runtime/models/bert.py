@@ -16,7 +16,7 @@ from azpg_runtime.models.description import MODEL
 from azpg_runtime.models.graph import INPUTS, WEIGHTS, Graph, WeightsFile, text_model
 from azpg_runtime.models.recipe import Recipe
 from azpg_runtime.models.safetensors import SafetensorsFile
-from azpg_runtime.models.sources import read_json, whole_number
+from azpg_runtime.models.sources import File, read_json, whole_number
 from azpg_runtime.models.vocabulary import misfit
 
 _CONTRIB = "com.microsoft"
@@ -37,9 +37,9 @@ class BertConfig:
     epsilon: float
 
     @classmethod
-    def read(cls, path: Path) -> BertConfig:
+    def read(cls, file: File) -> BertConfig:
         """Reads a config.json. Raises `ModelInvalid` for anything that `convert_bert` cannot convert."""
-        raw = read_json(path)
+        raw = read_json(file)
         for key, supported in (
             ("model_type", "bert"),
             ("hidden_act", "gelu"),
@@ -55,7 +55,7 @@ class BertConfig:
             raise ModelInvalid("config.json: a decoder makes no embeddings of whole texts")
 
         def number(key: str) -> int:
-            return whole_number(raw, key, path.name)
+            return whole_number(raw, key, file.name)
 
         config = cls(
             vocabulary=number("vocab_size"),
@@ -87,7 +87,7 @@ def _epsilon(raw: dict[str, Any]) -> float:
 
 
 def convert_bert(
-    weights: Path, config: BertConfig, recipe: Recipe, target: Path, *, highest_token: int
+    weights: File, config: BertConfig, recipe: Recipe, target: Path, *, highest_token: int
 ) -> int:
     """Writes model.onnx and weights.bin into the folder `target`; returns the vectors' dimensions.
 

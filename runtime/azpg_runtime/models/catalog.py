@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 from azpg_runtime.errors import ModelNotFound
+from azpg_runtime.models.description import ModelDescription
 
 _FILES = (
     "model.safetensors",
@@ -67,6 +68,12 @@ class CatalogEntry:
     max_tokens: int
     size: int
     sha256: Mapping[str, str]
+
+    def is_content(self, model: ModelDescription) -> bool:
+        """Whether a model was made of the very files that this entry stands for."""
+        return all(
+            name in model.files and model.files[name].sha256 == sha256 for name, sha256 in self.sha256.items()
+        )
 
 
 _ENTRIES = (

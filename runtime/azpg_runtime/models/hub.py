@@ -196,9 +196,13 @@ def _fetch(
 
 
 def _link(path: Path, target: Path) -> None:
+    """The same file, or a copy on another disk: a model's folder has no links out of it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
-    target.symlink_to(path.resolve())
+    try:
+        target.hardlink_to(path.resolve())
+    except OSError:
+        shutil.copyfile(path, target)
 
 
 @contextmanager

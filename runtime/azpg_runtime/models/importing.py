@@ -10,6 +10,7 @@ from typing import Protocol
 from azpg_runtime.errors import ModelInvalid, ModelUnreadable
 from azpg_runtime.models.bert import BertConfig, convert_bert
 from azpg_runtime.models.description import MODEL, TOKENIZER, FileDigest, ModelDescription
+from azpg_runtime.models.foreign_folder import ForeignFile, ForeignFolder
 from azpg_runtime.models.recipe import Recipe, read_recipe
 from azpg_runtime.models.sources import digest_file
 from azpg_runtime.models.vocabulary import highest_id, load_tokenizer, padding_id
@@ -17,7 +18,8 @@ from azpg_runtime.models.wrap import read_onnx, trial, wrap_onnx
 
 _SAFETENSORS = "model.safetensors"
 _CONFIG = "config.json"
-_ONNX_PLACES = (MODEL, f"onnx/{MODEL}")
+_ONNX_FOLDER = "onnx"
+_ONNX_PLACES = (MODEL, f"{_ONNX_FOLDER}/{MODEL}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Source(Protocol):
     """A model that is about to be added."""
 
     @property
-    def tokenizer(self) -> Path:
+    def tokenizer(self) -> ForeignFile:
         """Its tokenizer.json."""
 
     @property
@@ -65,28 +67,28 @@ class Source(Protocol):
 class BertSource:
     """A BERT model in safetensors; see `open_source`."""
 
-    weights: Path
-    tokenizer: Path
+    weights: ForeignFile
+    tokenizer: ForeignFile
     config: BertConfig
     recipe: Recipe
     known: ModelDescription
 
     @classmethod
-    def open(cls, folder: Path, config: BertConfig, origin: Origin) -> BertSource:
+    def open(cls, folder: ForeignFolder, config: BertConfig, origin: Origin) -> BertSource:
         """Reads everything of a folder but the weights' values."""
-        weights, tokenizer = folder / _SAFETENSORS, folder / TOKENIZER
-        recipe = read_recipe(folder)
+        weights, tokenizer = folder.file(_SAFETENSORS), folder.file(TOKENIZER)
+        recipe = read_recipe(tokenizer)
         files = {_SAFETENSORS: digest_file(weights), TOKENIZER: digest_file(tokenizer)}
         origin.check(files)
         description = ModelDescription(
-            name=origin.name or folder.name,
+            name=origin.name or folder.path.name,
             architecture="bert",
             dimensions=config.hidden,
             max_tokens=recipe.max_tokens,
             pooling=recipe.pooling,
             normalize=recipe.normalize,
             licence=origin.licence,
-            source=origin.source or f"folder {folder.name}",
+            source=origin.source or f"folder {folder.path.name}",
             files=files,
             parameters=config.parameters,
         )
@@ -103,18 +105,18 @@ class BertSource:
 class GraphSource:
     """An encoder that is ONNX already, with its tokenizer; see `open_source`."""
 
-    path: Path
-    tokenizer: Path
+    graph: ForeignFile
+    tokenizer: ForeignFile
     origin: Origin
 
     known = None
 
     def build(self, target: Path) -> ModelDescription:
         """See `Source`."""
-        graph = read_onnx(self.path)
+        graph = read_onnx(self.graph)
         tokenizer = load_tokenizer(self.tokenizer)
-        recipe = read_recipe(self.tokenizer.parent, tokenizer=self.tokenizer)
-        files = {**graph.digests(), TOKENIZER: digest_file(self.tokenizer)}
+        recipe = read_recipe(self.tokenizer)
+        files = {**graph.digests, TOKENIZER: digest_file(self.tokenizer)}
         self.origin.check(files)
         wrapped = wrap_onnx(graph, recipe, target)
         dimensions = trial(
@@ -123,16 +125,17 @@ class GraphSource:
             max_tokens=recipe.max_tokens,
             padding=padding_id(tokenizer),
         )
-        generic = self.path.stem.startswith("model")  # the folder says more than that
+        path = self.graph.path
+        generic = path.stem.startswith("model")  # the folder says more than that
         return ModelDescription(
-            name=self.origin.name or (self.path.parent.name if generic else self.path.stem),
+            name=self.origin.name or (path.parent.name if generic else path.stem),
             architecture="onnx",
             dimensions=dimensions,
             max_tokens=recipe.max_tokens,
             pooling=wrapped.pooling,
             normalize=wrapped.normalize,
             licence=self.origin.licence,
-            source=self.origin.source or f"file {self.path.name}",
+            source=self.origin.source or f"file {path.name}",
             files=files,
         )
 
@@ -146,17 +149,18 @@ def open_source(path: Path, origin: Origin) -> Source:
     Raises `ModelInvalid` or `ModelUnreadable`.
     """
     if path.is_file():
-        return GraphSource(path, _tokenizer_of(path), origin)
+        return graph_source(path, None, origin)
     if not path.is_dir():
         raise ModelUnreadable(
             f"could not read {path}: there is no such file or folder",
             hint="Name a folder with the model's files, as the Hugging Face hub has them, or an .onnx file.",
         )
-    graph = next((path / place for place in _ONNX_PLACES if (path / place).is_file()), None)
-    config = path / _CONFIG
-    if (path / _SAFETENSORS).is_file() and config.is_file():
+    folder = ForeignFolder(path)
+    graph = next((file for file in map(folder.file, _ONNX_PLACES) if file.exists()), None)
+    config = folder.file(_CONFIG)
+    if folder.file(_SAFETENSORS).exists() and config.exists():
         try:
-            return BertSource.open(path, BertConfig.read(config), origin)
+            return BertSource.open(folder, BertConfig.read(config), origin)
         except ModelInvalid:
             if graph is None:
                 raise
@@ -165,10 +169,23 @@ def open_source(path: Path, origin: Origin) -> Source:
             f"{path} holds no model",
             detail=f"It needs {_SAFETENSORS} and {_CONFIG}, or {MODEL}; and {TOKENIZER}.",
         )
-    return GraphSource(graph, _tokenizer_of(graph), origin)
+    beside = graph.beside(TOKENIZER)
+    return GraphSource(graph, beside if beside.exists() else folder.file(TOKENIZER), origin)
 
 
-def _tokenizer_of(graph: Path) -> Path:
-    """Beside the graph, or, where that is in a folder onnx/, above it."""
-    beside = graph.parent / TOKENIZER
-    return graph.parent.parent / TOKENIZER if graph.parent.name == "onnx" and not beside.is_file() else beside
+def graph_source(path: Path, tokenizer: Path | None, origin: Origin) -> GraphSource:
+    """The .onnx file `path`, with the tokenizer.json that belongs to it, or with another.
+
+    Raises `ModelUnreadable`.
+    """
+    if tokenizer is not None:
+        return GraphSource(
+            ForeignFolder(path.parent).file(path.name),
+            ForeignFolder(tokenizer.parent).file(tokenizer.name),
+            origin,
+        )
+    if path.parent.name == _ONNX_FOLDER and not (path.parent / TOKENIZER).exists():
+        folder = ForeignFolder(path.parent.parent)
+        return GraphSource(folder.file(f"{_ONNX_FOLDER}/{path.name}"), folder.file(TOKENIZER), origin)
+    folder = ForeignFolder(path.parent)
+    return GraphSource(folder.file(path.name), folder.file(TOKENIZER), origin)

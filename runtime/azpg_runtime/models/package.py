@@ -58,7 +58,8 @@ def _download(
             f"with `uv pip install --no-deps {requirement}`, and pull again.",
         )
     target = scratch / "wheel"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    # -P: not a pip.py of the present folder, which may be somebody else's.
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     command += ["--disable-pip-version-check", "--no-input", "--quiet", "--no-color"]
     command += ["--dest", str(target), requirement]
     # pip writes below TMPDIR first: its size there is the only progress a pipe lets us see.
@@ -74,7 +75,12 @@ def _download(
     with tempfile.TemporaryFile() as errors:
         try:
             with subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=environment
+                command,
+                cwd=scratch,
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                env=environment,
             ) as process:
                 code = _wait(process, tick)
         except OSError as error:

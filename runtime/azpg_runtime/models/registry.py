@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from azpg_runtime.errors import ModelConflict, ModelInvalid, ModelNotFound
-from azpg_runtime.files import not_written, write_atomically
+from azpg_runtime.files import not_written, read_plainly, write_atomically
 from azpg_runtime.models.sources import unreadable
 
 _VERSION = 1
@@ -66,7 +66,7 @@ class Registry:
 
     def _load(self) -> dict[str, Registration]:
         try:
-            text = self.path.read_bytes()
+            text = read_plainly(self.path)
         except FileNotFoundError:
             return {}
         except OSError as error:
@@ -80,10 +80,10 @@ class Registry:
                 _validate(binding)
             if len({binding.id for binding in bindings.values()}) != len(raw["registrations"]):
                 raise ValueError("an id or URI is there twice")
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ModelInvalid(
                 f"the model registry {self.path} is damaged",
-                detail=f"{type(error).__name__}: {error}.",
+                detail=f"{type(error).__name__}: {str(error)[:300]}.",
                 hint="Restore it from a backup. Or move it away and register the models again: URIs must get "
                 "the models they had, or stored vectors and new ones will not match.",
             ) from None

@@ -8,14 +8,13 @@ import mmap
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
-from azpg_runtime.errors import ModelInvalid
-from azpg_runtime.models.sources import unreadable
+from azpg_runtime.errors import ModelInvalid, ModelUnreadable
+from azpg_runtime.models.sources import File, open_file
 
 _LENGTH = 8
 _LARGEST_HEADER = 100_000_000  # the format's own limit
@@ -43,15 +42,15 @@ class SafetensorsFile:
     Raises `ModelUnreadable` if the file cannot be read and `ModelInvalid` if it is not safetensors.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, file: File) -> None:
+        self._name = file.name
         try:
-            with path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            with open_file(file) as opened:
+                self._map = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError:
             raise self._invalid("it is empty") from None
         except OSError as error:
-            raise unreadable(path, error) from None
+            raise ModelUnreadable(f"could not read {file.name}: {error.strerror or error}") from None
         try:
             self._tensors = self._parse()
         except BaseException:
@@ -59,7 +58,7 @@ class SafetensorsFile:
             raise
 
     def _invalid(self, reason: str) -> ModelInvalid:
-        return ModelInvalid(f"{self.path.name} is not a safetensors file: {reason}")
+        return ModelInvalid(f"{self._name} is not a safetensors file: {reason}")
 
     def _parse(self) -> dict[str, Tensor]:
         size = len(self._map)
@@ -128,7 +127,7 @@ class SafetensorsFile:
         try:
             return self._tensors[name]
         except KeyError:
-            raise ModelInvalid(f"{self.path.name} has no tensor {name!r}") from None
+            raise ModelInvalid(f"{self._name} has no tensor {name!r}") from None
 
     def float32(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """A tensor's values; a read-only view of the file if it holds float32 itself.
@@ -138,7 +137,7 @@ class SafetensorsFile:
         found = self.tensor(name)
         if found.shape != shape:
             raise ModelInvalid(
-                f"{self.path.name}: tensor {name!r} has shape {list(found.shape)}, not {list(shape)}"
+                f"{self._name}: tensor {name!r} has shape {list(found.shape)}, not {list(shape)}"
             )
         count = math.prod(shape)
         if found.kind == "F32":
@@ -149,7 +148,7 @@ class SafetensorsFile:
             wide = np.frombuffer(self._map, "<u2", count, found.begin).astype(np.uint32) << 16
             flat = wide.view(np.float32)
         else:
-            raise ModelInvalid(f"{self.path.name}: tensor {name!r} holds {found.kind}, not floats")
+            raise ModelInvalid(f"{self._name}: tensor {name!r} holds {found.kind}, not floats")
         return flat.reshape(shape)
 
 

@@ -20,18 +20,14 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from azpg_runtime.errors import ModelConflict, ModelInvalid, ModelNotFound
 from azpg_runtime.files import not_written, sync_folder, write_atomically
 from azpg_runtime.models.catalog import CATALOG, nearest
-from azpg_runtime.models.description import TOKENIZER, ModelDescription
-from azpg_runtime.models.sources import digest_file, unreadable
+from azpg_runtime.models.description import ModelDescription
+from azpg_runtime.models.import_process import ImportLimits, ImportRequest, Imports
+from azpg_runtime.models.sources import unreadable
 from azpg_runtime.models.stored import DESCRIPTION, StoredModel
-
-if TYPE_CHECKING:
-    from azpg_runtime.models.importing import Source
-
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -51,11 +47,17 @@ def check_name(name: str) -> None:
 class ModelStore:
     """The models below `root`, which is made when the first is added.
 
-    Safe for several processes at once: content and names appear whole or not at all.
+    Safe for several processes at once: content and names appear whole or not at all. What is added is read
+    and tried in a process of its own.
+
+    Args:
+        root: the folder.
+        limits: what that process may take.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, limits: ImportLimits | None = None) -> None:
         self.root = root
+        self._imports = Imports(limits or ImportLimits())
         self._content = root / "content"
         self._names = root / "names"
 
@@ -150,10 +152,8 @@ class ModelStore:
         Raises `ModelConflict`, `ModelInvalid`, `ModelUnreadable`, and `NotWritten` for a store that cannot be
         written.
         """
-        from azpg_runtime.models.importing import Origin, open_source  # noqa: PLC0415 - imports onnx
-
         check_name(name)
-        model = self._keep(open_source(path, Origin(name, licence, source, expected or {})))
+        model = self._import(path, name=name, licence=licence, source=source, expected=expected or {})
         with self._writing():
             self._make(self._names)
             self._bind(name, model.digest, replace=replace)
@@ -161,9 +161,7 @@ class ModelStore:
 
     def import_folder(self, folder: Path) -> StoredModel:
         """Takes the model in a folder, without a name. Raises `ModelInvalid` or `ModelUnreadable`."""
-        from azpg_runtime.models.importing import Origin, open_source  # noqa: PLC0415 - imports onnx
-
-        return self._keep(open_source(folder, Origin()))
+        return self._import(folder)
 
     def import_onnx(self, path: Path, tokenizer: Path) -> StoredModel:
         """Takes an .onnx file and its tokenizer, without a name.
@@ -172,22 +170,42 @@ class ModelStore:
 
         Raises `ModelInvalid` or `ModelUnreadable`.
         """
-        from azpg_runtime.models.importing import GraphSource, Origin  # noqa: PLC0415 - imports onnx
+        return self._import(path, tokenizer)
 
-        return self._keep(GraphSource(path, tokenizer, Origin()))
+    def stop_imports(self) -> None:
+        """Ends what other threads are importing: they fail."""
+        self._imports.stop()
 
-    def _keep(self, source: Source) -> StoredModel:
-        """The content of `source`, made if it is not there."""
-        if source.known is not None and (self._content / source.known.digest).is_dir():
-            return self._again(source.known.digest)
-        with self._writing():
-            unfinished = self._content / f"{_UNFINISHED}{uuid.uuid4().hex}"
-            self._make(self._content)
-            unfinished.mkdir(mode=0o755)
-            try:
-                return self._finish(unfinished, source.tokenizer, source.build(unfinished))
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
+    def _import(
+        self,
+        path: Path,
+        tokenizer: Path | None = None,
+        *,
+        name: str | None = None,
+        licence: str | None = None,
+        source: str | None = None,
+        expected: Mapping[str, str] | None = None,
+    ) -> StoredModel:
+        """The content of a source, made if it is not there."""
+        unfinished = self._content.absolute() / f"{_UNFINISHED}{uuid.uuid4().hex}"
+        request = ImportRequest(
+            path=str(path.absolute()),
+            tokenizer=None if tokenizer is None else str(tokenizer.absolute()),
+            content=str(unfinished.parent),
+            target=str(unfinished),
+            name=name,
+            licence=licence,
+            source=source,
+            expected=dict(expected or {}),
+        )
+        try:
+            description, made = self._imports.run(request)
+            if not made:
+                return self._again(description.digest)
+            with self._writing():
+                return self._finish(unfinished, description)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
     def _make(self, folder: Path) -> None:
         """Makes a folder of the store; nobody but its owner may write it, whatever the umask."""
@@ -206,11 +224,8 @@ class ModelStore:
             os.utime(self._content / digest)  # young again: `prune` leaves it alone
         return self._open(digest)
 
-    def _finish(self, unfinished: Path, tokenizer: Path, description: ModelDescription) -> StoredModel:
+    def _finish(self, unfinished: Path, description: ModelDescription) -> StoredModel:
         """Syncs a folder to the disk and gives it its final name."""
-        copied = digest_file(tokenizer, copy_to=unfinished / TOKENIZER)
-        if copied != description.files[TOKENIZER]:
-            raise ModelInvalid(f"{tokenizer.name} changed while it was being added")
         (unfinished / DESCRIPTION).write_text(description.to_json(), encoding="utf-8")
         for entry in unfinished.iterdir():
             _sync(entry)
@@ -259,28 +274,32 @@ class ModelStore:
             (self._names / f"{name}.json").unlink(missing_ok=True)
             sync_folder(self._names)
 
-    def prune(self, keep: Collection[str], *, grace: float = _GRACE) -> set[str]:
+    def prune(self, keep: Collection[str], *, grace: float = _GRACE) -> dict[str, int]:
         """Deletes content that has no name and is not in `keep`, the digests that registrations need.
 
         Content younger than `grace` seconds stays, for somebody may be about to name or register it.
-        Returns the digests that are gone.
+        Returns the digests that are gone, with the bytes of their files.
         """
         if not self._content.is_dir():
-            return set()
+            return {}
         needed = set(keep)
         for name in self.names():
             digest = self._digest_of(name)
             if digest is not None:
                 needed.add(digest)
-        gone = set()
+        gone = {}
         for entry in self._content.iterdir():
             with suppress(FileNotFoundError):
-                if entry.name in needed or time.time() - entry.stat().st_mtime < grace:
+                found = entry.lstat()
+                if entry.name in needed or time.time() - found.st_mtime < grace:
                     continue
+                if not stat.S_ISDIR(found.st_mode):
+                    continue  # nothing of ours
                 if _DIGEST.fullmatch(entry.name):
+                    size = sum(file.stat().st_size for file in entry.iterdir())
                     doomed = entry.rename(self._content / f"{_UNFINISHED}{entry.name}")
                     shutil.rmtree(doomed)
-                    gone.add(entry.name)
+                    gone[entry.name] = size
                 elif entry.name.startswith(_UNFINISHED):
                     shutil.rmtree(entry)  # left by a process that was killed
         return gone

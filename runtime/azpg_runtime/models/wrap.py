@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,15 +17,27 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
-from azpg_runtime.errors import ModelInvalid, ModelUnreadable
+from azpg_runtime.errors import ModelInvalid, ModelUnreadable, OutOfMemory
 from azpg_runtime.models.description import MODEL, FileDigest, Pooling
-from azpg_runtime.models.execution import Ids, check_inputs, feeds, first_line, input_types, open_session
+from azpg_runtime.models.execution import (
+    Ids,
+    check_inputs,
+    feeds,
+    first_line,
+    input_types,
+    open_session,
+    out_of_memory,
+    usable_cpus,
+)
+from azpg_runtime.models.foreign_folder import ForeignFile
 from azpg_runtime.models.graph import OUTPUT, WEIGHTS, Graph, WeightsFile
 from azpg_runtime.models.recipe import Recipe
-from azpg_runtime.models.sources import digest_file, unreadable
+from azpg_runtime.models.sources import copy_parts, digest_file, read_file
 
 _LARGE = 1024  # bytes from which a weight goes to the weights file, where it is mapped
+_LARGEST_GRAPH = (1 << 31) - 1  # the format's own limit
 _POOLED_NAMES = ("sentence_embedding", "sentence_embeddings", "text_embeds", "embeddings", OUTPUT)
+_TRIAL_THREADS = 4
 _TOKEN_NAMES = ("last_hidden_state", "token_embeddings")
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
@@ -37,52 +52,94 @@ class Wrapped:
 
 @dataclass(frozen=True, slots=True)
 class OnnxSource:
-    """A brought graph and the files its weights lie in, by the names the graph uses."""
+    """A brought graph, and the files its weights lie in, by the names the graph uses.
 
-    path: Path
+    Attributes:
+        digests: size and SHA-256 of the graph and of each external file.
+        parts: the places [begin, end) of each external file that the graph's tensors name.
+    """
+
+    name: str
     model: onnx.ModelProto
-    external: dict[str, Path]
-
-    def digests(self) -> dict[str, FileDigest]:
-        """Size and SHA-256 of the graph and of each external file. Raises `ModelUnreadable`."""
-        files = {name: digest_file(path) for name, path in self.external.items()}
-        return {self.path.name: digest_file(self.path), **files}
+    external: dict[str, ForeignFile]
+    digests: dict[str, FileDigest]
+    parts: dict[str, list[tuple[int, int]]]
 
 
-def read_onnx(path: Path) -> OnnxSource:
-    """Reads a graph without its external weights.
+def read_onnx(file: ForeignFile) -> OnnxSource:
+    """Reads a graph, and looks at its external weights.
 
     Raises `ModelUnreadable` for a file that cannot be read, its external ones included, and `ModelInvalid`
-    for one that is no ONNX model or names files outside its own folder.
+    for one that is no ONNX model or names files, or parts of files, that are not in its own folder.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from None
+    raw = read_file(file, limit=_LARGEST_GRAPH)
     try:
         model = onnx.load_model_from_string(raw)
     except (DecodeError, ValueError):
         model = onnx.ModelProto()
     if model.ir_version < 1 or not model.opset_import or not model.graph.node:
         raise ModelInvalid(
-            f"{path.name} is not an ONNX model",
+            f"{file.name} is not an ONNX model",
             hint="Export the encoder to ONNX, or add a folder with model.safetensors and config.json.",
         )
-    external: dict[str, Path] = {}
+    external: dict[str, ForeignFile] = {}
+    digests = {file.name: FileDigest(len(raw), hashlib.sha256(raw).hexdigest())}
+    parts: dict[str, list[tuple[int, int]]] = {}
     for tensor in _external_tensors(model):
-        name = _external_fields(tensor)["location"]
-        external[name] = _inside(path.parent, name)
-    return OnnxSource(path, model, external)
+        fields = _external_fields(tensor)
+        name = fields["location"]
+        if name not in external:
+            external[name] = _inside(file, name)
+            digests[name] = digest_file(external[name])
+        parts.setdefault(name, []).append(_part(tensor, fields, digests[name].size))
+    return OnnxSource(file.name, model, external, digests, parts)
 
 
-def _inside(folder: Path, name: str) -> Path:
+def _inside(graph: ForeignFile, name: str) -> ForeignFile:
     pure = PurePosixPath(name)
     if not name or pure.is_absolute() or ".." in pure.parts:
         raise ModelInvalid(f"the model keeps weights in {name!r}, which is outside its folder")
-    path = folder / name
-    if not path.is_file():
-        raise ModelUnreadable(f"could not read {path}: the model keeps weights in it, and it is no file")
-    return path
+    file = graph.beside(name)
+    if not file.exists():
+        raise ModelUnreadable(f"could not read {file.path}: the model keeps weights in it, and it is no file")
+    return file
+
+
+def _part(tensor: TensorProto, fields: dict[str, str], size: int) -> tuple[int, int]:
+    """Where a tensor's data lie in a file of `size` bytes; by default they reach to its end."""
+
+    def number(key: str, default: int) -> int:
+        text = fields.get(key, str(default))
+        if not re.fullmatch("[0-9]{1,18}", text):
+            raise ModelInvalid(
+                f"tensor {tensor.name!r}: its data's {key!r} is {text[:40]!r}, not a number of bytes"
+            )
+        return int(text)
+
+    begin = number("offset", 0)
+    length = number("length", max(0, size - begin))
+    needed = _bytes(tensor)
+    if needed is not None:
+        if "length" in fields and length != needed:
+            raise ModelInvalid(f"tensor {tensor.name!r} has {length} bytes of data, and needs {needed}")
+        length = needed
+    if begin + length > size:
+        raise ModelInvalid(
+            f"tensor {tensor.name!r} lies beyond the end of {fields['location']!r}",
+            detail=f"Its bytes are {begin} to {begin + length} of {size}.",
+        )
+    return begin, begin + length
+
+
+def _bytes(tensor: TensorProto) -> int | None:
+    """How many bytes a tensor's type and shape make; None for types of less than a byte, and unknown ones."""
+    try:
+        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    except (KeyError, TypeError, ValueError):
+        return None
+    if "int4" in kind.name or "float4" in kind.name or "int2" in kind.name or kind.name == "object":
+        return None
+    return math.prod(tensor.dims) * kind.itemsize
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
@@ -111,7 +168,12 @@ def _external_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
 
 
 def _external_fields(tensor: TensorProto) -> dict[str, str]:
-    return {"location": "", **{entry.key: entry.value for entry in tensor.external_data}}
+    fields: dict[str, str] = {}
+    for entry in tensor.external_data:
+        if entry.key in fields:
+            raise ModelInvalid(f"tensor {tensor.name!r} names the {entry.key!r} of its data twice")
+        fields[entry.key] = entry.value
+    return {"location": "", **fields}
 
 
 def wrap_onnx(source: OnnxSource, recipe: Recipe, target: Path) -> Wrapped:
@@ -185,7 +247,8 @@ def _save(model: onnx.ModelProto, source: OnnxSource, target: Path) -> None:
     """Large weights go to one file that is mapped; external ones are copied as they are."""
     renamed = {name: f"external-{index}.bin" for index, name in enumerate(sorted(source.external))}
     for name, new in renamed.items():
-        digest_file(source.external[name], copy_to=target / new)
+        if copy_parts(source.external[name], source.parts[name], target / new) != source.digests[name]:
+            raise ModelInvalid(f"{name} changed while it was being added")
     for tensor in _external_tensors(model):
         for entry in tensor.external_data:
             if entry.key == "location":
@@ -202,7 +265,7 @@ def _save(model: onnx.ModelProto, source: OnnxSource, target: Path) -> None:
     try:
         (target / MODEL).write_bytes(model.SerializeToString())
     except ValueError as error:
-        raise ModelInvalid(f"{source.path.name} cannot be written: {error}") from None
+        raise ModelInvalid(f"{source.name} cannot be written: {error}") from None
 
 
 def trial(path: Path, *, highest_token: int, max_tokens: int, padding: int) -> int:
@@ -210,7 +273,7 @@ def trial(path: Path, *, highest_token: int, max_tokens: int, padding: int) -> i
 
     Raises `ModelInvalid` if it does not give finite vectors.
     """
-    session = open_session(path)
+    session = open_session(path, intra_op_threads=min(_TRIAL_THREADS, usable_cpus()))
     dimensions = _run(session, [np.array([0, 0]), np.array([0])], padding).shape[1]
     try:
         _run(session, [np.array([highest_token, 0]), np.array([highest_token])], padding)
@@ -236,6 +299,8 @@ def _run(session: onnxruntime.InferenceSession, ids: list[Ids], padding: int) ->
     try:
         rows = np.asarray(session.run(None, feeds(types, ids, padding))[0])
     except Exception as error:
+        if out_of_memory(error):
+            raise OutOfMemory("the memory that is allowed does not suffice to try the model") from None
         raise ModelInvalid(f"the model fails on a trial text: {first_line(error)}") from None
     if rows.ndim != 2 or rows.shape[0] != len(ids) or not rows.shape[1]:
         raise ModelInvalid(f"the model gives {list(rows.shape)} for {len(ids)} texts, not one vector each")

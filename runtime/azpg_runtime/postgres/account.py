@@ -1,8 +1,13 @@
-"""The operating system's user that PostgreSQL runs as: ourselves, or an unprivileged one when we are root."""
+"""The operating system's users that a server runs as: ourselves, or unprivileged ones when we are root.
+
+Root gives each instance two users of its own, so that code that somebody gets to run in one server, or in
+its model host, reaches no other server's data. They are real users with names, made by useradd: initdb and
+peer authentication look a name up, and ids that no user has could be given away by others, such as
+containers. They go with the instance.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import re
@@ -12,9 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from azpg.errors import UsageError
+from azpg.process import find_program
 from azpg_runtime.errors import InstanceError
+from azpg_runtime.system.locks import locked
 
-DEFAULT_OS_USER = "azpg"
+SHARED_OS_USER = "azpg"
+"""Whom all instances of root ran as before each had its own; `up` gives them that."""
+_OWN = re.compile(r"azpg-[0-9a-f]{10}")
+"""`InstanceHome.os_user`, also that of a home which has been moved since."""
+_LOCK = Path("/run/azpg/users.lock")
+"""Held by root while it makes or removes a user: useradd itself waits for others a whole second at a time."""
 _OS_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 
 
@@ -39,6 +51,18 @@ class Account:
         """Gives an existing path to this user."""
         if self.other:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
+
+    def own_tree(self, root: Path) -> None:
+        """Gives a folder and all that is in it to this user, unless it has it already.
+
+        The folder itself comes last, so that what was interrupted is done again.
+        """
+        if not self.other or root.lstat().st_uid == self.uid:
+            return
+        for folder, folders, files in os.walk(root):
+            for name in (*folders, *files):
+                self.own(Path(folder, name))
+        self.own(root)
 
     def check_runs(self, program: Path) -> None:
         """Raises `InstanceError` unless this user can run `program`, by running it for its version."""
@@ -68,30 +92,32 @@ def own_account() -> Account:
     return own
 
 
-def server_account(os_user: str | None, *, create: bool = False) -> Account:
+def server_account(os_user: str, *, create: bool = False) -> Account:
     """The user to run PostgreSQL as.
 
     Args:
-        os_user: as root, the user's name; None stands for `DEFAULT_OS_USER`. Anybody else runs everything as
-            themselves and may not name another.
+        os_user: as root, the user's name. Anybody else runs everything as themselves, whatever it says.
         create: whether a user that does not exist is made.
 
     Raises `InstanceError`, and `UsageError` for a name that cannot be given to a new user.
     """
     if os.geteuid() != 0:
-        own = own_account()
-        if os_user not in {None, own.name}:
-            raise InstanceError(f"only root can run PostgreSQL as {os_user!r}.", hint="Leave --os-user out.")
-        return own
-    name = os_user or DEFAULT_OS_USER
-    found = _find(name) or (_made(name) if create else None)
+        return own_account()
+    found = _find(os_user) or (_made(os_user) if create else None)
     if found is None:
         raise InstanceError(
-            f"the user {name!r}, which PostgreSQL runs as, does not exist.", hint="`azpg up` makes it again."
+            f"the user {os_user!r}, which PostgreSQL runs as, does not exist.",
+            hint="`azpg up` makes it again.",
         )
     if found.uid == 0:
         raise InstanceError("PostgreSQL refuses to run as root.", hint="Name another user with --os-user.")
     return found
+
+
+def check_os_user(os_user: str | None) -> None:
+    """Raises `InstanceError` for somebody who is not root and wants to run PostgreSQL as another user."""
+    if os.geteuid() != 0 and os_user not in {None, own_account().name}:
+        raise InstanceError(f"only root can run PostgreSQL as {os_user!r}.", hint="Leave --os-user out.")
 
 
 def _made(name: str) -> Account:
@@ -100,17 +126,19 @@ def _made(name: str) -> Account:
             f"{name!r} cannot be a user's name: use up to 32 lower-case letters, digits, '_' and '-', "
             "a letter or '_' first"
         )
+    useradd = find_program("useradd")
     said = "there is no program useradd"
-    with contextlib.suppress(FileNotFoundError):
-        done = subprocess.run(
-            [
-                *("useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent"),
-                *("--shell", "/bin/false", "--", name),
-            ],
-            check=False,
-            capture_output=True,
-            text=True,
-        )
+    if useradd is not None:
+        with locked(_LOCK):
+            done = subprocess.run(
+                [
+                    *(useradd, "--system", "--no-create-home", "--home-dir", "/nonexistent"),
+                    *("--user-group", "--shell", "/bin/false", "--", name),
+                ],
+                check=False,
+                capture_output=True,
+                text=True,
+            )
         said = done.stderr.strip()
     found = _find(name)  # also when another `azpg up` was quicker
     if found is None:
@@ -119,6 +147,22 @@ def _made(name: str) -> Account:
             hint="Name an existing unprivileged user with --os-user.",
         )
     return found
+
+
+def host_os_user(os_user: str) -> str:
+    """The user that the model host of a server becomes: one of its own where the server has one."""
+    return f"{os_user}-m" if _OWN.fullmatch(os_user) else os_user
+
+
+def remove_users(os_user: str) -> None:
+    """As root, removes the users that were made for an instance, which has ended; others are left alone."""
+    userdel = find_program("userdel")
+    if os.geteuid() != 0 or userdel is None or not _OWN.fullmatch(os_user):
+        return
+    for name in (host_os_user(os_user), os_user):
+        if _find(name) is not None:
+            with locked(_LOCK):
+                subprocess.run([userdel, "--", name], check=False, capture_output=True)
 
 
 def _find(key: str | int) -> Account | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
@@ -11,19 +10,23 @@ import signal
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from azpg_runtime.errors import InstanceError
-from azpg_runtime.files import open_log, sync_folder
+from azpg_runtime.files import full_disk, open_log, sync_folder
 from azpg_runtime.postgres.account import Account
 from azpg_runtime.postgres.installation import Installation
 from azpg_runtime.postgres.roles import SUPERUSER
+from azpg_runtime.system import signals
 from azpg_runtime.wait import wait_for
 
 _START_TIMEOUT, _STOP_TIMEOUT = 120, 30
 """Seconds: recovery after a crash may take its time; a fast shutdown does not."""
 _LOG_READ = 65536
+_NEW_SIZE = 45
+"""Megabytes of a new data folder."""
 _OF_PG_CTL = re.compile(r"pg_ctl: |Examine the log output|(?:waiting for server|stopped waiting)")
 _SEVERITY = re.compile(r"(?P<severity>FATAL|PANIC|ERROR|LOG|HINT|DETAIL):  (?P<said>.*)")
 
@@ -57,8 +60,10 @@ class Cluster:
             *([] if durable else ["--no-sync"]),
         )
         if done.returncode:
-            said = (done.stderr or done.stdout).strip().splitlines()
-            raise InstanceError("initdb failed.", detail="; ".join(said[-3:]))
+            shutil.rmtree(temporary, ignore_errors=True)
+            said = done.stderr or done.stdout
+            full = full_disk(said, self.data.parent, needs=f"a new server takes about {_NEW_SIZE} MB")
+            raise full or InstanceError("initdb failed.", detail=reason_of_initdb(said))
         temporary.rename(self.data)
         sync_folder(self.data.parent)
 
@@ -88,7 +93,8 @@ class Cluster:
             with log.open("rb") as file:
                 file.seek(position)
                 said = file.read(_LOG_READ).decode(errors="replace")
-            raise InstanceError("PostgreSQL does not start.", detail=reason(said), hint=f"See {log}.")
+            full = full_disk(said, self.data)
+            raise full or InstanceError("PostgreSQL does not start.", detail=reason(said), hint=f"See {log}.")
 
     def try_parameter(self, configuration: Path, name: str, value: str) -> tuple[str | None, str]:
         """`value` as PostgreSQL writes it, numbers in the parameter's unit; None and why, if it refuses."""
@@ -121,8 +127,7 @@ class Cluster:
             return
         orphans = [pid for pid in _processes() if _works_in(pid, self.data)]
         for pid in orphans:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            signals.send(pid, signal.SIGKILL, when=partial(_works_in, pid, self.data))
         if not wait_for(lambda: not any(_works_in(pid, self.data) for pid in orphans), timeout=10):
             raise InstanceError(f"processes of an earlier server do not end: {orphans}.")
         (self.data / "postmaster.pid").unlink(missing_ok=True)
@@ -167,6 +172,14 @@ def _works_in(pid: int, folder: Path) -> bool:
         return (process / "exe").readlink().name.startswith("postgres") and (process / "cwd").samefile(folder)
     except OSError:
         return False
+
+
+def reason_of_initdb(said: str) -> str:
+    """Why initdb failed, from what it and the server that it runs wrote."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line.split("error: ", 1)[1] for line in lines if line.startswith("initdb: error: ")]
+    served = [line for line in lines if _SEVERITY.search(line)]
+    return errors[-1] if errors else reason("\n".join(served or lines))
 
 
 def reason(log: str) -> str:

@@ -32,6 +32,24 @@ OWNED = frozenset(
 )
 """Parameters that the twin itself decides, or that would let it load what is not its own."""
 
+PROGRAMS = frozenset(
+    {
+        "archive_cleanup_command",
+        "archive_command",
+        "archive_library",
+        "oauth_validator_libraries",
+        "recovery_end_command",
+        "restore_command",
+        "ssl_passphrase_command",
+    }
+)
+"""Parameters that name what the server is to run or to load; Azure keeps them to itself, too.
+
+They can no longer be set, but an instance keeps those that an earlier azpg let its owner set.
+"""
+
+HOST_UID = "azpg.model_host_uid"
+
 DEFAULTS = {
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "log_timezone": "UTC",
@@ -78,7 +96,7 @@ def write(
         "unix_socket_directories": str(sockets),
         "shared_preload_libraries": ", ".join(preload),
         "azpg.model_host_socket": str(host_socket),
-        "azpg.model_host_uid": str(host_uid),
+        HOST_UID: str(host_uid),
         "cluster_name": f"azpg {instance}",
         **DEFAULTS,
     }

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
+from azpg.azure.regions import check_region
 from azpg.errors import AzpgError, UsageError
 from azpg.profiles import Offer, Sku, offer
 from azpg_runtime.errors import InstanceError
 from azpg_runtime.files import write_atomically
 from azpg_runtime.home import Home
-from azpg_runtime.postgres.account import server_account
-from azpg_runtime.postgres.bundled import DEFAULT_MAJOR, MAJORS, bundled
+from azpg_runtime.postgres import bundled
+from azpg_runtime.postgres.account import check_os_user, own_account
 from azpg_runtime.postgres.installation import Original
 from azpg_runtime.postgres.pgconfig import SUPPORTED, PgConfig
 from azpg_runtime.postgres.roles import DEFAULT_ADMIN, check_admin_name
@@ -30,17 +32,19 @@ class Wishes:
 
     Attributes:
         major: PostgreSQL's major version; it cannot change later, nor can `admin` and `os_user`.
+        build: of several bundled PostgreSQL of that major, which one; see `bundled.BUILDS`.
         pg_config: path of the pg_config of a PostgreSQL to use instead of a bundled one.
         port: a TCP port on 127.0.0.1.
         tls_port: another, where clients may speak TLS.
         created_newly: whether the server was made after azure_local_ai's preview began; older ones lack it.
-        os_user: as root, the user that PostgreSQL runs as.
+        os_user: as root, the user that PostgreSQL runs as instead of one of the instance's own.
         model_memory: megabytes for loaded models, from the host's next start on; 0 for its own choice.
         durable: False trades safety in a crash of the machine for speed, for tests.
         admin_password: the admin's from now on; otherwise it has one that azpg made.
     """
 
     major: int | None = None
+    build: str | None = None
     pg_config: str | None = None
     port: int | None = None
     tls_port: int | None = None
@@ -60,6 +64,7 @@ class Description:
     """The properties of one instance.
 
     Attributes:
+        build: the bundled PostgreSQL that was asked for by name; '' for the major's default, whichever it is.
         pg_config: path of the pg_config of a PostgreSQL that was brought; '' for a bundled one.
         port: TCP port on 127.0.0.1, kept for good unless somebody else takes it; 0 before there is one.
         fixed_port: whether a person chose the port, so that it must not be changed silently.
@@ -71,7 +76,8 @@ class Description:
 
     name: str
     os_user: str
-    major: int = DEFAULT_MAJOR
+    major: int = bundled.DEFAULT_MAJOR
+    build: str = ""
     pg_config: str = ""
     port: int = 0
     fixed_port: bool = False
@@ -86,13 +92,18 @@ class Description:
     durable: bool = True
 
     @classmethod
-    def new(cls, name: str, wishes: Wishes) -> Description:
-        """A new instance. Raises `AzpgError` for properties that none can have."""
+    def new(cls, name: str, wishes: Wishes, *, os_user: str) -> Description:
+        """A new instance, which root runs as `os_user` unless another is wished for.
+
+        Raises `AzpgError` for properties that none can have.
+        """
         given = {key: getattr(wishes, key) for key in ("major", "admin") if getattr(wishes, key) is not None}
         if wishes.pg_config is not None and wishes.major is None:
             given["major"] = PgConfig.ask(Path(wishes.pg_config)).major
-        os_user = server_account(wishes.os_user, create=True).name
-        found = cls(name=name, os_user=os_user, **given).changed(wishes)
+        check_os_user(wishes.os_user)
+        runs_as = (wishes.os_user or os_user) if os.geteuid() == 0 else own_account().name
+        found = cls(name=name, os_user=runs_as, **given).changed(wishes)
+        check_admin_name(found.admin)
         found.check()
         return found
 
@@ -116,7 +127,7 @@ class Description:
         given = {
             name: getattr(wishes, name)
             for name in (
-                *("pg_config", "port", "tls_port", "location", "sku", "created_newly", "profile"),
+                *("build", "pg_config", "port", "tls_port", "location", "sku", "created_newly", "profile"),
                 "model_memory",
             )
             if getattr(wishes, name) is not None
@@ -129,10 +140,23 @@ class Description:
         if wanted.fixed_port and wanted.fixed_tls_port and wanted.port == wanted.tls_port:
             raise UsageError(f"port and TLS port cannot both be {wanted.port}: use two")
         wanted = replace(wanted, sku=Sku.parse(wanted.sku).name)
+        if wishes.location is not None:  # an earlier azpg took any
+            check_region(wishes.location)
+        if wishes.build is not None:
+            wanted._check_build()
         if wishes.pg_config is not None:
-            wanted = replace(wanted, pg_config=wanted._brought())
+            wanted = replace(wanted, pg_config=wanted._brought(), build="")
         _ = wanted.offer
         return wanted
+
+    def _check_build(self) -> None:
+        """Raises `InstanceError` for a build that there is not, or that this instance cannot run."""
+        if self.pg_config:
+            raise InstanceError(
+                f"the build {self.build!r} comes with azpg; {self.pg_config} is that of another PostgreSQL.",
+                hint="Leave out --build, or use another name for an instance without --pg-config.",
+            )
+        _ = bundled.find(self.major, self.build)
 
     def _brought(self) -> str:
         """The path of a pg_config that fits this instance, for good. Raises `InstanceError`."""
@@ -149,19 +173,16 @@ class Description:
         """The PostgreSQL that it runs. Raises `InstanceError` or `NotAvailable`."""
         if self.pg_config:
             return PgConfig.ask(Path(self.pg_config)).original(home)
-        return bundled(self.major)
+        return bundled.bundled(bundled.find(self.major, self.build or None))
 
     def check(self) -> None:
         """Raises `AzpgError` for properties that no instance can have."""
-        check_admin_name(self.admin)
+        check_admin_name(self.admin, exists=True)
         if self.pg_config:
             if self.major not in SUPPORTED:
                 raise InstanceError(f"PostgreSQL {self.major} cannot be used.")
-        elif self.major not in MAJORS:
-            raise InstanceError(
-                f"PostgreSQL {self.major} is not bundled.",
-                hint=f"Use {' or '.join(map(str, MAJORS))}, or bring one with --pg-config.",
-            )
+        else:
+            _ = bundled.find(self.major, self.build or None)
         if self.model_memory < 0:
             raise InstanceError(f"{self.model_memory} MB of memory are not possible.", hint="Use 0 or more.")
         for port in (self.port, self.tls_port):
@@ -171,7 +192,10 @@ class Description:
 
     def save(self, path: Path) -> None:
         """Writes the description."""
-        write_atomically(path, json.dumps({"version": VERSION, **asdict(self)}, indent=2) + "\n")
+        kept = asdict(self)
+        if not self.build:
+            del kept["build"]  # an azpg from before there were builds would call the file damaged
+        write_atomically(path, json.dumps({"version": VERSION, **kept}, indent=2) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Description:

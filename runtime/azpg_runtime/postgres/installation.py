@@ -18,11 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from azpg_runtime.errors import InstanceError
-from azpg_runtime.files import make_folder
+from azpg_runtime.files import full_disk, make_folder
 from azpg_runtime.home import Home
 
 _DESCRIPTION = "installation.json"
-_LEFT_OUT = {"bitcode", "pgxs"}  # folders that only building and inlining need
+_LEFT_OUT = {"bitcode", "doc", "pgxs", "pkgconfig"}  # folders that no server or client needs
+_STAND_IN = "azpg_server.so"
+_DECODING = ("test_decoding.so", "wal2json.so")
+"""Logical decoding plug-ins of Azure; `_STAND_IN` says of those that a server lacks that it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,24 @@ class Installation:
         """Whether the server carries an extension."""
         return (self.share / "extension" / f"{name}.control").is_file()
 
+    def has_library(self, name: str) -> bool:
+        """Whether the server carries a library that can be preloaded."""
+        path = self.lib / f"{name}.so"
+        return path.is_file() and not (path.is_symlink() and path.readlink() == Path(_STAND_IN))
+
+    @property
+    def lacks_it(self) -> str:
+        """What is said of an extension or a library that the server does not carry."""
+        return (
+            f"this PostgreSQL {self.major} lacks it; `azpg up NAME --pg-config PATH` takes one that has it, "
+            "and `azpg help extensions` says what each has"
+        )
+
+
+def prepared(home: Home, original: Original) -> Path:
+    """Where `prepare` puts a copy."""
+    return home.server / f"pg{original.major}-{original.key}"
+
 
 def prepare(home: Home, original: Original, *, private: bool) -> Installation:
     """The prepared copy of a server, made if it does not exist yet.
@@ -86,7 +107,7 @@ def prepare(home: Home, original: Original, *, private: bool) -> Installation:
         original: what to copy.
         private: False lets the copy share the original's files by hard links.
     """
-    target = home.server / f"pg{original.major}-{original.key}"
+    target = prepared(home, original)
     if target.is_dir():
         return Installation.open(target)
     make_folder(home.server, 0o755)
@@ -102,6 +123,9 @@ def prepare(home: Home, original: Original, *, private: bool) -> Installation:
                 copy(str(original.root / part), temporary / part)
         _tree(original.extensions / "lib", temporary / original.lib, copy)
         _tree(original.extensions / "share" / "extension", temporary / original.share / "extension", copy)
+        for name in _DECODING:
+            if not os.path.lexists(temporary / original.lib / name):
+                (temporary / original.lib / name).symlink_to(_STAND_IN)
         description = {name: str(getattr(original, name)) for name in ("major", "bin", "lib", "share")}
         (temporary / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
         (temporary / _DESCRIPTION).chmod(0o644)
@@ -110,6 +134,13 @@ def prepare(home: Home, original: Original, *, private: bool) -> Installation:
         except OSError:
             if not target.is_dir():  # otherwise another `azpg up` was quicker
                 raise
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        needs = f"a copy of PostgreSQL takes {_size(original) / 1e6:.0f} MB"
+        full = full_disk(error, home.server, needs=needs)
+        if full is None:
+            raise
+        raise full from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Installation.open(target)
@@ -128,6 +159,13 @@ def _tree(source: Path, target: Path, copy: Callable[[str, Path], None]) -> None
                 path.symlink_to(_link_target(Path(entry.path)))
             else:
                 copy(entry.path, path)
+
+
+def _size(original: Original) -> int:
+    """Bytes of the files that go into a copy, but for our own."""
+    parts = [original.root / part for part in (original.bin, original.share, *original.others, original.lib)]
+    files = {file for part in parts for file in (part.rglob("*") if part.is_dir() else [part])}
+    return sum(file.lstat().st_size for file in files)
 
 
 def _link_target(link: Path) -> Path:

@@ -2,11 +2,8 @@
 
 ::
 
-    twin = Instance("default")
-    twin.up()
-    with twin.connect() as connection:
+    with Instance("default") as twin, twin.connect() as connection:
         connection.execute("SELECT 1")
-    twin.down()
 """
 
 from __future__ import annotations
@@ -16,31 +13,45 @@ import os
 import pwd
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from types import TracebackType
 from typing import Any
 
 import psycopg
 
-from azpg.extensions import normalise
+from azpg.errors import AzpgError
+from azpg.extensions import join, normalise
 from azpg.profiles import LOCAL_AI, Offer
+from azpg.suggestions import did_you_mean
 from azpg_runtime.errors import HostError, InstanceError, InstanceNotFound, InstanceNotRunning
-from azpg_runtime.files import make_folder
+from azpg_runtime.files import full_disk, make_folder
 from azpg_runtime.home import DEFAULT_INSTANCE, Home
 from azpg_runtime.host.client import HostClient
-from azpg_runtime.host.control import HostControl, rotate
-from azpg_runtime.postgres import configuration, ports
-from azpg_runtime.postgres.account import Account, server_account
+from azpg_runtime.host.code_version import code_version
+from azpg_runtime.host.control import HostControl, HostUser
+from azpg_runtime.postgres import configuration, preload
+from azpg_runtime.postgres.account import (
+    SHARED_OS_USER,
+    Account,
+    host_os_user,
+    remove_users,
+    server_account,
+)
+from azpg_runtime.postgres.bundled import find, psql
 from azpg_runtime.postgres.cluster import Cluster
+from azpg_runtime.postgres.collations import create_collations
 from azpg_runtime.postgres.connections import HOST, Connections
 from azpg_runtime.postgres.description import Description, Wishes
 from azpg_runtime.postgres.entra.administration import Entra
 from azpg_runtime.postgres.front.control import FrontControl
-from azpg_runtime.postgres.installation import Installation, prepare
-from azpg_runtime.postgres.lock import locked
+from azpg_runtime.postgres.installation import Installation, prepare, prepared
 from azpg_runtime.postgres.parameters import EXTENSIONS, Parameter, ServerParameters, write_included
 from azpg_runtime.postgres.roles import MAINTENANCE, create_maintenance_database, create_roles
 from azpg_runtime.postgres.status import Status
+from azpg_runtime.system import ports
+from azpg_runtime.system.locks import locked
+from azpg_runtime.system.logs import rotate
 
 __all__ = ["Instance", "Status", "Wishes"]
 
@@ -58,6 +69,11 @@ def _silent(_: str) -> None:
     pass
 
 
+def _of_another_version(host: dict[str, Any]) -> bool:
+    """Whether a model host runs other code than is installed here; the first ones did not say which."""
+    return host.get("azpg") != code_version()
+
+
 class Instance:
     """A local server by name. Making the object touches nothing.
 
@@ -69,6 +85,19 @@ class Instance:
     def __init__(self, name: str = DEFAULT_INSTANCE, *, home: Home | None = None) -> None:
         self.home = (home or Home.from_environment()).instance(name)
         self.name = name
+        self._started: list[bool] = []
+
+    def __enter__(self) -> Instance:
+        """Starts what does not run yet, as `up` does."""
+        self._started.append(self.up())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stops the server, unless it ran before the block; its data stay."""
+        if self._started.pop():
+            self.down()
 
     # Life
 
@@ -80,8 +109,14 @@ class Instance:
             say: told what is being done, a sentence at a time.
         """
         wishes = wishes or Wishes()
-        with self._locked(say):
+        with self._locked(say), self._full_disk_explained():
             description = self._describe(wishes)
+            if not self.home.description.exists():
+                # Refused before anything is made, which no command would show.
+                for which in ("port", "tls_port"):
+                    if getattr(description, f"fixed_{which}"):
+                        self._free_port(description, which, say)
+            description = self._separated(description, wishes, say=say)
             account = server_account(description.os_user, create=True)
             cluster = self._prepared(description, account, say=say)
             host, front = self._host(cluster, description), self._front(cluster)
@@ -89,11 +124,13 @@ class Instance:
             running = cluster.postmaster() is not None and had_host and front.running()
             self._make_folders(cluster)
             if wishes.admin_password is not None:
-                passfile = self._connections(description).passfile
-                passfile.prepare(host=HOST, user=description.admin, password=wishes.admin_password)
+                self._connections(description).keep_password(wishes.admin_password)
             try:
                 self.home.create_runtime()
-                host.launch()  # it loads its models while the server starts
+                user = self._host_user(account)
+                if user is not None and cluster.postmaster() is not None and not self._expects(user):
+                    user = None  # until `restart`
+                host.launch(user, say=say)  # it loads its models while the server starts
                 if cluster.postmaster() is None:
                     self._start(cluster, description, durable=wishes.durable, say=say)
                 else:
@@ -111,7 +148,7 @@ class Instance:
                     # It hangs, or its socket was removed; it has been stopped.
                     say("The model host does not answer; starting another")
                     running = False
-                    host.launch()
+                    host.launch(user, say=say)
                     host.wait_until_ready()
                 front.wait_until_ready(self.description.tls_port)
                 self._deploy(self._parameters(self.description, cluster))
@@ -124,19 +161,34 @@ class Instance:
             return not running
 
     def restart(self, *, say: Say = _silent) -> None:
-        """Stops the server and starts it again, so that static parameters take effect; the model host stays.
+        """Stops the server and starts it again, so that static parameters take effect.
 
-        Raises `InstanceNotRunning`.
+        The model host stays, unless another version of azpg started it, or a user of this machine shared with
+        other servers. Raises `InstanceNotRunning`.
         """
-        with self._locked(say):
+        with self._locked(say), self._full_disk_explained():
             description = self.description
-            cluster = self._cluster(description)
-            if cluster.postmaster() is None:
+            running = self._cluster(description)
+            if running.postmaster() is None:
                 raise self._not_running()
-            cluster.stop()
-            cluster = self._prepared(description, cluster.account, say=say)
+            cluster = self._newest(
+                description, running.account, say=say
+            )  # which can fail: nothing is stopped yet
+            status = self._host(cluster, description).status()
+            another = status is not None and _of_another_version(status)
+            running.stop()
+            separated = self._separated(description, Wishes(), say=say)
+            if separated != description:
+                description, another = separated, True
+                cluster = replace(cluster, account=server_account(description.os_user))
+            host = self._host(cluster, description)
+            if another:
+                host.stop()
+                host.launch(self._host_user(cluster.account), say=say)
             self._start(cluster, description, durable=description.durable, say=say)
             self._front(cluster).wait_until_ready(self.description.tls_port)
+            if another:
+                host.wait_until_ready()
 
     def down(self, *, delete: bool = False, say: Say = _silent) -> bool:
         """Stops the server, its model host and its TLS front. Returns False if none of them ran.
@@ -146,7 +198,8 @@ class Instance:
             say: told when another command has to be waited for.
         """
         with self._locked(say):
-            cluster = self._cluster(self.description)
+            description = self.description
+            cluster = self._cluster(description)
             host, front = self._host(cluster), self._front(cluster)
             ran = cluster.postmaster() is not None or host.running() or front.running()
             cluster.stop()
@@ -159,6 +212,7 @@ class Instance:
                     self.home.root.with_name(f".deleted-{self.name}-{secrets.token_hex(4)}")
                 )
                 self._remove_deleted()
+                remove_users(description.os_user)
             return ran
 
     def discard(self) -> None:
@@ -170,6 +224,7 @@ class Instance:
             HostControl(self.home, server_uid=os.geteuid()).stop()
             shutil.rmtree(self.home.runtime, ignore_errors=True)
             shutil.rmtree(self.home.root, ignore_errors=True)
+            remove_users(self.home.os_user)
 
     def running(self) -> bool:
         """Whether PostgreSQL runs; `status` says more and takes longer. Raises `InstanceNotFound`."""
@@ -188,35 +243,65 @@ class Instance:
             with contextlib.suppress(psycopg.Error), self._connections(description).superuser() as connection:
                 row = connection.execute("SHOW server_version").fetchone()
                 version = row[0] if row else version
-        runs = {pid is not None, host is not None, self._front(cluster).running()}
+        front = self._front(cluster).running()
+        runs = {pid is not None, host is not None, front}
         return Status(
             name=self.name,
             state="degraded" if len(runs) > 1 else "running" if runs == {True} else "stopped",
             host=HOST,
             port=description.port,
             tls_port=description.tls_port or None,
+            tls_state="running" if front else "stopped",
             socket_dir=str(self.home.postgres_sockets),
             postgres_version=version,
             postgres_pid=pid,
             host_pid=host["pid"] if host else None,
             host_state=host_state,
+            host_as_root=self._as_root(cluster.account, host),
             admin=description.admin,
             location=description.location,
             sku=description.sku,
             created_newly=description.created_newly,
             profile=description.profile,
             not_loaded=parameters.preload().missing,
+            missing_extensions=parameters.missing_extensions(),
             pending_restart=parameters.pending() if pid is not None and parameters.known else [],
+            outdated=self._outdated(description, cluster, host) if pid is not None else [],
             models=host["models"] if host else [],
             deployments=host["deployments"] if host else [],
         )
 
+    def _as_root(self, account: Account, host: dict[str, Any] | None) -> str:
+        """Why a model host that answers has stayed root; '' if it has not, or there is nobody else to be."""
+        if host is None or host["uid"] != 0 or not account.other:
+            return ""
+        name = host_os_user(account.name)
+        with contextlib.suppress(InstanceError, FileNotFoundError):  # no such user, or no configuration yet
+            own = server_account(name)
+            if not self._expects(HostUser(own.name, own.uid, own.gid)):
+                return f"another azpg started it; `azpg restart` gives it to {name}"
+        return f"{name} cannot read Python or the models"
+
+    def _outdated(self, description: Description, cluster: Cluster, host: dict[str, Any] | None) -> list[str]:
+        """The parts that run as another version of azpg started them, and that `restart` starts anew."""
+        parts = []
+        # Only what is bundled changes with azpg; and not without it being installed wholly.
+        with contextlib.suppress(AzpgError):
+            if not description.pg_config:
+                now = prepared(self.home.home, description.original(self.home.home))
+                parts += ["PostgreSQL"] if cluster.installation.root.name != now.name else []
+        return parts + (["model host"] if host and _of_another_version(host) else [])
+
     # Connections
 
-    def dsn(self, dbname: str = "postgres", *, with_password: bool = False, tls: bool = False) -> str:
+    def dsn(
+        self, dbname: str = "postgres", *, with_password: bool = False, tls: bool = False, tcp: bool = False
+    ) -> str:
         """A libpq URI of the server admin, with a `passfile` unless the password itself is asked for.
 
-        With `tls` it leads to the TLS front. Raises `InstanceError` where there has been none yet.
+        It leads to the Unix socket; with `tcp` to the port, on which anybody could listen while the server
+        is down, and with `tls` to the TLS front. Raises `InstanceError` where there has been no such front
+        yet, or there is no password.
         """
         description = self.description
         if tls and not description.tls_port:
@@ -224,7 +309,7 @@ class Instance:
                 f"the instance {self.name!r} has no port for TLS yet.",
                 hint=f"`azpg up {self.name}` gives it one.",
             )
-        return self._connections(description).dsn(dbname, with_password=with_password, tls=tls)
+        return self._connections(description).dsn(dbname, with_password=with_password, tls=tls, tcp=tcp)
 
     def connect(self, dbname: str = "postgres", **options: Any) -> psycopg.Connection[Any]:
         """Connects as the server admin; `options` as psycopg's. Raises `InstanceNotRunning`."""
@@ -251,6 +336,13 @@ class Instance:
     def program(self, name: str) -> str:
         """The path of one of PostgreSQL's own programs, such as psql."""
         return str(self._cluster(self.description).installation.bin / name)
+
+    def psql(self) -> str:
+        """The path of a psql for people: the server's own, or another that has line editing."""
+        description = self.description
+        if description.pg_config or find(description.major, description.build or None).line_editing:
+            return self.program("psql")
+        return str(psql())
 
     # Server parameters
 
@@ -279,6 +371,11 @@ class Instance:
         """Returns a server parameter to its default. Raises `ParameterRefused`."""
         with self._locked():
             return self._server_parameters().reset(name)
+
+    def missing_libraries(self, names: Iterable[str]) -> dict[str, str]:
+        """Which of these libraries this PostgreSQL could not preload, and why."""
+        installation = self._cluster(self.description).installation
+        return preload.divide(join(names), installation).missing
 
     def _deploy(self, parameters: ServerParameters) -> None:
         """Deploys the model that comes with azure_local_ai; without a model host, the next `up` does."""
@@ -310,20 +407,41 @@ class Instance:
             return Description.load(self.home.description)
         except FileNotFoundError:
             others = self.home.home.instance_names()
+            meant = did_you_mean(self.name, others)
             raise InstanceNotFound(
                 f"there is no instance {self.name!r}.",
-                detail=f"There are: {', '.join(others)}." if others else "",
+                detail=meant or (f"There are: {', '.join(others)}." if others else ""),
                 hint=f"`azpg up {self.name}` makes it.",
             ) from None
 
     def _cluster(self, description: Description) -> Cluster:
         """PostgreSQL as it was last started, whatever has been installed since."""
         account = server_account(description.os_user)
-        return Cluster(self.home.data, Installation.open(self.home.server.resolve()), account)
+        try:
+            installation = Installation.open(self.home.server.resolve())
+        except InstanceError:
+            _ = self.description  # an instance that has been deleted meanwhile is not damaged, but gone
+            raise
+        return Cluster(self.home.data, installation, account)
 
     def _host(self, cluster: Cluster, description: Description | None = None) -> HostControl:
         limit = description.model_memory * _MEGABYTE if description is not None else 0
-        return HostControl(self.home, server_uid=cluster.account.uid, memory_limit=limit or None)
+        return self._host_control(cluster.account, memory_limit=limit or None)
+
+    def _host_control(self, account: Account, *, memory_limit: int | None = None) -> HostControl:
+        return HostControl(self.home, server_uid=account.uid, memory_limit=memory_limit)
+
+    def _host_user(self, account: Account) -> HostUser | None:
+        """Whom the model host becomes: a user of its own, where the server has one, else the server's."""
+        if not account.other:
+            return None
+        account = server_account(host_os_user(account.name), create=True)
+        return HostUser(account.name, account.uid, account.gid)
+
+    def _expects(self, user: HostUser) -> bool:
+        """Whether PostgreSQL, as it was last started, takes this user for its model host."""
+        written = (self.home.conf / "postgresql.conf").read_text()
+        return configuration.render({configuration.HOST_UID: str(user.uid)}) in written
 
     def _front(self, cluster: Cluster) -> FrontControl:
         return FrontControl(self.home, cluster.account)
@@ -346,6 +464,18 @@ class Instance:
             self._remove_deleted()
             yield
 
+    @contextlib.contextmanager
+    def _full_disk_explained(self) -> Iterator[None]:
+        """What fails because the disk is full says so, whatever part of it failed."""
+        try:
+            yield
+        except (OSError, InstanceError, HostError) as error:
+            failure = error if isinstance(error, OSError) else str(error)
+            full = full_disk(failure, self.home.home.root)
+            if full is None:
+                raise
+            raise full from None
+
     def _remove_deleted(self) -> None:
         """Removes what a deletion left, this one's or one that was killed."""
         for left in self.home.root.parent.glob(f".deleted-{self.name}-*"):
@@ -353,10 +483,29 @@ class Instance:
 
     # Steps of `up`
 
+    def _separated(self, description: Description, wishes: Wishes, *, say: Say) -> Description:
+        """Gives an instance that shares its user with others, as before each had its own, one of its own.
+
+        Not while it runs; and where no user can be made it goes on as it was.
+        """
+        if os.geteuid() != 0 or description.os_user != SHARED_OS_USER or wishes.os_user is not None:
+            return description
+        with contextlib.suppress(InstanceError):  # the shared user is gone, or the copy of PostgreSQL
+            if self._cluster(description).postmaster() is not None:
+                return description
+        try:
+            own = server_account(self.home.os_user, create=True)
+        except InstanceError as error:
+            say(f"It still runs as {SHARED_OS_USER}, as other servers may: {error.message}")
+            return description
+        self._host_control(own).stop()  # they know the other user
+        FrontControl(self.home, own).stop()
+        return replace(description, os_user=own.name)
+
     def _describe(self, wishes: Wishes) -> Description:
         """The description that `wishes` make of the instance. Raises `AzpgError` for what cannot be."""
         if not self.home.description.exists():
-            return Description.new(self.name, wishes)
+            return Description.new(self.name, wishes, os_user=self.home.os_user)
         kept = self.description
         wanted = kept.changed(wishes)
         for what, port in (("port", wanted.port), ("tls_port", wanted.tls_port)):
@@ -377,6 +526,10 @@ class Instance:
                 cluster = self._cluster(description)
                 if cluster.postmaster() is not None:
                     return cluster
+        return self._newest(description, account, say=say)
+
+    def _newest(self, description: Description, account: Account, *, say: Say) -> Cluster:
+        """PostgreSQL as it is installed by now, whatever runs."""
         original = description.original(self.home.home)
         installation = prepare(self.home.home, original, private=account.other)
         if not installation.has_extension("vector"):
@@ -393,7 +546,16 @@ class Instance:
         home, mode = self.home, 0o711 if cluster.account.other else 0o700
         make_folder(home.root, mode)
         make_folder(home.models, 0o700)
-        cluster.account.check_runs(cluster.installation.bin / "postgres")
+        try:
+            cluster.account.check_runs(cluster.installation.bin / "postgres")
+        except InstanceError:
+            if not home.description.exists():
+                # Only what was made here: there may be data that have lost their description.
+                with contextlib.suppress(OSError):
+                    home.models.rmdir()
+                    home.root.rmdir()
+                remove_users(cluster.account.name)
+            raise
 
     def _start(self, cluster: Cluster, description: Description, *, durable: bool, say: Say) -> None:
         front = self._front(cluster)
@@ -404,6 +566,7 @@ class Instance:
         if not self.home.data.exists():
             say(f"Creating a PostgreSQL {description.major} server")
             cluster.create(durable=durable)
+        cluster.account.own_tree(self.home.data)  # one of before, or whose user was made anew
         self._clear_sockets(cluster.account)
         parameters = self._parameters(description, cluster)
         self._configure(description, cluster.account, parameters)
@@ -437,10 +600,11 @@ class Instance:
             with connections.superuser("template1") as first:
                 create_maintenance_database(first)
             connection = connections.superuser()
-        password = connections.passfile.prepare(host=HOST, user=description.admin)
+        password = connections.keep_password()
         with connection:
             create_roles(connection, admin=description.admin, password=password)
             self.entra.complete(connection)
+        create_collations(connections.superuser)
 
     def _open_front(self, front: FrontControl, description: Description, *, say: Say) -> None:
         """Starts the TLS front unless it runs, and saves the description with its port."""
@@ -489,6 +653,7 @@ class Instance:
     def _configure(self, description: Description, account: Account, parameters: ServerParameters) -> None:
         principals = [principal.name for principal in self.entra.administrators()]
         self._write_rules(account, principals)
+        user = self._host_user(account)
         configuration.write(
             self.home.conf,
             major=description.major,
@@ -496,7 +661,7 @@ class Instance:
             port=description.port,
             sockets=self.home.postgres_sockets,
             host_socket=self.home.host_socket,
-            host_uid=os.geteuid(),
+            host_uid=os.geteuid() if user is None else user.uid,
             instance=self.name,
             preload=parameters.preload().loaded,
             durable=description.durable,
@@ -504,9 +669,10 @@ class Instance:
         write_included(self.home.conf, parameters.values())
 
     def _write_rules(self, account: Account, principals: list[str]) -> None:
-        users = dict.fromkeys([account.name, pwd.getpwuid(os.geteuid()).pw_name])
+        # Not the server's own user, if it is another: what runs as that must not become azuresu.
+        superuser = pwd.getpwuid(os.geteuid()).pw_name
         configuration.write_rules(
-            self.home.conf, superusers=list(users), front=account.name, principals=principals
+            self.home.conf, superusers=[superuser], front=account.name, principals=principals
         )
 
     def _not_running(self) -> InstanceNotRunning:

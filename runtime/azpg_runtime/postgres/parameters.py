@@ -13,12 +13,13 @@ import psycopg
 
 from azpg.extensions import join, normalise
 from azpg.profiles import PRELOADABLE, Offer
+from azpg.suggestions import did_you_mean
 from azpg_runtime.errors import ParameterRefused
 from azpg_runtime.files import write_atomically
 from azpg_runtime.home import InstanceHome
 from azpg_runtime.postgres import definitions, preload
 from azpg_runtime.postgres.cluster import Cluster
-from azpg_runtime.postgres.configuration import DEFAULTS, OWNED, render
+from azpg_runtime.postgres.configuration import DEFAULTS, OWNED, PROGRAMS, render
 from azpg_runtime.postgres.definitions import Definition
 from azpg_runtime.wait import wait_for
 
@@ -32,6 +33,8 @@ _TYPES = {
     "string": "String",
 }
 _RELOAD_TIMEOUT = 10.0
+_FEW = 12
+"""So many values are named in an error; more would hide what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,12 @@ class ServerParameters:
             self.values().get(preload.PARAMETER, preload.DEFAULT), self._cluster.installation
         )
 
+    def missing_extensions(self) -> dict[str, str]:
+        """What is allow-listed and not carried by this PostgreSQL, and why."""
+        installation = self._cluster.installation
+        names = normalise(self.values().get(EXTENSIONS, ""))
+        return {name: installation.lacks_it for name in names if not installation.has_extension(name)}
+
     def suspects(self) -> dict[str, str]:
         """What was set since the server last started well, and has not been in force."""
         started = self._started.load()
@@ -150,8 +159,10 @@ class ServerParameters:
         return self._definitions.exists()
 
     def pending(self) -> list[str]:
-        """The parameters that wait for a restart of the running server."""
-        return [one.name for one in self.all() if one.is_config_pending_restart]
+        """The parameters that wait for a restart of the running server, not asked: it may be ending."""
+        kept, started = self.values(), self._started.load()
+        known = definitions.load(self._definitions)
+        return [name for name, definition in known.items() if _waits(definition, kept, started)]
 
     # Changes
 
@@ -177,12 +188,14 @@ class ServerParameters:
         self._started.save(self.values())
 
     def _definition(self, name: str) -> Definition:
-        found = definitions.load(self._definitions).get(name)
-        if found is None:
+        known = definitions.load(self._definitions)
+        if name not in known:
             raise ParameterRefused(
-                f"there is no server parameter {name!r}.", hint="`azpg server parameter list` names them all."
+                f"there is no server parameter {name!r}.",
+                detail=did_you_mean(name, known),
+                hint="`azpg server parameter list` names them all.",
             )
-        return found
+        return known[name]
 
     def _accepted(self, definition: Definition, value: str) -> str:
         """`value` in the form that the parameter keeps it. Raises `ParameterRefused`."""
@@ -231,7 +244,7 @@ class ServerParameters:
     ) -> Parameter:
         name = definition.name
         dynamic = _dynamic(definition)
-        waits = running is not None and not dynamic and kept.get(name) != started.get(name)
+        waits = running is not None and _waits(definition, kept, started)
         in_force = None if running is None else running.get(name)
         default = DEFAULTS.get(name, definition.default or "")
         if name == preload.PARAMETER:
@@ -262,7 +275,8 @@ class ServerParameters:
 
     def _remarks(self, name: str) -> dict[str, str]:
         if name == EXTENSIONS:
-            return {missing: f"not offered: {reason}" for missing, reason in self._offer.missing.items()}
+            not_offered = {name: f"not offered: {reason}" for name, reason in self._offer.missing.items()}
+            return self.missing_extensions() | not_offered
         return self.preload().missing if name == preload.PARAMETER else {}
 
 
@@ -272,10 +286,15 @@ def check_extensions(value: str, offer: Offer) -> str:
     refused = [name for name in names if name not in offer.extensions]
     if refused:
         reasons = [f"{name}: {offer.missing[name]}." for name in refused if name in offer.missing]
+        unknown = [name for name in refused if name not in offer.missing]
+        suggestions = [did_you_mean(name, offer.extensions, most=1) for name in unknown]
+        hint = f"`azpg server parameter show {EXTENSIONS}` names the {len(offer.extensions)} allowed values."
+        if len(offer.extensions) <= _FEW:
+            hint = f"The allowed values are {', '.join(sorted(offer.extensions))}."
         raise ParameterRefused(
             f"{', '.join(refused)} cannot be allow-listed on this server.",
-            detail=" ".join(reasons),
-            hint=f"The allowed values are {', '.join(sorted(offer.extensions))}.",
+            detail=" ".join([*reasons, *filter(None, suggestions)]),
+            hint=hint,
         )
     return join(names)
 
@@ -290,6 +309,11 @@ def _dynamic(definition: Definition) -> bool:
     return definition.context not in {"internal", "postmaster"}
 
 
+def _waits(definition: Definition, kept: Mapping[str, str], started: Mapping[str, str]) -> bool:
+    """Whether a server that was started with other values than those that were set has to be restarted."""
+    return not _dynamic(definition) and kept.get(definition.name) != started.get(definition.name)
+
+
 def _with(values: Mapping[str, str], name: str, other: Mapping[str, str]) -> dict[str, str]:
     """`values`, with what `other` says of one name, be it nothing."""
     rest = {key: value for key, value in values.items() if key != name}
@@ -297,7 +321,7 @@ def _with(values: Mapping[str, str], name: str, other: Mapping[str, str]) -> dic
 
 
 def _read_only(definition: Definition) -> bool:
-    return definition.context == "internal" or definition.name in OWNED
+    return definition.context == "internal" or definition.name in OWNED | PROGRAMS
 
 
 def _reload(connection: psycopg.Connection[Any], name: str) -> None:

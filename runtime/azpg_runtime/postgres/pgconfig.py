@@ -65,7 +65,8 @@ class PgConfig:
     def original(self, home: Home) -> Original:
         """The server with our extensions, built now if they have not been. Raises `InstanceError`."""
         sources = Path(str(files("azpg_runtime") / "shim"))
-        key = self._key(sources)
+        built = self._key(sources)
+        extensions = self._extensions(home, sources, built)
         # A moved server finds its files if they lie to each other as they did.
         libraries = _libraries([self.bin, self.lib])
         root = Path(os.path.commonpath([self.bin, self.lib, self.share, *libraries]))
@@ -76,11 +77,12 @@ class PgConfig:
             lib=self.lib.relative_to(root),
             share=self.share.relative_to(root),
             others=tuple(library.relative_to(root) for library in libraries),
-            extensions=self._extensions(home, sources, key),
-            key=key,
+            extensions=extensions,
+            key=self._key_with_neighbours(built),
         )
 
     def _key(self, sources: Path) -> str:
+        """Changes with what our extensions are built from and for."""
         server = (self.bin / "postgres").stat()
         about = (self.version, str(self.bin), str(server.st_size), str(server.st_mtime_ns))
         digest = hashlib.sha256("\0".join(about).encode())
@@ -88,12 +90,26 @@ class PgConfig:
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
         return digest.hexdigest()[:12]
 
+    def _key_with_neighbours(self, key: str) -> str:
+        """Changes also with other extensions, which may be installed later and get into a new copy."""
+        digest = hashlib.sha256(key.encode())
+        for folder in (self.lib, self.share / "extension"):
+            for entry in sorted(os.scandir(folder), key=lambda entry: entry.name) if folder.is_dir() else ():
+                # A link that leads nowhere has a time of its own, too.
+                changed = entry.stat(follow_symlinks=entry.is_file()).st_mtime_ns
+                digest.update(f"{entry.name}\0{changed}\0".encode())
+        return digest.hexdigest()[:12]
+
     def _extensions(self, home: Home, sources: Path, key: str) -> Path:
         """Our files for this server: a folder with `lib` and `share/extension`."""
         target = home.server / f"shim-pg{self.major}-{key}"
         if target.is_dir():
             return target
-        self._check_tools()
+        if missing := self.missing():
+            raise InstanceError(
+                f"the extensions cannot be built for {self.version}; missing: {', '.join(missing)}.",
+                hint=f"On Debian and Ubuntu, install make, gcc and postgresql-server-dev-{self.major}.",
+            )
         make_folder(home.server, 0o755)
         with tempfile.TemporaryDirectory(dir=home.server, prefix=".build-") as folder:
             built = Path(folder) / "built"
@@ -112,8 +128,8 @@ class PgConfig:
                     raise
         return target
 
-    def _check_tools(self) -> None:
-        """Raises `InstanceError` that names everything that is missing."""
+    def missing(self) -> list[str]:
+        """What building our extensions for this server needs and is not here; empty if all of it is."""
         missing = []
         if shutil.which("make") is None:
             missing.append("make")
@@ -123,11 +139,7 @@ class PgConfig:
             missing.append(f"the server's headers ({self.headers / 'postgres.h'})")
         if not self.pgxs.is_file():
             missing.append(f"PGXS ({self.pgxs})")
-        if missing:
-            raise InstanceError(
-                f"the extensions cannot be built for {self.version}; missing: {', '.join(missing)}.",
-                hint=f"On Debian and Ubuntu, install make, gcc and postgresql-server-dev-{self.major}.",
-            )
+        return missing
 
     def _build(self, library: str, sources: Path, folder: Path) -> Path:
         shutil.copytree(sources, folder)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from azpg.extensions import join, normalise
 from azpg.profiles import DEFAULT_PRELOAD, PRELOADABLE
+from azpg.suggestions import did_you_mean
 from azpg_runtime.errors import ParameterRefused
 from azpg_runtime.postgres.installation import Installation
 
@@ -35,6 +36,7 @@ def check(value: str) -> str:
     if refused:
         raise ParameterRefused(
             f"{', '.join(refused)} cannot be preloaded on a Flexible Server.",
+            detail=" ".join(filter(None, (did_you_mean(name, PRELOADABLE) for name in refused))),
             hint=f"The allowed values are {', '.join(sorted(PRELOADABLE))}.",
         )
     return join(names)
@@ -43,9 +45,6 @@ def check(value: str) -> str:
 def divide(value: str, installation: Installation) -> Preload:
     """Which libraries of `value` an installation has, and which it lacks."""
     names = normalise(value)
-    there = [name for name in names if (installation.lib / f"{name}.so").is_file()]
-    reason = (
-        f"not loaded: this PostgreSQL {installation.major} lacks it; "
-        "`azpg up NAME --pg-config PATH` takes one that has it"
-    )
+    there = [name for name in names if installation.has_library(name)]
+    reason = f"not loaded: {installation.lacks_it}"
     return Preload([*there, OWN], {name: reason for name in names if name not in there})

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from azpg.azure.names import NAME_LIMIT, RESERVED_ROLES, is_reserved_role
 from azpg.errors import UsageError
 
 SUPERUSER = "azuresu"
@@ -23,34 +24,33 @@ SAFE_OPTIONS = " ".join(
         "default_transaction_read_only=off",
         "statement_timeout=0",
         "role=none",
+        "pg_stat_statements.track=none",  # it would show password verifiers, and is about others' statements
     )
 )
 """Start-up options of the superuser's own connections; they outrank what ALTER DATABASE sets."""
 DEFAULT_ADMIN = "pgadmin"
-_REFUSED = {
-    "azure_superuser",
-    "azuresu",
-    "azure_pg_admin",
-    "admin",
-    "administrator",
-    "root",
-    "guest",
-    "public",
-}
-_NAME_LIMIT = 63
 
 
 def is_reserved(name: str) -> bool:
-    """Whether people cannot have a role of this name on a Flexible Server."""
-    return name in _REFUSED or name.startswith(("pg_", "azure_"))
+    """Whether people cannot have a role of this name: Azure's own rule, and all that begins with azure_.
+
+    So do the roles of the service, which the twin's server keeps people from making.
+    """
+    return is_reserved_role(name) or name.lower().startswith("azure_")
 
 
-def check_admin_name(name: str) -> None:
-    """Raises `UsageError` for a name that Azure would not take for the server admin."""
-    if not name or len(name.encode()) > _NAME_LIMIT or is_reserved(name):
+def check_admin_name(name: str, *, exists: bool = False) -> None:
+    """Raises `UsageError` for a name that Azure would not take for the server admin.
+
+    Args:
+        name: the role's.
+        exists: whether there is one already: an earlier azpg took reserved names in upper case.
+    """
+    reserved = is_reserved(name) and not (exists and name != name.lower())
+    if not name or len(name.encode()) > NAME_LIMIT or reserved:
         raise UsageError(
-            f"{name!r} cannot be the server admin: use 1 to {_NAME_LIMIT} bytes, not one of "
-            f"{', '.join(sorted(_REFUSED))}, and nothing that begins with pg_ or azure_"
+            f"{name!r} cannot be the server admin: use 1 to {NAME_LIMIT} bytes, not one of "
+            f"{', '.join(sorted(RESERVED_ROLES))}, and nothing that begins with pg_ or azure_"
         )
     if not name.isprintable():
         raise UsageError("the server admin's name has characters that cannot be printed")

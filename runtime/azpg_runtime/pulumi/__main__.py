@@ -17,6 +17,7 @@ import grpc
 from pulumi.runtime.proto import provider_pb2_grpc
 
 from azpg_runtime.pulumi.arm import Arm
+from azpg_runtime.pulumi.callers import OwnUserOnly
 from azpg_runtime.pulumi.engine import when_gone
 from azpg_runtime.pulumi.journal import Journal
 from azpg_runtime.pulumi.provider import Provider
@@ -29,12 +30,14 @@ def main() -> None:
     """Serves until the engine ends this process, or has ended itself."""
     folder = os.environ.get("AZPG_PULUMI_JOURNAL")
     provider = Provider(Arm, Journal(Path(folder) if folder else None), version("pulumi-azure-native"))
+    callers = OwnUserOnly()
     server = grpc.server(
         ThreadPoolExecutor(32),
+        interceptors=[callers],
         options=[("grpc.max_receive_message_length", _MESSAGE), ("grpc.max_send_message_length", _MESSAGE)],
     )
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = callers.port = server.add_insecure_port("127.0.0.1:0")
     server.start()
 
     def end(number: int, frame: FrameType | None) -> None:

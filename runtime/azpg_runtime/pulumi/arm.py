@@ -25,6 +25,7 @@ from azure.mgmt.core.exceptions import ARMErrorFormat
 from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 
+from azpg.azure.busy import BUSY
 from azpg_runtime.errors import PulumiError
 from azpg_runtime.pulumi.kind import Json
 
@@ -40,8 +41,6 @@ _BACKOFF = 0.05
 _STEP = 0.2
 """Seconds after which a cancellation is noticed."""
 
-_BUSY = ("AnotherOperationInProgress", "RequestConflict", "ServerIsBusy")
-"""What ARM answers while something else is done to the same server, network or account."""
 _PATIENCE, _LONGEST = 120.0, 5.0
 """Seconds for which busy things are asked again, and between two questions at most."""
 
@@ -97,8 +96,7 @@ class Arm:
             try:
                 return work()
             except HttpResponseError as error:
-                busy = error.error is not None and error.error.code in _BUSY
-                if not busy or time.monotonic() + pause > end:
+                if not is_busy(error) or time.monotonic() + pause > end:
                     raise
             if self._cancelled.wait(pause):
                 raise AzureError("cancelled while something else was being done there; nothing was changed")
@@ -145,6 +143,11 @@ class Arm:
         if not isinstance(content, dict):
             raise PulumiError("ARM answered with something that is no JSON object.")
         return content
+
+
+def is_busy(error: AzureError) -> bool:
+    """Whether ARM refused something only because something else is being done there."""
+    return isinstance(error, HttpResponseError) and error.error is not None and error.error.code in BUSY
 
 
 def _needed(name: str) -> str:

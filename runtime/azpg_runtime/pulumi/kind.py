@@ -13,6 +13,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from azpg.azure.regions import check_region, short_name
+from azpg.errors import UsageError
+
 Json = dict[str, Any]
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
@@ -63,7 +66,7 @@ class Kind:
         names, location = self.parse(resource_id), outputs.get("location")
         if self.purge is None or names is None or not isinstance(location, str):
             return None
-        values = {**names, "location": location.replace(" ", "").lower()}
+        values = {**names, "location": short_name(location)}
         return _PARAMETER.sub(
             lambda found: str(values[found[1]]),
             self.purge.replace("{subscriptionId}", resource_id.split("/")[2]),
@@ -96,7 +99,7 @@ class Kind:
         return f"{logical_name}{seed.hex()[:8]}"
 
     def wrong(self, inputs: Json) -> Iterator[tuple[str, str]]:
-        """The inputs of which there is no path, and why."""
+        """The inputs of which there is no path, or no region, and why."""
         for name in self.parameters:
             value = inputs.get(name, "")
             if name not in inputs:
@@ -105,6 +108,12 @@ class Kind:
                 yield name, f"{name} must be a text that is not empty."
             elif "/" in value and name not in _SCOPES:
                 yield name, f"{name} is {value!r}: use a name without /."
+        location = inputs.get("location", UNKNOWN)
+        if self.located and location != UNKNOWN and str(location).lower() != "global":
+            try:
+                check_region(str(location))
+            except UsageError as error:
+                yield "location", str(error)
 
     def body(self, inputs: Json) -> Json:
         """What PUT sends."""
@@ -199,26 +208,27 @@ def _project(key: str, wanted: Any, real: Any) -> Any:
     if isinstance(wanted, list) and isinstance(real, dict):  # identities: a list as input, a mapping in ARM
         return [*(one for one in wanted if one in real), *(one for one in real if one not in wanted)]
     if isinstance(wanted, dict) and isinstance(real, dict):
-        return {
-            name: _project(name, one, real[name]) if name in real else one for name, one in wanted.items()
-        }
+        names = _assigned(wanted, real) if key == "userAssignedIdentities" else wanted
+        return {name: _project(name, one, real[name]) if name in real else one for name, one in names.items()}
     if isinstance(wanted, list) and isinstance(real, list) and len(wanted) == len(real):
         return [_project("", one, other) for one, other in zip(wanted, real, strict=True)]
     return real
+
+
+def _assigned(wanted: Json, real: Json) -> Json:
+    """The identities that there are, as they are wanted where they are."""
+    spelled = {id_.lower(): id_ for id_ in wanted}
+    return {spelled.get(id_.lower(), id_): wanted.get(spelled.get(id_.lower(), ""), {}) for id_ in real}
 
 
 def same(key: str, one: Any, other: Any) -> bool:
     """Whether two values mean the same to Azure: the case of ids and regions does not count."""
     if isinstance(one, str) and isinstance(other, str):
         if key == "location":
-            return _region(one) == _region(other)
+            return short_name(one) == short_name(other)
         if one.startswith("/") and other.startswith("/"):
             return one.lower() == other.lower()
     return bool(one == other)
-
-
-def _region(name: str) -> str:
-    return name.replace(" ", "").lower()
 
 
 _ABSENT = object()

@@ -19,7 +19,7 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from azpg_runtime.errors import PulumiError
 from azpg_runtime.pulumi import functions
-from azpg_runtime.pulumi.arm import Arm
+from azpg_runtime.pulumi.arm import Arm, is_busy
 from azpg_runtime.pulumi.journal import Journal
 from azpg_runtime.pulumi.kind import Json, Kind, changes, kinds
 from azpg_runtime.pulumi.values import has_unknown, over, to_python, to_struct
@@ -227,12 +227,18 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         self, context: Context, kind: Kind, resource_id: str, inputs: Json, error: AzureError
     ) -> None:
         """Ends a creation that failed; what it left behind goes into Pulumi's state."""
+        if is_busy(error):
+            # Refused for the moment: the program asks again. Told of what there is, the engine would keep the
+            # note of an unfinished creation when the next try succeeds, and update without a cause (pulumi
+            # issue 24683). It may be our own request whose answer got lost, and that is still being done.
+            raise error
         try:
             answer = self._arm.get(resource_id, kind.api)
         except AzureError:
             raise error from None  # the journal knows; the next `up` goes on
         if answer is None:
-            self._journal.end(resource_id)
+            if isinstance(error, HttpResponseError):  # which is an answer: nothing is under way any more
+                self._journal.end(resource_id)
             raise error
         left = provider_pb2.ErrorResourceInitFailed(
             id=resource_id,

@@ -34,8 +34,8 @@ import yaml
 from azpg_runtime.errors import PulumiError
 from azpg_runtime.files import make_folder, write_atomically
 from azpg_runtime.home import Home
-from azpg_runtime.postgres.lock import locked
 from azpg_runtime.pulumi.passphrase import Passphrase
+from azpg_runtime.system.locks import locked
 
 PLUGIN = "pulumi-resource-azure-native"
 _FOLDER = ".azpg"
@@ -164,7 +164,7 @@ class Workspace:
     def _write_programs(self) -> None:
         python = shlex.quote(sys.executable)
         for path, command in (
-            (Path("azure-native", PLUGIN), f"{python} -m azpg_runtime.pulumi"),
+            (Path("azure-native", PLUGIN), f"{python} -P -m azpg_runtime.pulumi"),
             (Path("python", "bin", "python"), python),
         ):
             program = self.folder / _FOLDER / path

@@ -50,6 +50,7 @@ _INPUT, _REFUSED = "azpg_home", "azpg_refused"
 """What the controller of pytest-xdist tells its workers, and they it."""
 _TEXTS = {
     "postgres": "PostgreSQL's major version, 16 or 18 [default: 18]",
+    "build": "which bundled PostgreSQL of that major: of 18, embedded or pixeltable [default: embedded]",
     "pg_config": "the pg_config of a PostgreSQL 15 to 18 to use instead of a bundled one",
     "profile": "preview-2024 or azure-2026 [default: preview-2024]",
     "location": "the Azure region to behave as [default: eastus]",
@@ -69,6 +70,7 @@ class TwinFactory(Protocol):
         name: str = "default",
         *,
         postgres: int | None = None,
+        build: str | None = None,
         pg_config: str | None = None,
         extensions: list[str] | None = None,
         models: list[str] | None = None,
@@ -151,7 +153,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name in names:
         terminalreporter.write_line(f"azpg psql {name} -- --list  # the databases are named after the tests")
         terminalreporter.write_line(f"azpg psql {name} --database DATABASE")
-    down = "".join(f"azpg down {name} --delete && " for name in names)
+    down = "".join(f"azpg down {name} --delete --yes && " for name in names)
     terminalreporter.write_line(f"{down}rm -r {home}")
 
 

@@ -16,7 +16,7 @@ from psycopg import sql
 from azpg.extensions import join
 from azpg_runtime.errors import InstanceError
 from azpg_runtime.postgres.instance import Instance
-from azpg_runtime.postgres.lock import locked
+from azpg_runtime.system.locks import locked
 from azpg_runtime.testing.wanted import Wanted, model_name
 
 Connection = psycopg.Connection[Any]

@@ -16,13 +16,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from azpg.errors import AzpgError, UsageError
-from azpg_runtime.errors import InstanceError, InstanceNotFound
+from azpg_runtime.errors import InstanceError
 from azpg_runtime.files import write_atomically
 from azpg_runtime.home import Home
-from azpg_runtime.host.control import HostControl
 from azpg_runtime.models import ModelStore
 from azpg_runtime.postgres.instance import Instance
-from azpg_runtime.postgres.lock import locked
+from azpg_runtime.system.locks import locked
 from azpg_runtime.testing import PREFIX
 from azpg_runtime.testing.databases import Databases
 from azpg_runtime.testing.wanted import Wanted
@@ -152,8 +151,4 @@ def _remove(home: Home) -> None:
 
 
 def _end(twin: Instance) -> None:
-    try:
-        twin.down(delete=True)
-    except InstanceNotFound:  # killed before it was written what it is: there may be a model host
-        HostControl(twin.home, server_uid=os.geteuid()).stop()
-        shutil.rmtree(twin.home.runtime, ignore_errors=True)
+    twin.discard()  # also one that was killed before it was written what it is

@@ -27,6 +27,7 @@ class Wanted:
 
     Attributes:
         postgres: PostgreSQL's major version.
+        build: of several bundled PostgreSQL of that major, which one.
         pg_config: path of the pg_config of a PostgreSQL to use instead of a bundled one.
         extensions: what is allow-listed and created; None stands for vector and azure_local_ai, as far as
             the twin offers them.
@@ -35,6 +36,7 @@ class Wanted:
     """
 
     postgres: int | None = None
+    build: str | None = None
     pg_config: str | None = None
     extensions: tuple[str, ...] | None = None
     models: tuple[str, ...] = ()
@@ -46,6 +48,7 @@ class Wanted:
         self,
         *,
         postgres: int | str | None = None,
+        build: str | None = None,
         pg_config: str | None = None,
         extensions: Iterable[str] | None = None,
         models: Iterable[str] | None = None,
@@ -58,6 +61,7 @@ class Wanted:
         `extensions` and `models` may have commas in them; a model is NAME, for NAME:v1, or NAME:VERSION.
         """
         changes: dict[str, Any] = {
+            "build": build,
             "pg_config": pg_config,
             "profile": profile,
             "location": location,
@@ -76,6 +80,7 @@ class Wanted:
         """What `Instance.up` is asked for."""
         return Wishes(
             major=self.postgres,
+            build=self.build,
             pg_config=self.pg_config,
             profile=self.profile,
             location=self.location,

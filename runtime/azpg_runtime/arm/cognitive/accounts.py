@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 
 from azure.mgmt.cognitiveservices import models
 
+from azpg.azure.regions import short_name
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.cognitive import domains, keys
 from azpg_runtime.arm.cognitive.deleted import DeletedAccounts
 from azpg_runtime.arm.cognitive.names import ACCOUNTS
 from azpg_runtime.arm.exchange import Answer, Call
 from azpg_runtime.arm.kinds.kind import Kind
-from azpg_runtime.arm.regions import short_name
+from azpg_runtime.arm.schema.document import check
 from azpg_runtime.arm.services import Services
 from azpg_runtime.arm.state import Resource
 from azpg_runtime.errors import ArmRefusal
@@ -141,11 +142,11 @@ class Accounts(Kind):
 
     def _restore(self, call: Call) -> None:
         address = self.placed(call.address)
-        body = call.body if isinstance(call.body, dict) else {}
-        kept = self.deleted.find(address, str(body.get("location", "")))
+        body = check(self.model, call.body, "create")
+        kept = self.deleted.find(address, body.get("location", ""))
         if kept is None:
             return
-        if not (body.get("properties") or {}).get("restore"):
+        if not body.get("properties", {}).get("restore"):
             raise ArmRefusal(
                 409,
                 "FlagMustBeSetForRestore",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from azpg.azure.regions import short_name
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.cognitive.names import DELETED, NAMESPACE
 from azpg_runtime.arm.exchange import Answer, Call, listed
-from azpg_runtime.arm.regions import short_name
 from azpg_runtime.arm.services import Services, not_found
 from azpg_runtime.arm.state import Json, Resource
 

@@ -53,8 +53,7 @@ class Deployments(Kind):
                 "DeploymentModelNotSupported",
                 f"The model 'Format: {model.get('format')}, Name: {model.get('name')}, Version: "
                 f"{model.get('version')}' of account deployment is not supported. The local ARM twin has "
-                f"{known}, all "
-                "of format OpenAI.",
+                f"{known}, all of format OpenAI.",
             )
         sku = resource.body["sku"]
         if sku["name"] not in offered.SKUS:

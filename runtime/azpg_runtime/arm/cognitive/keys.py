@@ -28,7 +28,8 @@ def add_keys(router: Router, services: Services) -> None:
         return _shown(_account(services, call))
 
     def regenerate_key(call: Call) -> Answer:
-        name = str((call.body or {}).get("keyName", "")).lower()
+        body = call.body if isinstance(call.body, dict) else {}
+        name = str(body.get("keyName", "")).lower()
         with state.changing():
             account = _account(services, call)
             if name not in _NAMES:

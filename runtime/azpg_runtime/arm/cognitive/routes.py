@@ -26,6 +26,7 @@ def add_cognitive(router: Router, services: Services) -> None:
         return listed([one.as_json() for one in MODELS])
 
     def models_of_region(call: Call) -> Answer:
+        accounts.check_region(call.address.names[0])
         return listed(
             [
                 {"kind": kind, "skuName": "S0", "model": one.as_json(), "description": ""}

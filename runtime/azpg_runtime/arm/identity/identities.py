@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from azpg_runtime.errors import IdentityError, IdentityNotFound, SecretWrong
 from azpg_runtime.files import make_folder, write_atomically
-from azpg_runtime.postgres.lock import locked
+from azpg_runtime.system.locks import locked
 
 DEFAULT_NAME = "azpg-developer"
 _SECRET_BYTES = 30

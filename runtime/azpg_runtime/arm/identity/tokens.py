@@ -18,7 +18,7 @@ from azpg_runtime.access_tokens import ALGORITHM, Claims, Trust
 from azpg_runtime.arm.identity.identities import Identities, Identity, Kind
 from azpg_runtime.errors import IdentityError
 from azpg_runtime.files import make_folder, write_atomically
-from azpg_runtime.postgres.lock import locked
+from azpg_runtime.system.locks import locked
 
 MANAGEMENT = ("https://management.azure.com", "https://management.core.windows.net")
 """Azure Resource Manager, as a token's audience."""

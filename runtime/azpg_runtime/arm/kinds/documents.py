@@ -82,8 +82,7 @@ class Zone(Document):
                 409,
                 "CannotDeleteResource",
                 f"Cannot delete the private DNS zone '{existing.address.name}' while virtual networks are "
-                "linked to "
-                "it. Delete its virtualNetworkLinks first.",
+                "linked to it. Delete its virtualNetworkLinks first.",
             )
 
 

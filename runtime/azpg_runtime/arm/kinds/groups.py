@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from azpg.azure.regions import is_known, short_name
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.exchange import Answer, Call, listed
-from azpg_runtime.arm.kinds.kind import Kind, being_deleted, check_stays
+from azpg_runtime.arm.kinds.kind import Kind, being_deleted, check_stays, no_region
 from azpg_runtime.arm.operations import RETRY_HEADERS
-from azpg_runtime.arm.regions import short_name
 from azpg_runtime.arm.schema.types import groups
 from azpg_runtime.arm.services import Services
 from azpg_runtime.arm.state import Json, Resource
@@ -40,6 +40,11 @@ class Groups(Kind):
         """See `Kind`."""
         resource.properties["provisioningState"] = "Succeeded"
         resource.body["location"] = short_name(str(resource.body["location"]))
+
+    def check_region(self, location: str) -> None:
+        """See `Kind`. A group is in a region, never global."""
+        if not is_known(location):
+            raise no_region(location, "resource group")
 
     def check_location(self, existing: Resource, body: Json) -> None:
         """See `Kind`."""

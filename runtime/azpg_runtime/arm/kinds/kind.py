@@ -11,9 +11,10 @@ import re
 import uuid
 from typing import Any, ClassVar
 
+from azpg.azure.regions import REGIONS, is_known, nearest, short_name
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.exchange import Answer, Call, listed
-from azpg_runtime.arm.regions import short_name
+from azpg_runtime.arm.identities import merge_identity
 from azpg_runtime.arm.schema.document import check
 from azpg_runtime.arm.services import Services, not_found
 from azpg_runtime.arm.state import Json, Resource
@@ -186,6 +187,8 @@ class Kind:
         if existing is not None:
             address = existing.address
             self.check_location(existing, body)
+        elif "location" in body:
+            self.check_region(body["location"])
         own: Json = {"id": str(address), "name": address.name, "type": self.resource_type}
         resource = Resource(own | copy.deepcopy(body), copy.deepcopy(existing.private) if existing else {})
         self.defaults(resource, existing)
@@ -193,10 +196,19 @@ class Kind:
             resource.body["etag"] = f'"{uuid.uuid4()}"'
         return resource
 
-    def merged(self, existing: Resource, body: Json) -> Json:
-        """What a resource says of itself, with what a request changes of it."""
-        own = {name: one for name, one in existing.body.items() if name not in {"id", "name", "type"}}
+    def merged(self, existing: Resource, body: Json, *, replace_assigned: bool = False) -> Json:
+        """What a resource says of itself, with what a request changes of it.
+
+        Tags are replaced as a whole; for the identity see `merge_identity`.
+        """
+        own = {name: value for name, value in existing.body.items() if name not in {"id", "name", "type"}}
         merged: Json = _merged(own, body)
+        if "tags" in body:
+            merged["tags"] = body["tags"]
+        if "identity" in body:
+            merged["identity"] = merge_identity(
+                own.get("identity"), body["identity"], replace_assigned=replace_assigned
+            )
         return merged
 
     def discard(self, address: Address) -> None:
@@ -223,6 +235,11 @@ class Kind:
                 "exists.",
             )
 
+    def check_region(self, location: str) -> None:
+        """Raises `ArmRefusal` for a location that is no region."""
+        if not is_known(location) and short_name(location) != "global":
+            raise no_region(location, f"resource type '{self.resource_type}'")
+
     def check_location(self, existing: Resource, body: Json) -> None:
         """Raises `ArmRefusal` for a resource that would have to move."""
         old, new = existing.body.get("location"), body.get("location")
@@ -231,10 +248,20 @@ class Kind:
                 409,
                 "InvalidResourceLocation",
                 f"The resource '{existing.address.name}' already exists in location '{short_name(old)}'. A "
-                "resource "
-                f"with the same name cannot be created in location '{new}'. Please select a new resource "
-                "name.",
+                f"resource with the same name cannot be created in location '{new}'. Please select a new "
+                "resource name.",
             )
+
+
+def no_region(location: str, what: str) -> ArmRefusal:
+    """The refusal of something that is to be where there is no region."""
+    near = nearest(location)
+    instead = f"Did you mean '{near}'?" if near else f"List of available regions is '{','.join(REGIONS)}'."
+    return ArmRefusal(
+        400,
+        f"LocationNotAvailableFor{'ResourceGroup' if what == 'resource group' else 'ResourceType'}",
+        f"The provided location '{location}' is not available for {what}. {instead}",
+    )
 
 
 def check_stays(group: Resource | None) -> None:
@@ -258,8 +285,8 @@ def _split(type_: str) -> tuple[str, tuple[str, ...]]:
     return namespace, tuple(types)
 
 
-def _merged(old: Any, new: Any, name: str = "") -> Any:
-    """`old` with what `new` says; tags and the set of identities are replaced as a whole."""
-    if not (isinstance(old, dict) and isinstance(new, dict)) or name in {"tags"}:
+def _merged(old: Any, new: Any) -> Any:
+    """`old` with what `new` says, at any depth."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
         return new
-    return old | {key: _merged(old.get(key), one, key) for key, one in new.items()}
+    return old | {name: _merged(old.get(name), value) for name, value in new.items()}

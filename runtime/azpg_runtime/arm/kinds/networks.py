@@ -89,8 +89,7 @@ class Subnet(Document):
                         400,
                         "NetcfgSubnetRangesOverlap",
                         f"Subnet '{resource.body['name']}' is not valid because its IP address range "
-                        "overlaps with "
-                        f"that of subnet '{other.body['name']}'.",
+                        f"overlaps with that of subnet '{other.body['name']}'.",
                     )
 
 
@@ -121,8 +120,7 @@ def _check_inside(subnet: Json, space: list[_Network]) -> None:
                 400,
                 "NetcfgInvalidSubnet",
                 f"Subnet '{subnet['name']}' is not valid because its IP address range {one} is outside the "
-                "virtual "
-                f"network's, {', '.join(map(str, space))}.",
+                f"virtual network's, {', '.join(map(str, space))}.",
             )
 
 

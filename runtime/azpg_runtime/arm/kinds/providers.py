@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from azpg.azure.regions import REGIONS
 from azpg_runtime.arm.exchange import Answer, Call, listed
-from azpg_runtime.arm.regions import REGIONS
 from azpg_runtime.arm.services import Services
 from azpg_runtime.arm.state import Json
 from azpg_runtime.errors import ArmRefusal

@@ -39,10 +39,9 @@ class RoleAssignments(Kind):
                 400,
                 "RoleAssignmentUpdateNotPermitted",
                 "Tenant ID, application ID, principal ID, and scope are not allowed to be updated. Delete "
-                "the role "
-                "assignment and make another.",
+                "the role assignment and make another.",
             )
-        for other in self.state.all_of(self.resource_type.lower(), resource.address.scope):
+        for other in self.state.all_of(self.resource_type.lower(), resource.address.parent):
             same = all(_last(other.properties[one]) == _last(own[one]) for one in _FIXED)
             scoped = other.properties["scope"].lower() == own["scope"].lower()
             if same and scoped and other.address.key != resource.address.key:

@@ -6,18 +6,19 @@ import re
 
 from azure.mgmt.postgresqlflexibleservers import models
 
+from azpg.azure.names import SERVER_NAME
+from azpg.azure.regions import REGIONS, short_name
+from azpg.azure.resource_ids import SERVER_TYPE
+from azpg.azure.skus import SIZES, STORAGE, TIERS, Size
 from azpg_runtime.arm.exchange import Answer, Call, listed
+from azpg_runtime.arm.kinds.kind import no_region
 from azpg_runtime.arm.postgres import refusals
-from azpg_runtime.arm.postgres.properties import SERVER_NAME
 from azpg_runtime.arm.postgres.servers import Servers
-from azpg_runtime.arm.postgres.skus import SIZES, STORAGE, TIERS, Size
-from azpg_runtime.arm.regions import REGIONS, short_name
 from azpg_runtime.arm.schema.document import check
 from azpg_runtime.arm.services import not_found
 from azpg_runtime.arm.state import Json
 from azpg_runtime.postgres.bundled import DEFAULT_MAJOR, MAJORS
 
-SERVER = "Microsoft.DBforPostgreSQL/flexibleServers"
 _DEFAULT_SIZES = {
     "Burstable": "Standard_B1ms",
     "GeneralPurpose": "Standard_D4ds_v5",
@@ -47,9 +48,9 @@ class Capabilities:
     def check_name(self, call: Call) -> Answer:
         """Whether a server may have a name."""
         wanted = check(models.CheckNameAvailabilityRequest, call.body, "create")
-        name, type_ = wanted.get("name", ""), wanted.get("type", SERVER)
-        if type_.lower() != SERVER.lower():
-            raise refusals.invalid("type", f"'{type_}' is not {SERVER}.")
+        name, type_ = wanted.get("name", ""), wanted.get("type", SERVER_TYPE)
+        if type_.lower() != SERVER_TYPE.lower():
+            raise refusals.invalid("type", f"'{type_}' is not {SERVER_TYPE}.")
         found: Json = {"name": name, "type": type_, "nameAvailable": True, "reason": None, "message": ""}
         if not re.fullmatch(SERVER_NAME, name):
             found |= {
@@ -115,7 +116,7 @@ class Capabilities:
 def _region(call: Call) -> str:
     region = short_name(call.address.names[0])
     if region not in REGIONS:
-        raise refusals.invalid("locationName", f"'{call.address.names[0]}' is none of {', '.join(REGIONS)}.")
+        raise no_region(call.address.names[0], f"resource type '{SERVER_TYPE}'")
     return region
 
 

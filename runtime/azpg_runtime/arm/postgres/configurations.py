@@ -13,10 +13,12 @@ from azpg_runtime.arm.schema.document import check
 from azpg_runtime.arm.services import not_found
 from azpg_runtime.arm.state import Json
 from azpg_runtime.errors import ParameterRefused
-from azpg_runtime.postgres.parameters import Parameter
+from azpg_runtime.postgres.parameters import EXTENSIONS, Parameter
 
 _SOURCES = ("user-override", "system-default")
 _DOCUMENTATION = "https://www.postgresql.org/docs/current/runtime-config.html"
+_DOCUMENTATIONS = {EXTENSIONS: "https://go.microsoft.com/fwlink/?linkid=2274269"}
+"""As Azure answers, where that was seen."""
 
 
 class Configurations(Part):
@@ -115,6 +117,6 @@ class Configurations(Part):
                 "isReadOnly": one.is_read_only,
                 "isConfigPendingRestart": one.is_config_pending_restart,
                 **({"unit": one.unit} if one.unit else {}),
-                "documentationLink": _DOCUMENTATION,
+                "documentationLink": _DOCUMENTATIONS.get(one.name, _DOCUMENTATION),
             },
         }

@@ -6,6 +6,7 @@ import psycopg
 from azure.mgmt.postgresqlflexibleservers import models
 from psycopg import sql
 
+from azpg.azure.names import NAME_LIMIT, SYSTEM_DATABASES
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.exchange import Answer, Call, listed
 from azpg_runtime.arm.postgres import refusals
@@ -16,8 +17,6 @@ from azpg_runtime.arm.services import not_found
 from azpg_runtime.arm.state import Json, Resource
 from azpg_runtime.errors import ArmRefusal
 
-_NAME_LIMIT = 63
-_SYSTEM = frozenset({"postgres", "azure_maintenance", "azure_sys", "template0", "template1"})
 DEFAULT_COLLATION = "en_US.utf8"
 """Azure's. The local server's own, C.UTF-8, stands for it: it sorts by code point."""
 _LIST = """
@@ -53,8 +52,8 @@ class Databases(Part):
         self.server(call.address)
         body = check(self.model, call.body or {}, "create").get("properties", {})
         name = call.address.name
-        if len(name.encode()) > _NAME_LIMIT or not name.isprintable():
-            raise refusals.invalid("databaseName", f"Use 1 to {_NAME_LIMIT} bytes that can be printed.")
+        if len(name.encode()) > NAME_LIMIT or not name.isprintable():
+            raise refusals.invalid("databaseName", f"Use 1 to {NAME_LIMIT} bytes that can be printed.")
         self.servers.check_ready(self.server(call.address))
         wanted = {
             "charset": body.get("charset", "UTF8"),
@@ -81,7 +80,7 @@ class Databases(Part):
     def delete(self, call: Call) -> Answer:
         """Drops a database with its data."""
         self.server(call.address)
-        if call.address.name in _SYSTEM:
+        if call.address.name in SYSTEM_DATABASES:
             raise refusals.invalid(
                 "databaseName", f"The system database '{call.address.name}' cannot be dropped."
             )

@@ -6,6 +6,7 @@ import ipaddress
 
 from azure.mgmt.postgresqlflexibleservers import models
 
+from azpg.azure.names import FIREWALL_RULE_NAME
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.exchange import Answer, Call
 from azpg_runtime.arm.postgres import refusals
@@ -19,7 +20,7 @@ class FirewallRules(Part):
 
     resource_type = "Microsoft.DBforPostgreSQL/flexibleServers/firewallRules"
     model = models.FirewallRule
-    name_pattern = r"[A-Za-z0-9_-]{1,128}"
+    name_pattern = FIREWALL_RULE_NAME
 
     def __init__(self, servers: Servers) -> None:
         super().__init__(servers)

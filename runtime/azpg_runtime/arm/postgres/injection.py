@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from azpg.azure.resource_ids import SERVER_TYPE
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.postgres.refusals import invalid
 from azpg_runtime.arm.state import Json, State
 
-_SERVICE = "Microsoft.DBforPostgreSQL/flexibleServers"
 _SUBNETS = "microsoft.network/virtualnetworks/subnets"
 _ZONES = "microsoft.network/privatednszones"
 
@@ -38,7 +38,7 @@ def _check_subnet(state: State, subnet: str) -> None:
     services = [
         one.get("properties", {}).get("serviceName", "") for one in found.properties.get("delegations", [])
     ]
-    if _SERVICE.lower() not in {one.lower() for one in services}:
+    if SERVER_TYPE.lower() not in {one.lower() for one in services}:
         raise invalid(
-            "delegatedSubnetResourceId", f"The subnet '{address.name}' is not delegated to {_SERVICE}."
+            "delegatedSubnetResourceId", f"The subnet '{address.name}' is not delegated to {SERVER_TYPE}."
         )

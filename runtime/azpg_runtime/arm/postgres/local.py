@@ -6,8 +6,8 @@ import logging
 import os
 from collections.abc import Iterable
 
+from azpg.azure.regions import short_name
 from azpg_runtime.arm.address import Address
-from azpg_runtime.arm.regions import short_name
 from azpg_runtime.arm.services import Services
 from azpg_runtime.arm.state import Json, Resource
 from azpg_runtime.errors import InstanceError, RuntimeTwinError

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
-
+from azpg.azure.limits import BACKUP_DAYS, PREMIUM_V2_GB
+from azpg.azure.passwords import weaknesses
+from azpg.azure.skus import SIZES, STORAGE, TIERS
 from azpg.errors import UsageError
 from azpg.profiles import offer
 from azpg_runtime.arm.postgres.refusals import invalid, not_in_twin
-from azpg_runtime.arm.postgres.skus import SIZES, STORAGE, TIERS
 from azpg_runtime.arm.state import Json, Resource
 from azpg_runtime.errors import ArmRefusal
 from azpg_runtime.postgres.bundled import DEFAULT_MAJOR, MAJORS
 from azpg_runtime.postgres.roles import check_admin_name
 
 _FRESH = {None, "Default", "Create", "Update"}
-_CHARACTERS = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^a-zA-Z0-9]")
-SERVER_NAME = r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"
 
 
 def fill(properties: Json) -> None:
@@ -60,8 +58,8 @@ def check(resource: Resource, profile: str) -> None:
         raise invalid("version", f"This machine can run PostgreSQL {' and '.join(map(str, MAJORS))}.")
     _check_storage(properties["storage"])
     days = properties["backup"]["backupRetentionDays"]
-    if not 7 <= days <= 35:
-        raise invalid("backupRetentionDays", f"{days} is not from 7 to 35.")
+    if days not in BACKUP_DAYS:
+        raise invalid("backupRetentionDays", f"{days} is not from {BACKUP_DAYS[0]} to {BACKUP_DAYS[-1]}.")
     if {properties["authConfig"]["passwordAuth"], properties["authConfig"]["activeDirectoryAuth"]} == {
         "Disabled"
     }:
@@ -95,14 +93,9 @@ def check_admin(properties: Json, password: str | None) -> None:
 
 def check_password(login: str | None, password: str) -> None:
     """Raises `ArmRefusal` for a password that is too weak."""
-    kinds = sum(bool(re.search(pattern, password)) for pattern in _CHARACTERS)
-    if not 8 <= len(password) <= 128 or kinds < 3 or (login and login.lower() in password.lower()):
+    if found := list(weaknesses(password, login)):
         raise ArmRefusal(
-            400,
-            "PasswordNotComplex",
-            "Password validation failed. It needs 8 to 128 characters of three kinds among lower-case "
-            "letters, "
-            "upper-case letters, digits and others, and must not contain the login name.",
+            400, "PasswordNotComplex", f"Password validation failed. The password {'; it '.join(found)}."
         )
     if any(ord(character) < 32 for character in password):
         raise invalid("administratorLoginPassword", "It has control characters.")
@@ -148,5 +141,5 @@ def _check_storage(storage: Json) -> None:
     if storage["type"] == "Premium_LRS":
         if size not in STORAGE:
             raise invalid("storageSizeGB", f"{size} is none of {', '.join(map(str, STORAGE))}.")
-    elif not 32 <= size <= 65536:
-        raise invalid("storageSizeGB", f"{size} is not from 32 to 65536.")
+    elif size not in PREMIUM_V2_GB:
+        raise invalid("storageSizeGB", f"{size} is not from {PREMIUM_V2_GB[0]} to {PREMIUM_V2_GB[-1]}.")

@@ -41,7 +41,8 @@ def not_in_twin(what: str) -> ArmRefusal:
     return ArmRefusal(
         400,
         "FeatureNotSupportedByTwin",
-        f"{what} is not supported by the local ARM twin of azpg; on Azure it is. See docs/COMPATIBILITY.md.",
+        f"{what} is not supported by the local ARM twin of azpg; on Azure it is. "
+        "See `azpg help compatibility`.",
     )
 
 

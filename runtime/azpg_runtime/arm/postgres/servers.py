@@ -6,13 +6,15 @@ import re
 
 from azure.mgmt.postgresqlflexibleservers import models
 
+from azpg.azure.names import SERVER_NAME
+from azpg.azure.regions import display_name
+from azpg.azure.resource_ids import SERVER_TYPE
 from azpg_runtime.arm.address import Address
 from azpg_runtime.arm.exchange import Answer, Call
 from azpg_runtime.arm.kinds.kind import Kind
 from azpg_runtime.arm.postgres import properties, refusals
 from azpg_runtime.arm.postgres.injection import check_network
 from azpg_runtime.arm.postgres.local import PASSING, LocalServers
-from azpg_runtime.arm.regions import display_name
 from azpg_runtime.arm.schema.document import check, hidden
 from azpg_runtime.arm.services import Services, not_found
 from azpg_runtime.arm.state import Json, Resource
@@ -25,7 +27,7 @@ _HIDDEN = hidden(models.ServerProperties)
 class Servers(Kind):
     """Microsoft.DBforPostgreSQL/flexibleServers."""
 
-    resource_type = "Microsoft.DBforPostgreSQL/flexibleServers"
+    resource_type = SERVER_TYPE
     model = models.Server
     patch_model = models.ServerForPatch
 
@@ -79,7 +81,7 @@ class Servers(Kind):
 
     def placed(self, address: Address) -> Address:
         """See `Kind`. The local server's name must be free, too."""
-        if not re.fullmatch(properties.SERVER_NAME, address.name):
+        if not re.fullmatch(SERVER_NAME, address.name):
             raise refusals.invalid(
                 "serverName",
                 "Use 3 to 63 lower-case letters, digits and hyphens, not a hyphen first or last.",
@@ -99,11 +101,12 @@ class Servers(Kind):
         address = self.placed(call.address)
         body = check(self.model, call.body, "create")
         existing = self.find(address)
-        if existing is not None and (window := call.body.get("properties", {}).get("maintenanceWindow")):
+        if existing is not None:
             # Not of a new server's, but of one that exists already: its visibility is read and update.
+            window = (call.body.get("properties") or {}).get("maintenanceWindow")
             changes = check(models.ServerForPatch, {"properties": {"maintenanceWindow": window}}, "update")
             body.setdefault("properties", {}).update(changes["properties"])
-        return self._write(call, address, body, existing)
+        return self._write(call, address, body, existing, replace_assigned=True)
 
     def patch(self, call: Call) -> Answer:
         """Changes a server."""
@@ -112,7 +115,15 @@ class Servers(Kind):
             call, existing.address, check(models.ServerForPatch, call.body, "update"), existing
         )
 
-    def _write(self, call: Call, address: Address, body: Json, existing: Resource | None) -> Answer:
+    def _write(
+        self,
+        call: Call,
+        address: Address,
+        body: Json,
+        existing: Resource | None,
+        *,
+        replace_assigned: bool = False,
+    ) -> Answer:
         wanted = body.setdefault("properties", {})
         properties.check_mode(wanted.get("createMode"))
         password = wanted.get("administratorLoginPassword")
@@ -120,7 +131,7 @@ class Servers(Kind):
         if existing is not None:
             if self.services.operations.is_busy(address):
                 raise refusals.busy(address.name)
-            body = self.merged(existing, body)
+            body = self.merged(existing, body, replace_assigned=replace_assigned)
         resource = self.composed(address, body, existing)
         properties.check(resource, self.services.settings.profile)
         if wanted.get("authConfig", {}).get("tenantId", "") not in {"", self.services.tenant}:
@@ -142,10 +153,10 @@ class Servers(Kind):
             {"password": password, "restart": scaled, "before": existing.body if existing else None},
         )
 
-    def merged(self, existing: Resource, body: Json) -> Json:
+    def merged(self, existing: Resource, body: Json, *, replace_assigned: bool = False) -> Json:
         """See `Kind`. More storage has its own performance tier unless the request names one."""
         storage = body["properties"].get("storage", {})
-        merged = super().merged(existing, body)
+        merged = super().merged(existing, body, replace_assigned=replace_assigned)
         if "storageSizeGB" in storage and "tier" not in storage:
             merged["properties"]["storage"].pop("tier", None)
         return merged

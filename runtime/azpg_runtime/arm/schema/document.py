@@ -27,6 +27,8 @@ _EXACT = 2**53 - 1
 def check(model: type, body: Any, verb: Verb) -> Json:
     """A request's body without what is read-only or null; enumerations in their own spelling.
 
+    Of an update, a null member of a mapping of models stays: it says which one to take away.
+
     Args:
         model: of any style that `fields` reads.
         body: parsed JSON.
@@ -94,10 +96,20 @@ def _strict(hint: Any, verb: Verb) -> Any:
         case origin if origin is list:
             found = list[_strict(inner[0], verb)]  # type: ignore[misc]
         case origin if origin is dict:
-            found = dict[str, _strict(inner[1], verb)]  # type: ignore[misc]
+            found = _mapping(inner[1], verb)
         case _:
             found = _single(hint, verb)
     return found
+
+
+def _mapping(hint: Any, verb: Verb) -> Any:
+    """Members by name. One that is null is none; where models are updated, it says which to take away."""
+    members = _strict(hint, verb)
+    if not _has_fields(_plain(hint)):
+        return dict[str, members]  # type: ignore[valid-type]
+    if verb == "update":
+        return dict[str, members | None]  # type: ignore[valid-type]
+    return Annotated[dict[str, members], BeforeValidator(_dropping(frozenset()))]  # type: ignore[valid-type]
 
 
 def _chosen(alternatives: tuple[Any, ...]) -> Any:

@@ -17,7 +17,8 @@ from azpg_runtime import access_tokens
 from azpg_runtime.postgres.entra.access import AccessFile
 from azpg_runtime.postgres.front.relay import Client, Front
 from azpg_runtime.postgres.front.tls import server_context
-from azpg_runtime.supervision.service import CANNOT_SERVE, end_with
+from azpg_runtime.supervision.beating import give_signs_of_life
+from azpg_runtime.supervision.service import CANNOT_SERVE, become, end_with
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="azpg_runtime.postgres.front")
     parser.add_argument("--fd", type=int, required=True, help="the listening socket")
     parser.add_argument("--supervisor", type=int, required=True, help="the process to end with")
+    parser.add_argument("--beat", type=int, help="the pipe for signs of life; an older supervisor has none")
     parser.add_argument("--instance", required=True, help="the instance's name")
     parser.add_argument("--server-port", type=int, required=True, help="PostgreSQL's own, on 127.0.0.1")
     parser.add_argument("--certificate", type=Path, required=True, help="private key and certificate")
@@ -47,7 +49,7 @@ def main() -> None:
     _allow_many_connections()
     access_tokens.prepare()
     if options.uid != os.geteuid():
-        _become(options.uid, options.gid)
+        become(options.uid, options.gid)
         end_with(options.supervisor)
     front = Front(
         options.instance,
@@ -56,11 +58,12 @@ def main() -> None:
         access=AccessFile(options.access),
         socket=options.sockets / f".s.PGSQL.{options.server_port}",
     )
-    asyncio.run(serve(front, socket.socket(fileno=options.fd)))
+    asyncio.run(serve(front, socket.socket(fileno=options.fd), beat=options.beat))
 
 
-async def serve(front: Front, listener: socket.socket) -> None:
-    """Serves `listener` until SIGTERM or SIGINT."""
+async def serve(front: Front, listener: socket.socket, *, beat: int | None) -> None:
+    """Serves `listener` until SIGTERM or SIGINT, and gives signs of life to the pipe `beat`."""
+    give_signs_of_life(beat)
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -71,13 +74,6 @@ async def serve(front: Front, listener: socket.socket) -> None:
     server.close()
     for client in list(front.clients):
         client.abort()
-
-
-def _become(uid: int, gid: int) -> None:
-    """Gives up root for good; everything that root alone may read has been read."""
-    os.setgroups([])
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
 
 
 def _allow_many_connections() -> None:

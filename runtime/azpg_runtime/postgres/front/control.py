@@ -8,12 +8,12 @@ import struct
 from azpg_runtime.errors import InstanceError
 from azpg_runtime.files import make_folder
 from azpg_runtime.home import InstanceHome
-from azpg_runtime.host.control import rotate
 from azpg_runtime.postgres.account import Account
 from azpg_runtime.postgres.front.greeting import SSL_REQUEST
 from azpg_runtime.supervision.control import Supervised
+from azpg_runtime.system.logs import rotate
 
-_START_TIMEOUT = 30.0
+_ANSWER_TIMEOUT = 5.0
 
 
 class FrontControl:
@@ -27,7 +27,9 @@ class FrontControl:
     def __init__(self, home: InstanceHome, account: Account) -> None:
         self._home = home
         self._account = account
-        self._supervised = Supervised("TLS front", lock=home.tls / "supervisor.lock", log=home.tls_log)
+        self._supervised = Supervised(
+            "TLS front", word="front", lock=home.tls / "supervisor.lock", log=home.tls_log
+        )
 
     def running(self) -> bool:
         """Whether a supervisor runs."""
@@ -70,21 +72,21 @@ class FrontControl:
 
     def wait_until_ready(self, port: int) -> None:
         """Returns when the front offers TLS. Raises `InstanceError`."""
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=_START_TIMEOUT) as client:
-                client.sendall(struct.pack("!II", 8, SSL_REQUEST))
-                if client.recv(1) == b"S":
-                    return
-        except OSError:
-            pass
-        self.stop()  # what is left of it must not be taken for a running front by the next command
-        said = [line for line in self._supervised.said() if line.startswith("front: ")]
-        raise InstanceError(
-            "the TLS front does not start.",
-            detail=said[-1].removeprefix("front: ") if said else "",
-            hint=f"See {self._home.tls_log}.",
+        self._supervised.wait_until_ready(
+            lambda: _offers_tls(port),
+            failure=InstanceError,
+            hint=f"See `azpg logs --tls {self._home.name}`.",
         )
 
     def stop(self) -> None:
         """Ends the supervisor and the front, and returns when both are gone. Raises `InstanceError`."""
         self._supervised.stop()
+
+
+def _offers_tls(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=_ANSWER_TIMEOUT) as client:
+            client.sendall(struct.pack("!II", 8, SSL_REQUEST))
+            return client.recv(1) == b"S"
+    except OSError:
+        return False

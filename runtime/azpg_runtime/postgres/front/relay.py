@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import ssl
@@ -30,6 +31,7 @@ from azpg_runtime.postgres.front.greeting import (
 from azpg_runtime.postgres.front.login import Enter, Login, nobody
 from azpg_runtime.postgres.front.login import Step as LoginStep
 from azpg_runtime.postgres.front.tls import TlsChannel
+from azpg_runtime.system.tcp_owners import owner_of_listener
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,14 @@ class Front:
     access: AccessFile | None = None
     socket: Path | None = None
     clients: set[Client] = field(default_factory=set)
+
+    def check_server(self) -> None:
+        """Raises ConnectionRefusedError if another user listens where PostgreSQL did, as anybody may then.
+
+        What a client would tell that one, passwords included, is not passed on.
+        """
+        if owner_of_listener(self.port) not in {None, os.geteuid()}:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "another user of this machine listens there")
 
 
 class Client(asyncio.Protocol):
@@ -237,11 +247,16 @@ class Client(asyncio.Protocol):
                 if by_socket:
                     await loop.create_unix_connection(lambda: Server(self, received), str(front.socket))
                 else:
+                    self._front.check_server()
                     await loop.create_connection(lambda: Server(self, received), "127.0.0.1", front.port)
             self._joining = None
         except OSError as error:
             self._joining = None
             self._apologise(error)
+        except Exception:  # whatever it is, nobody is left waiting
+            self._joining = None
+            log.exception("could not join a client to PostgreSQL")
+            self.abort()
 
     def _apologise(self, error: OSError) -> None:
         log.info("PostgreSQL does not answer on port %d: %s", self._front.port, str(error) or "too slow")

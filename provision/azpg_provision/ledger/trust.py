@@ -1,0 +1,113 @@
+"""Whom and what azpg trusts in a database before it runs anything that is kept there.
+
+Whoever may write in schema azpg decides what runs with the rights of who provisions: `azpg.columns` holds
+SQL. Any role with CREATE on the database could have made the schema first. So nothing in it is looked at
+before the catalogues have said that it is as `azpg apply` makes it, and belongs to a role that could do no
+more by it than it can already.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from azpg_provision.errors import LedgerMismatch
+from azpg_provision.target.target import Connection
+
+_TRUSTED = """(
+    {role}.rolsuper
+    OR {role}.rolname OPERATOR(pg_catalog.=) current_user
+    OR NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) current_user)
+       AND EXISTS (
+           SELECT FROM pg_catalog.pg_roles AS admins
+           WHERE admins.rolname OPERATOR(pg_catalog.=) 'azure_pg_admin'
+             AND pg_catalog.pg_has_role(admins.oid, 'MEMBER')
+             AND pg_catalog.pg_has_role({role}.oid, admins.oid, 'MEMBER')))
+"""
+_SCHEMA = """
+SELECT {trusted}, owner.rolname::pg_catalog.text, current_user::pg_catalog.text
+FROM pg_catalog.pg_namespace AS schema
+JOIN pg_catalog.pg_roles AS owner ON owner.oid OPERATOR(pg_catalog.=) schema.nspowner
+WHERE schema.nspname OPERATOR(pg_catalog.=) 'azpg'
+"""
+# What every session reads must be the schema's owner's, and run nothing of anybody's. What belongs to a
+# column is its table's owner's, and touched with the owner's rights only (azpg_provision.sync.acting).
+_STRANGE = """
+SELECT relation.relname::pg_catalog.text,
+       CASE
+           WHEN relation.relkind OPERATOR(pg_catalog.<>) 'r' THEN 'is no ordinary table'
+           WHEN relation.relhasrules OR relation.relrowsecurity THEN 'has a rule or row-level security'
+           WHEN found.triggers THEN 'has a trigger'
+           WHEN found.heirs THEN 'inherits'
+           WHEN relation.relowner OPERATOR(pg_catalog.<>) schema.nspowner
+               THEN 'belongs to another role than the schema'
+           ELSE 'may be written by others'
+       END
+FROM pg_catalog.pg_namespace AS schema
+JOIN pg_catalog.pg_class AS relation ON relation.relnamespace OPERATOR(pg_catalog.=) schema.oid
+CROSS JOIN LATERAL (
+    SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger AS trigger
+                   WHERE trigger.tgrelid OPERATOR(pg_catalog.=) relation.oid AND NOT trigger.tgisinternal),
+           EXISTS (SELECT FROM pg_catalog.pg_inherits AS heir
+                   WHERE relation.oid OPERATOR(pg_catalog.=) ANY (ARRAY[heir.inhparent, heir.inhrelid])),
+           EXISTS (SELECT FROM pg_catalog.aclexplode(relation.relacl) AS acl
+                   LEFT JOIN pg_catalog.pg_roles AS role ON role.oid OPERATOR(pg_catalog.=) acl.grantee
+                   WHERE acl.privilege_type OPERATOR(pg_catalog.<>) 'SELECT'
+                     AND NOT coalesce({trusted_role}, false))
+) AS found (triggers, heirs, open)
+WHERE schema.nspname OPERATOR(pg_catalog.=) 'azpg'
+  AND relation.relname OPERATOR(pg_catalog.=) ANY ('{{columns,owned,claims,marks}}'::pg_catalog.name[])
+  AND (relation.relkind OPERATOR(pg_catalog.<>) 'r' OR relation.relhasrules OR relation.relrowsecurity
+       OR found.triggers OR found.heirs OR found.open
+       OR relation.relowner OPERATOR(pg_catalog.<>) schema.nspowner)
+ORDER BY 1 LIMIT 1
+"""
+_CREATORS = """
+SELECT coalesce(role.rolname::pg_catalog.text, 'PUBLIC')
+FROM pg_catalog.pg_namespace AS schema
+CROSS JOIN pg_catalog.aclexplode(schema.nspacl) AS acl
+LEFT JOIN pg_catalog.pg_roles AS role ON role.oid OPERATOR(pg_catalog.=) acl.grantee
+WHERE schema.nspname OPERATOR(pg_catalog.=) 'azpg' AND acl.privilege_type OPERATOR(pg_catalog.=) 'CREATE'
+  AND NOT coalesce({trusted_role}, false)
+ORDER BY 1 LIMIT 1
+"""
+
+
+def trusted(role: str) -> sql.Composed:
+    """A condition: whether a role could gain nothing from who is connected.
+
+    It is a superuser, the present role, or as much an admin of the server as that is (member of
+    `azure_pg_admin`). That the present role is a member of it says nothing: that is how an admin looks after
+    a table's owner, who has less.
+
+    Args:
+        role: the scope in which a row of pg_roles goes by that name.
+    """
+    return sql.SQL(_TRUSTED).format(role=sql.Identifier(role))
+
+
+def check(connection: Connection) -> None:
+    """Raises `LedgerMismatch` unless schema azpg, if any, is as azpg makes it, and of whom to trust."""
+    database = connection.info.dbname
+    row = connection.execute(sql.SQL(_SCHEMA).format(trusted=trusted("owner"))).fetchone()
+    if row is None:
+        return
+    fine, owner, user = row
+    if not fine:
+        raise LedgerMismatch(
+            f"schema azpg of the database {database!r} belongs to the role {owner!r}, which is no admin of "
+            f"this server as {user!r} is, so that nothing in it is trusted: if azpg made it, let the role "
+            f"{owner!r} run this, or look through it and ALTER SCHEMA azpg OWNER TO {user!r}, of its tables, "
+            "too; otherwise drop it."
+        )
+    strange = connection.execute(sql.SQL(_STRANGE).format(trusted_role=trusted("role"))).fetchone()
+    if strange is not None:
+        raise LedgerMismatch(
+            f"azpg.{strange[0]} of the database {database!r} {strange[1]}, which azpg does not make so: "
+            "nothing in schema azpg is trusted until you have looked who did that, and put it right."
+        )
+    creator = connection.execute(sql.SQL(_CREATORS).format(trusted_role=trusted("role"))).fetchone()
+    if creator is not None:
+        raise LedgerMismatch(
+            f"the role {creator[0]} may create things in schema azpg of the database {database!r}: look "
+            "through it, and REVOKE CREATE ON SCHEMA azpg."
+        )

@@ -1,0 +1,81 @@
+"""How fast rows are embedded one by one, by a sample of a table that has no vectorized column yet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import psycopg
+from psycopg import sql
+
+from azpg_provision.live.immutable import prepare_if_fit
+from azpg_provision.live.owner import OwnersView, as_owner
+from azpg_provision.live.text import may_be_parsed, names
+from azpg_provision.target.target import Connection
+
+_FEW = 16
+"""Rows of a sample for which somebody waits."""
+_LONGEST = "20s"
+_SAMPLE = """
+azpg_sample (pg_catalog.int8) AS SELECT pg_catalog.count(sample.embedding) FROM (
+    SELECT azure_local_ai.create_embeddings({model}, {prefix} OPERATOR(pg_catalog.||) ({text}
+    )::pg_catalog.text) AS embedding
+    FROM ONLY {relation} LIMIT $1
+) AS sample
+"""
+
+
+def rows_per_second(
+    connection: Connection,
+    *,
+    relation: tuple[str, str],
+    text: str,
+    prefix: str,
+    model: str,
+    path: Sequence[str],
+) -> float | None:
+    """Rows a second where each is embedded by itself, as a generated column does, by a sample of them.
+
+    Args:
+        connection: to the database of the table, in autocommit; nothing is written.
+        relation: schema and table, which is read as its owner.
+        text: an expression over its columns.
+        prefix: what stands before it.
+        model: its URI.
+        path: the schemas in which names in the text are found.
+
+    None where there is no row, or the sample fails, such as for a model that is not registered, or takes
+    longer than anybody would wait; and where the text calls what is not PostgreSQL's own or an extension's,
+    or is not IMMUTABLE: nothing of that is run for a look (`azpg_provision.live.immutable`).
+
+    Raises `PlanRefused` as `azpg_provision.live.owner`.
+    """
+    statement = sql.SQL(_SAMPLE).format(
+        model=sql.Literal(model),
+        prefix=sql.Literal(prefix),
+        text=sql.SQL(text),
+        relation=sql.Identifier(*relation),
+    )
+    if not may_be_parsed(connection, *relation, text):
+        return None
+    settings = {"search_path": names(path).as_string(connection), "statement_timeout": _LONGEST}
+    try:
+        with as_owner(connection, *relation, settings) as owner:
+            if not prepare_if_fit(connection, "azpg_sample", statement):
+                return None
+            return _rate(owner)
+    except psycopg.Error:
+        return None
+    finally:
+        with suppress(psycopg.Error):  # it is not there, or not any more
+            connection.execute("DEALLOCATE azpg_sample")
+
+
+def _rate(owner: OwnersView) -> float | None:
+    done, took = 0, 0.0
+    for rows in (1, _FEW):  # the first call may have to load the model
+        began = time.perf_counter()
+        ((done,),) = owner.rows(sql.SQL("EXECUTE azpg_sample ({})").format(sql.Literal(rows)), "rows int8")
+        took = time.perf_counter() - began
+    return done / took if done else None

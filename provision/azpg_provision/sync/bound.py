@@ -1,0 +1,271 @@
+"""A column's text as a function, whose names were looked up once, by who applied it.
+
+``azpg.text_N(the columns that it names) RETURN (expression)`` is parsed when it is made (PostgreSQL 14 and
+newer): every function, operator and cast in it is a number from then on. A better match by the same name,
+that somebody makes later in a schema where names are looked up, is never called. PostgreSQL puts its body in
+the place of a call, so that it costs nothing.
+
+It takes columns, not the table's row type, on which it would depend: the table and its columns are dropped,
+renamed and changed as if it were not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from importlib.resources import files
+
+from psycopg import sql
+
+from azpg_provision.column import Sync, VectorColumn
+from azpg_provision.errors import ApplyFailed
+from azpg_provision.ledger import trust
+from azpg_provision.ledger.access import close
+from azpg_provision.live.text import may_be_parsed
+from azpg_provision.spec import expression
+from azpg_provision.sync import acting
+from azpg_provision.sync.bodies import RUN_SQL, is_plain
+from azpg_provision.sync.session import safe, search_path
+from azpg_provision.target.target import Connection
+
+MOST_COLUMNS = 100
+"""PostgreSQL's limit of a function's arguments."""
+UNBOUND = (
+    "the function of its text in schema azpg is not as azpg makes it, or was made by an earlier azpg: run "
+    "`azpg apply`, which embeds nothing anew for that"
+)
+"""Why rows of a column are not embedded now, and what to do."""
+_ARGUMENTS = """
+SELECT attribute.attname::pg_catalog.text,
+       pg_catalog.concat(pg_catalog.quote_ident(home.nspname), '.', pg_catalog.quote_ident(type.typname)),
+       CASE WHEN attribute.attcollation OPERATOR(pg_catalog.<>) type.typcollation THEN
+           pg_catalog.concat(pg_catalog.quote_ident(place.nspname), '.',
+                             pg_catalog.quote_ident(rule.collname))
+       END
+FROM pg_catalog.pg_attribute AS attribute
+JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) attribute.atttypid
+JOIN pg_catalog.pg_namespace AS home ON home.oid OPERATOR(pg_catalog.=) type.typnamespace
+LEFT JOIN pg_catalog.pg_collation AS rule ON rule.oid OPERATOR(pg_catalog.=) attribute.attcollation
+LEFT JOIN pg_catalog.pg_namespace AS place ON place.oid OPERATOR(pg_catalog.=) rule.collnamespace
+WHERE attribute.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)
+  AND attribute.attname OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.text[]) AND NOT attribute.attisdropped
+ORDER BY attribute.attname COLLATE pg_catalog."C"
+"""
+_FUNCTION = "CREATE FUNCTION {name}({arguments}) RETURNS pg_catalog.text LANGUAGE sql STABLE RETURN {text}"
+# PostgreSQL notes no dependency on functions of its own: those are found by what could be a name in the text.
+_UNSAFE = """
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_proc AS function
+    WHERE function.proparallel OPERATOR(pg_catalog.<>) 's' AND (
+        function.proname OPERATOR(pg_catalog.=) ANY (%(names)s::pg_catalog.text[])
+        OR function.oid OPERATOR(pg_catalog.=) ANY (
+            SELECT depend.refobjid FROM pg_catalog.pg_depend AS depend
+            WHERE depend.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+              AND depend.objid OPERATOR(pg_catalog.=) %(oid)s::pg_catalog.regprocedure
+              AND depend.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+            UNION ALL
+            SELECT operator.oprcode::pg_catalog.oid FROM pg_catalog.pg_depend AS depend
+            JOIN pg_catalog.pg_operator AS operator ON operator.oid OPERATOR(pg_catalog.=) depend.refobjid
+            WHERE depend.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+              AND depend.objid OPERATOR(pg_catalog.=) %(oid)s::pg_catalog.regprocedure
+              AND depend.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass)))
+"""
+_FINE = """({trusted} OR owner.oid OPERATOR(pg_catalog.=) (
+    SELECT class.relowner FROM pg_catalog.pg_class AS class
+    WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({relation})))
+"""
+_NAME = re.compile(r'([^\W\d]\w*|"(?:[^"]|"")+")\s*\(')
+_BOUND = """
+SELECT pg_catalog.obj_description(function.oid, 'pg_proc'), function.proargnames::pg_catalog.text[],
+       ARRAY(SELECT pg_catalog.concat(pg_catalog.quote_ident(home.nspname), '.',
+                                      pg_catalog.quote_ident(type.typname))
+             FROM pg_catalog.unnest(function.proargtypes) WITH ORDINALITY AS argument (type, number)
+             JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) argument.type
+             JOIN pg_catalog.pg_namespace AS home ON home.oid OPERATOR(pg_catalog.=) type.typnamespace
+             ORDER BY argument.number),
+       function.prosqlbody IS NOT NULL AND NOT function.prosecdef AND function.proconfig IS NULL
+       AND function.provolatile OPERATOR(pg_catalog.=) 's'
+       AND function.proacl::pg_catalog.text OPERATOR(pg_catalog.=) ARRAY[pg_catalog.makeaclitem(
+           function.proowner, function.proowner, 'EXECUTE', false)]::pg_catalog.text
+       AND function.proowner OPERATOR(pg_catalog.=) (
+           SELECT class.relowner FROM pg_catalog.pg_class AS class
+           WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s))
+FROM pg_catalog.pg_proc AS function
+WHERE function.pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')
+  AND function.proname OPERATOR(pg_catalog.=) %s
+"""
+
+
+def bind(connection: Connection, column: VectorColumn, *, strict: bool = True) -> sql.Composed:
+    """Makes the function of a column's text, in the caller's transaction, as the table's owner.
+
+    There must be none, and the owner must be able to create in schema azpg (`azpg_provision.ledger.access`).
+    Returns it with its arguments' types.
+
+    Names are looked up as `azpg_provision.sync.session.schemas` says, now and never again. Raises
+    `ApplyFailed` where it names what others own than a superuser, this role, and the table's owner: they
+    could make something else of it, to be run with the rights of the table's owner; and, if `strict`, where
+    it calls a function that looks names up each time, among which a writer could put others.
+    """
+    arguments = _arguments(connection, column)
+    if len(arguments) > MOST_COLUMNS:
+        raise ApplyFailed(
+            f"{column.name} is made of {len(arguments)} columns: use {MOST_COLUMNS} at most, or let a "
+            "generated column of text put them together."
+        )
+    missing = sorted(set(column.text_columns) - {name for name, _, _ in arguments})
+    if missing:
+        raise ApplyFailed(
+            f"{column.name} is made of {missing[0]!r}, which its table has not: run `azpg plan`."
+        )
+    text: sql.Composable = column.source
+    if any(collation for _, _, collation in arguments):  # an argument has none of its own
+        columns = [
+            sql.SQL("{0}{1} AS {0}").format(
+                sql.Identifier(name), sql.SQL(f" COLLATE {collation}" if collation else "")
+            )
+            for name, _, collation in arguments
+        ]
+        text = sql.SQL("(SELECT {} FROM (SELECT {}) AS {})").format(
+            text, sql.SQL(", ").join(columns), sql.Identifier(column.table)
+        )
+    statement = sql.SQL(_FUNCTION).format(
+        name=column.text_function,
+        arguments=sql.SQL(", ").join(
+            sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(type_)) for name, type_, _ in arguments
+        ),
+        text=text,
+    )
+    signature = sql.SQL("{}({})").format(
+        column.text_function, sql.SQL(", ").join(sql.SQL(type_) for _, type_, _ in arguments)
+    )
+    if strict and (running := sorted(expression.names_of(column.text).functions & RUN_SQL)):
+        raise ApplyFailed(
+            f"the text of {column.name} calls {running[0]}(), which runs a text as SQL, with the rights of "
+            "the table's owner: leave that out, or let a generated column of text hold what it makes."
+        )
+    relation = sql.Literal(column.relation.as_string(connection))
+    fine = sql.SQL(_FINE).format(trusted=trust.trusted("owner"), relation=relation)
+    if not may_be_parsed(connection, column.schema, column.table, column.text, fine=fine):
+        raise ApplyFailed(
+            f"the text of {column.name} names a type of others, whose conditions PostgreSQL computes as soon "
+            "as it reads the text: use types that belong to the table's owner or to an admin."
+        )
+    acting.command(connection, column, named(column, statement))
+    if not acting.made(connection, column):  # reading the text ran what its owner wrote
+        raise ApplyFailed(
+            f"what belongs to {column.name} was changed in schema azpg while its text was read: look at the "
+            "types of its table's owner, and their conditions."
+        )
+    connection.execute(sql.SQL("COMMENT ON FUNCTION {} IS {}").format(signature, sql.Literal(_mark(column))))
+    judge(connection, column, "pg_catalog.pg_proc", _oid(connection, signature), strict=strict)
+    if connection.execute(
+        _UNSAFE, {"names": _called(column.text), "oid": signature.as_string(connection)}
+    ).fetchone() == (False,):  # so that the rows of a large table are looked at by several processes
+        connection.execute(sql.SQL("ALTER FUNCTION {} PARALLEL SAFE").format(signature))
+    close(connection, "FUNCTION", signature)
+    return signature
+
+
+def bound(connection: Connection, column: VectorColumn) -> bool:
+    """Whether the functions are there by which rows are embedded: of the text, and to act as the owner.
+
+    The text's is of the text and prefix that the column has, for its columns' types. What it does is not
+    compared: only the owner of schema azpg could have replaced it.
+    """
+    if not acting.made(connection, column):
+        return False
+    if not needs_text(column):
+        return True
+    rows = connection.execute(_BOUND, [column.relation.as_string(connection), f"text_{column.id}"]).fetchall()
+    arguments = _arguments(connection, column)
+    names, types = [name for name, _, _ in arguments], [_alike(type_) for _, type_, _ in arguments]
+    found = [(mark, given, [_alike(type_) for type_ in of], fine) for mark, given, of, fine in rows]
+    return found == [(_mark(column), names or None, types, True)] and tuple(names) == column.text_columns
+
+
+def named(column: VectorColumn, statement: sql.Composable) -> sql.Composed:
+    """The statement, with the names in sight that a column's text may use when it is applied.
+
+    To be done by `azpg_provision.sync.acting.command`, which sees to it that they go out of sight again.
+    """
+    return sql.SQL("SET LOCAL search_path = {}; {}").format(search_path(column), statement)
+
+
+def _arguments(connection: Connection, column: VectorColumn) -> list[tuple[str, str, str | None]]:
+    """The columns of the text by name, with their types and collations, qualified."""
+    values = [column.relation.as_string(connection), list(column.text_columns)]
+    return sorted(connection.execute(_ARGUMENTS, values).fetchall())
+
+
+def _called(text: str) -> list[str]:
+    """What could be the name of a function in a text."""
+    return [
+        name.strip('"').replace('""', '"') if '"' in name else name.lower() for name in _NAME.findall(text)
+    ]
+
+
+def _alike(type_: str) -> str:
+    """The type of an argument that takes values of this one, too."""
+    return "pg_catalog.text" if type_ == 'pg_catalog."varchar"' else type_
+
+
+def _mark(column: VectorColumn) -> str:
+    digest = hashlib.sha256(f"{len(column.prefix)} {column.prefix}{column.text}".encode())
+    return f"azpg: the text of a row; SHA-256 of its expression and prefix: {digest.hexdigest()}"
+
+
+def judge(connection: Connection, column: VectorColumn, kind: str, oid: int, *, strict: bool = True) -> None:
+    """Raises `ApplyFailed` for what an object of a text may not depend on: see dependencies.sql.
+
+    Args:
+        connection: in any transaction.
+        column: the column.
+        kind: of the object: ``pg_catalog.pg_proc`` or ``pg_catalog.pg_attrdef``.
+        oid: its number.
+        strict: whether its functions may not look names up when they run.
+    """
+    template = files(__package__).joinpath("dependencies.sql").read_text(encoding="utf-8")
+    relation = sql.Literal(column.relation.as_string(connection))
+    query = sql.SQL(template).format(
+        **{"class": sql.Literal(kind)},
+        object=sql.Literal(oid),
+        relation=relation,
+        strict=sql.Literal(strict),
+        runs=sql.Literal(rf"\m({'|'.join(sorted(RUN_SQL))})\M"),
+        trusted=trust.trusted("role"),
+        safe=safe(sql.SQL("mine.oid")),
+    )
+    found = connection.execute(query).fetchall()
+    loose = [row for row in found if not _is_plain(connection, *row[3:])]
+    if not loose:
+        return
+    what, owner, mine, theirs, path, _ = loose[0]
+    if not theirs:
+        raise ApplyFailed(
+            f"the text of {column.name} depends on {what}, which belongs to the role {owner!r}: who owns it "
+            "could let it do anything, with the rights of the table's owner. Use what belongs to the "
+            f"table's owner or to you, name another one with its schema, or ALTER … OWNER TO {mine}."
+        )
+    its = f"search_path is {path}" if path else "search_path is the caller's"
+    raise ApplyFailed(
+        f"the text of {column.name} depends on {what}, which looks names up whenever it runs, where a writer "
+        f"could put others: its {its}. ALTER FUNCTION … SET search_path = …, pg_temp, with pg_temp as the "
+        "last and only schemas in which nobody else may create; or give it a body by RETURN or BEGIN ATOMIC."
+    )
+
+
+def _is_plain(connection: Connection, theirs: bool, path: str | None, body: str | None) -> bool:
+    return theirs and path is None and body is not None and is_plain(connection, body)
+
+
+def _oid(connection: Connection, signature: sql.Composed) -> int:
+    query = "SELECT %s::pg_catalog.regprocedure::pg_catalog.oid::pg_catalog.int8"
+    row = connection.execute(query, [signature.as_string(connection)]).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def needs_text(column: VectorColumn) -> bool:
+    """Whether a column has such a function: PostgreSQL keeps the text of a generated one by itself."""
+    return column.sync is not Sync.GENERATED

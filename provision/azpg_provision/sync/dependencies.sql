@@ -1,0 +1,123 @@
+-- Of all that an object depends on, what may not stay: its name, its owner, the table's owner, whether it is the
+-- owner whom to trust, and for a function of such an owner its search_path and its body in SQL: what others own
+-- than a superuser, the present role or the table's owner; or a function whose body is a string, unless its
+-- search_path ends with pg_temp and has only schemas before it in which nobody may create who could not act as the
+-- table's owner anyway: else a table of the same name that a writer makes for itself could be found first.
+--
+-- A type's own parts, such as a domain's or an array's, count, too, what a domain's conditions call, and what a
+-- view's query and a table's policies read. A body that runs a text as SQL is none that looks nothing up.
+WITH RECURSIVE azpg_object (class, object) AS (
+    SELECT depend.refclassid, depend.refobjid
+    FROM pg_catalog.pg_depend AS depend
+    WHERE depend.classid OPERATOR(pg_catalog.=) {class}::pg_catalog.regclass
+      AND depend.objid OPERATOR(pg_catalog.=) {object}::pg_catalog.oid
+    UNION
+    SELECT part.class, part.object
+    FROM azpg_object
+    CROSS JOIN LATERAL (
+        SELECT depend.refclassid, depend.refobjid
+        FROM pg_catalog.pg_depend AS depend
+        WHERE depend.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+          AND azpg_object.class OPERATOR(pg_catalog.=) depend.classid
+          AND depend.objid OPERATOR(pg_catalog.=) azpg_object.object
+        UNION ALL
+        SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, operator.oprcode
+        FROM pg_catalog.pg_operator AS operator
+        WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass
+          AND operator.oid OPERATOR(pg_catalog.=) azpg_object.object
+        UNION ALL
+        SELECT depend.refclassid, depend.refobjid  -- a view's query, a policy
+        FROM (
+            SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass AS class, rule.oid FROM pg_catalog.pg_rewrite AS rule
+            WHERE rule.ev_class OPERATOR(pg_catalog.=) azpg_object.object
+            UNION ALL
+            SELECT 'pg_catalog.pg_policy'::pg_catalog.regclass, policy.oid FROM pg_catalog.pg_policy AS policy
+            WHERE policy.polrelid OPERATOR(pg_catalog.=) azpg_object.object
+        ) AS part (class, object)
+        JOIN pg_catalog.pg_depend AS depend ON depend.classid OPERATOR(pg_catalog.=) part.class
+                                           AND depend.objid OPERATOR(pg_catalog.=) part.object
+        WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+        UNION ALL
+        SELECT found.class, found.object
+        FROM pg_catalog.pg_type AS type
+        LEFT JOIN pg_catalog.pg_range AS range
+               ON type.oid OPERATOR(pg_catalog.=) ANY (ARRAY[range.rngtypid, range.rngmultitypid])
+        CROSS JOIN LATERAL (
+            SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, part.oid
+            FROM (VALUES (type.typelem), (type.typbasetype), (range.rngtypid), (range.rngsubtype)) AS part (oid)
+            UNION ALL
+            SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, part.oid
+            FROM (VALUES (type.typinput::pg_catalog.oid), (type.typoutput::pg_catalog.oid),
+                         (range.rngcanonical::pg_catalog.oid), (range.rngsubdiff::pg_catalog.oid)) AS part (oid)
+            UNION ALL
+            SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, attribute.atttypid
+            FROM pg_catalog.pg_attribute AS attribute
+            WHERE attribute.attrelid OPERATOR(pg_catalog.=) type.typrelid
+              AND type.typrelid OPERATOR(pg_catalog.<>) 0
+              AND attribute.attnum OPERATOR(pg_catalog.>) 0 AND NOT attribute.attisdropped
+            UNION ALL
+            SELECT depend.refclassid, depend.refobjid
+            FROM pg_catalog.pg_constraint AS rule
+            JOIN pg_catalog.pg_depend AS depend
+              ON depend.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass
+             AND depend.objid OPERATOR(pg_catalog.=) rule.oid
+            WHERE rule.contypid OPERATOR(pg_catalog.=) type.oid
+        ) AS found (class, object)
+        WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+          AND type.oid OPERATOR(pg_catalog.=) azpg_object.object
+    ) AS part (class, object)
+    WHERE part.object OPERATOR(pg_catalog.<>) 0
+),
+azpg_used AS (
+    SELECT pg_catalog.format('the type %s', pg_catalog.format_type(type.oid, NULL)) AS what,
+           type.typowner AS owner, NULL::pg_catalog.oid AS loose, NULL::pg_catalog.text AS path
+    FROM azpg_object JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) azpg_object.object
+    WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+    UNION ALL
+    SELECT pg_catalog.format('the relation %s', class.oid::pg_catalog.regclass), class.relowner, NULL, NULL
+    FROM azpg_object JOIN pg_catalog.pg_class AS class ON class.oid OPERATOR(pg_catalog.=) azpg_object.object
+    WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+    UNION ALL
+    SELECT pg_catalog.format('the operator %s', operator.oid::pg_catalog.regoperator), operator.oprowner, NULL, NULL
+    FROM azpg_object
+    JOIN pg_catalog.pg_operator AS operator ON operator.oid OPERATOR(pg_catalog.=) azpg_object.object
+    WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass
+    UNION ALL
+    SELECT pg_catalog.format('the function %s', function.oid::pg_catalog.regprocedure), function.proowner,
+           CASE WHEN (function.prosqlbody IS NULL
+                      OR pg_catalog.pg_get_function_sqlbody(function.oid) OPERATOR(pg_catalog.~) {runs})
+                 AND language.lanname OPERATOR(pg_catalog.<>) ALL ('{{c,internal}}'::pg_catalog.name[])
+                 AND function.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid  -- PostgreSQL's own come first
+                THEN function.oid END,
+           (SELECT pg_catalog.substr(setting.given, 13)
+            FROM pg_catalog.unnest(function.proconfig) AS setting (given)
+            WHERE pg_catalog.starts_with(setting.given, 'search_path='))
+    FROM azpg_object
+    JOIN pg_catalog.pg_proc AS function ON function.oid OPERATOR(pg_catalog.=) azpg_object.object
+    JOIN pg_catalog.pg_language AS language ON language.oid OPERATOR(pg_catalog.=) function.prolang
+    WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+)
+SELECT azpg_used.what, role.rolname::pg_catalog.text, pg_catalog.quote_ident(mine.rolname), theirs.fine, azpg_used.path,
+       (SELECT function.prosrc FROM pg_catalog.pg_proc AS function
+        JOIN pg_catalog.pg_language AS language ON language.oid OPERATOR(pg_catalog.=) function.prolang
+        WHERE function.oid OPERATOR(pg_catalog.=) azpg_used.loose
+          AND function.prosqlbody IS NULL AND language.lanname OPERATOR(pg_catalog.=) 'sql') AS body
+FROM azpg_used
+JOIN pg_catalog.pg_roles AS role ON role.oid OPERATOR(pg_catalog.=) azpg_used.owner
+JOIN pg_catalog.pg_class AS class ON class.oid OPERATOR(pg_catalog.=) {relation}::pg_catalog.regclass
+JOIN pg_catalog.pg_roles AS mine ON mine.oid OPERATOR(pg_catalog.=) class.relowner
+CROSS JOIN LATERAL (SELECT role.oid OPERATOR(pg_catalog.=) mine.oid OR {trusted}) AS theirs (fine)
+CROSS JOIN LATERAL (
+    SELECT pg_catalog.array_agg(coalesce(pg_catalog.replace(part.of[1], '""', '"'), part.of[2])
+                                ORDER BY part.number) AS names
+    FROM pg_catalog.regexp_matches(azpg_used.path, '"((?:[^"]|"")*)"|([^,\s"]+)', 'g')
+         WITH ORDINALITY AS part (of, number)
+) AS path
+WHERE NOT theirs.fine OR {strict} AND azpg_used.loose IS NOT NULL AND NOT coalesce(
+    path.names[pg_catalog.cardinality(path.names)] OPERATOR(pg_catalog.=) 'pg_temp'
+    AND NOT EXISTS (
+        SELECT FROM pg_catalog.unnest(pg_catalog.trim_array(path.names, 1)) AS wanted (name)
+        LEFT JOIN pg_catalog.pg_namespace AS schema
+               ON schema.nspname OPERATOR(pg_catalog.=) wanted.name::pg_catalog.name
+        WHERE schema.oid IS NULL OR NOT ({safe})), false)
+ORDER BY theirs.fine, 1

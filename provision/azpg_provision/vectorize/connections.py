@@ -1,0 +1,163 @@
+"""Connections that workers share: so many at most, however many columns and databases they are for."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import psycopg
+
+from azpg_provision import ledger
+from azpg_provision.column import VectorColumn
+from azpg_provision.errors import RowsFailed
+from azpg_provision.sync.bound import UNBOUND, bound
+from azpg_provision.sync.session import prepare
+from azpg_provision.target.connecting import unlimited
+from azpg_provision.target.target import Connection
+from azpg_provision.vectorize import claims
+from azpg_provision.vectorize.work import Connect
+
+_BY_INDEX = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+"""A worker's statements are about few rows, each found by its key. By the statistics of a queue that was
+empty a moment ago, or of what is known of rows that have all changed, PostgreSQL would read all of a table
+instead, for each of them."""
+_AGAIN = "RESET ALL; CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES"
+"""What the owner of another table, whose triggers ran in a session, may have left behind there. Not DISCARD
+ALL, which would end the lock that makes a worker's claims its own."""
+_LOOK = 0.5
+"""Seconds after which who waits for a connection looks whether it is still wanted."""
+
+
+class NotWanted(Exception):
+    """Whoever waited for a connection has been told to stop."""
+
+
+class Session:
+    """One connection.
+
+    Attributes:
+        connection: in autocommit.
+        worker: whose claims last as long as it does (`azpg_provision.vectorize.claims.attend`).
+    """
+
+    def __init__(self, connect: Connect) -> None:
+        self.connect = connect
+        self.connection: Connection = connect()
+        self.idle_since = 0.0
+        self._column: VectorColumn | None = None
+        try:
+            self.connection.execute(_BY_INDEX)
+            self.worker: uuid.UUID = claims.attend(self.connection)
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def prepare(self, column: VectorColumn) -> None:
+        """Makes it one for a column, if it is not.
+
+        Raises `RowsFailed` for one whose functions are not as azpg makes them, `LedgerMismatch` for one that
+        is another by now.
+        """
+        if self._column != column:
+            self.forget(column)
+            prepare(self.connection, column)
+            if not bound(self.connection, column):
+                if column not in ledger.columns(self.connection):
+                    claims.goal(self.connection, column)  # says that it is another one now
+                raise RowsFailed(f"vectorizing {column.name} stopped: {UNBOUND}. What is done stays.")
+            self._column = column
+
+    def forget(self, column: VectorColumn) -> None:
+        """Puts the session back to what it was, if it has been another column's than this one."""
+        if self._column is not None and self._column != column:
+            self.connection.execute(_AGAIN)
+            unlimited(self.connection)
+            self.connection.execute(_BY_INDEX)
+            self._column = None
+
+    @property
+    def broken(self) -> bool:
+        """Whether it is of no use any more."""
+        return self.connection.broken or self.connection.closed
+
+    def answers(self) -> bool:
+        """Whether it is still there, after nobody has used it for a while."""
+        if time.monotonic() - self.idle_since > _LOOK:
+            with suppress(psycopg.Error):
+                self.connection.execute("SELECT")
+        return not self.broken
+
+
+class Connections:
+    """So many connections at most; each is lent to one worker at a time, in the order in which they ask.
+
+    Args:
+        most: how many.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._changed = threading.Condition()
+        self._waiting: deque[object] = deque()
+        self._idle: list[Session] = []
+        self._lent = 0
+
+    @contextmanager
+    def lend(self, connect: Connect, halt: threading.Event) -> Iterator[Session]:
+        """A connection that `connect` has opened, or opens now, in the place of another one if need be.
+
+        Raises `NotWanted` once `halt` is set, and what connecting raises.
+        """
+        session = self._take(connect, halt)
+        try:
+            if session is not None and not session.answers():
+                session.connection.close()
+                session = None
+            if session is None:
+                session = Session(connect)
+            yield session
+        finally:
+            with self._changed:
+                self._lent -= 1
+                if session is not None and session.broken:
+                    session.connection.close()
+                elif session is not None:
+                    session.idle_since = time.monotonic()
+                    self._idle.append(session)
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Closes those that nobody has."""
+        with self._changed:
+            idle, self._idle = self._idle, []
+        for session in idle:
+            session.connection.close()
+
+    def _take(self, connect: Connect, halt: threading.Event) -> Session | None:
+        """One of those that are open, or None where one may be opened; when it is the caller's turn."""
+        ticket = object()
+        spare: Session | None = None
+        with self._changed:
+            self._waiting.append(ticket)
+            try:
+                while self._waiting[0] is not ticket or self._lent >= self._most:
+                    if halt.is_set():
+                        raise NotWanted
+                    self._changed.wait(_LOOK)
+                self._lent += 1
+            finally:
+                self._waiting.remove(ticket)
+                self._changed.notify_all()
+            fitting = next((one for one in reversed(self._idle) if one.connect is connect), None)
+            if fitting is not None:
+                self._idle.remove(fitting)
+                return fitting
+            if self._lent + len(self._idle) > self._most:
+                spare = self._idle.pop(0)  # the one that nobody has used for the longest time
+        if spare is not None:
+            spare.connection.close()
+        return None

@@ -1,0 +1,1 @@
+"""The ground floor: locks, ports and logs, which everything above may use."""

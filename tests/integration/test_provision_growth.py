@@ -1,0 +1,97 @@
+"""What an apply costs for each table is the same, however many tables a spec has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from azpg_provision.plan.inspection import inspect
+from azpg_provision.plan.planning import plan
+from azpg_runtime.postgres.instance import Instance
+from tests.conftest import URI
+from tests.integration.provisioning import HEAD, TABLE, Site
+
+pytestmark = pytest.mark.vector
+READ = """
+SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint FROM pg_stat_all_tables
+WHERE relname IN ('pg_attribute', 'pg_class', 'pg_index', 'columns')
+"""
+SCANS = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'products'"
+SESSIONS = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
+
+
+@pytest.mark.parametrize("sync", ["queue", "trigger", "none"])
+def test_a_quick_look_counts_what_triggers_have_noted(twin: Instance, tmp_path: Path, sync: str) -> None:
+    """As the full look does, but for rows that were written without triggers; it reads no other row of a queue."""
+    site = Site(twin, tmp_path)
+    try:
+        spec = site.spec(HEAD + TABLE + f"      sync: {sync}\n")
+        site.apply(spec)
+
+        def pending(*, quick: bool) -> list[str]:
+            found = plan(spec, inspect(site.target, spec, quick=quick))
+            return [f"{change.kind}: {change.note}" for change in found.changes]
+
+        assert pending(quick=True) == pending(quick=False) == []
+        with site.connect() as connection:
+            connection.execute("ANALYZE products")  # or plan counts its rows
+            connection.execute("UPDATE products SET title = 'changed', embedding = NULL WHERE id < 4")
+            connection.execute("SELECT pg_stat_force_next_flush()")
+            if sync == "trigger":
+                with twin.superuser(site.name) as superuser:
+                    superuser.execute(
+                        "SET session_replication_role = replica; UPDATE public.products SET embedding = NULL WHERE id < 4; DELETE FROM azpg.state_1 WHERE key_1 < 4"
+                    )
+            before = connection.execute(SCANS).fetchone()
+            assert pending(quick=True) == ["rows: 3 rows"]
+            if sync == "queue":
+                assert connection.execute(SCANS).fetchone() == before
+            assert pending(quick=False) == ["rows: 3 rows"]
+            with twin.superuser(site.name) as superuser:
+                superuser.execute(
+                    "SET session_replication_role = replica; UPDATE public.products SET title = 'x' WHERE id = 9"
+                )
+            assert pending(quick=False) == ["rows: 4 rows"]
+            assert pending(quick=True) == [f"rows: {4 if sync == 'none' else 3} rows"]
+            if sync != "none":
+                connection.execute("ALTER TABLE products DISABLE TRIGGER USER")
+                assert "rows: 4 rows" in pending(quick=True), "all rows, where triggers are not in place"
+    finally:
+        site.drop()
+
+
+def costs(site: Site, tables: int) -> tuple[int, int]:
+    """The rows that PostgreSQL reads of its catalogues and of the ledger's columns, and the sessions that it has."""
+    numbers = range(tables)
+    text = (
+        HEAD
+        + "  tables:\n"
+        + "".join(
+            f"  - {{name: t{n}, embeddings: [{{column: e, source: [body], model: {URI}, sync: queue}}]}}\n"
+            for n in numbers
+        )
+    )
+    init = "".join(f"CREATE TABLE t{n} (id bigint PRIMARY KEY, body text);" for n in numbers)
+    site.apply(site.spec(HEAD, init=None))
+    with site.connect() as connection:
+        connection.execute(init)
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        before = [connection.execute(query).fetchone() for query in (READ, SESSIONS)]
+        site.apply(site.spec(text, init=None))
+        after = [connection.execute(query).fetchone() for query in (READ, SESSIONS)]
+    (rows, sessions) = (now[0] - then[0] for now, then in zip(after, before, strict=True) if now and then)
+    return rows, sessions
+
+
+def test_an_apply_grows_with_its_tables_and_no_quicker(twin: Instance, tmp_path: Path) -> None:
+    found = []
+    for tables in (8, 32):
+        site = Site(twin, tmp_path)
+        try:
+            found.append(costs(site, tables))
+        finally:
+            site.drop()
+    (few_rows, few_sessions), (many_rows, many_sessions) = found
+    assert many_rows < 5 * few_rows, found
+    assert many_sessions - few_sessions < 32 - 8, found

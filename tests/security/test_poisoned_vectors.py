@@ -1,0 +1,118 @@
+"""Writers with DML only: they cannot skip what azpg installed, and a vector that they replaced is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from azpg_provision import sync
+from azpg_provision.column import Sync
+from azpg_provision.vectorize import Outcome, backlog, drain, run
+from azpg_runtime.postgres.instance import Instance
+from tests.integration.vectorized import Table, session, vectorized
+from tests.security.roles import Attacker, attacker
+
+Connection = psycopg.Connection[Any]
+pytestmark = [pytest.mark.every_major, pytest.mark.vector]
+MODES = [Sync.TRIGGER, Sync.QUEUE]
+# What a writer can find out: all that is in the catalogues.
+GUESSES = ["on", "off", "", "1", "azpg", r"\x00"]
+
+
+@pytest.fixture
+def eve(twin: Instance, database: str) -> Iterator[Attacker]:
+    with attacker(twin, database) as one:
+        yield one
+
+
+def made(table: Table, role: Attacker) -> Table:
+    table.execute("INSERT INTO products VALUES (1, 'one'), (2, 'two'), (3, NULL)")
+    if table.column.sync is Sync.QUEUE:
+        drain(table.connect, table.column, once=True)
+    table.connection.execute(
+        sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON products TO {}").format(role.role)
+    )
+    return table
+
+
+def waiting(table: Table, *, vectors: bool = True) -> int:
+    with session(table) as looking:
+        return backlog(looking, table.column, vectors=vectors).pending
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_setting_of_a_writers_skips_the_triggers(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, mode: Sync
+) -> None:
+    """Review B6."""
+    table = made(vectorized(twin, connection, mode=mode), eve)
+    with eve.connect(database) as writer:
+        public = [
+            value
+            for (value,) in writer.execute(
+                "SELECT substring(pg_get_triggerdef(oid) FROM '''(\\\\x[0-9a-f]+)''') FROM pg_trigger"
+                " WHERE NOT tgisinternal"
+            )
+            if value
+        ]
+        for number, guess in enumerate([*GUESSES, *dict.fromkeys(public)]):
+            writer.execute("SELECT set_config('azpg_provision.worker', %s, false)", [guess])
+            writer.execute(
+                "UPDATE products SET embedding = (SELECT embedding FROM products WHERE id = 2) WHERE id = 1"
+            )
+            writer.execute("INSERT INTO products VALUES (%s, 'new')", [10 + number])
+    if mode is Sync.QUEUE:
+        drain(table.connect, table.column, once=True)
+    assert table.wrong() == []
+
+
+@pytest.mark.parametrize("mode", [*MODES, Sync.NONE])
+def test_a_vector_that_was_replaced_behind_azpg_is_seen_and_put_back(
+    twin: Instance, connection: Connection, mode: Sync
+) -> None:
+    """By whoever may switch triggers off, or where there are none."""
+    table = vectorized(twin, connection, mode=mode)
+    table.execute("INSERT INTO products VALUES (1, 'one'), (2, 'two'), (3, NULL)")
+    run(table.connect, table.column)
+    assert waiting(table) == 0
+    table.execute(
+        "ALTER TABLE products DISABLE TRIGGER USER;"
+        "UPDATE products SET embedding = (SELECT embedding FROM products WHERE id = 2) WHERE id = 1;"
+        "ALTER TABLE products ENABLE TRIGGER USER"
+    )
+    assert sync.installed(connection, table.column)
+    assert table.wrong() == ["one"]
+    assert waiting(table, vectors=False) == 0
+    assert waiting(table) == 1
+    assert run(table.connect, table.column) == Outcome(1, 0, 0)
+    assert table.wrong() == []
+    assert waiting(table) == 0
+
+
+def test_a_vector_of_which_nothing_is_known_is_taken_as_it_is(twin: Instance, connection: Connection) -> None:
+    """As after an upgrade: nothing is embedded anew."""
+    table = vectorized(twin, connection)
+    table.execute("INSERT INTO products VALUES (1, 'one'), (2, 'two')")
+    run(table.connect, table.column)
+    table.execute("UPDATE azpg.state_1 SET vector = NULL")
+    assert run(table.connect, table.column) == Outcome(0, 0, 0)
+    assert waiting(table) == 0
+
+
+def test_a_trigger_of_the_owners_that_changes_the_vector_is_no_poison(
+    twin: Instance, connection: Connection
+) -> None:
+    """What is known is the vector that is there after all triggers."""
+    table = vectorized(twin, connection)
+    table.execute(
+        "CREATE FUNCTION half() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN NEW.embedding := NEW.embedding::real[]::public.vector; RETURN NEW; END';"
+        "CREATE TRIGGER half BEFORE UPDATE ON products FOR EACH ROW EXECUTE FUNCTION half();"
+        "INSERT INTO products VALUES (1, 'one')"
+    )
+    run(table.connect, table.column)
+    assert waiting(table) == 0
