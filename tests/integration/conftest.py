@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from azpg_runtime.arm.twin import ArmTwin
 from azpg_runtime.home import Home
 from azpg_runtime.postgres.bundled import find
 from azpg_runtime.postgres.installation import Installation
-from azpg_runtime.postgres.instance import Instance
+from azpg_runtime.postgres.instance import Instance, Wishes
 from tests.conftest import new_home, remove_home
 from tests.integration import entra_server
 from tests.integration.azure import Azure, server_model
 from tests.integration.entra_server import EntraServer
 from tests.integration.hosts import Host
+from tests.support.servers import Server
 
 # The CMake build folder of a shim with AZPG_SANITIZE.
 SANITIZED = os.environ.get("SANITIZED_SHIM")
@@ -34,16 +36,41 @@ REPORTS = ("ERROR: AddressSanitizer", "runtime error:")
 
 @pytest.fixture(scope="session")
 def twin(twin: Instance) -> Iterator[Instance]:
-    """The twin of all tests; with SANITIZED_SHIM, started anew on that shim and read for reports at the end."""
-    if SANITIZED is None:
+    """The twin of all tests."""
+    with watched(twin):
         yield twin
+
+
+@pytest.fixture(scope="session")
+def private_twin(postgres_server: Server) -> Iterator[Instance]:
+    """A running twin with a copy of PostgreSQL of its own, whose files a test may change.
+
+    All workers' twins start from one copy, and pg_available_extensions fails in every one of them when a
+    control file goes while it reads the folder.
+    """
+    home = new_home()
+    instance = Instance("private", home=home)
+    instance.up(Wishes(durable=False, **postgres_server.wishes))
+    instance.set_parameter(
+        "azure.extensions", "vector,azure_local_ai" if postgres_server.has_vector else "azure_local_ai"
+    )
+    with watched(instance):
+        yield instance
+    remove_home(home)
+
+
+@contextmanager
+def watched(twin: Instance) -> Iterator[None]:
+    """With SANITIZED_SHIM, a twin is started anew on that shim, and its log read for reports at the end."""
+    if SANITIZED is None:
+        yield
         return
     twin.down()
     build = find(twin.description.major, twin.description.build or None)
     sanitize(Installation.open(twin.home.server.resolve()), Path(SANITIZED) / build.label)
     twin.up()
     check_loaded(twin)
-    yield twin
+    yield
     reports = [line for line in twin.home.postgres_log.read_text().splitlines() if is_report(line)]
     assert not reports, "\n".join(reports)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from filelock import FileLock
 from psycopg import sql
 
 from azpg_runtime.postgres.installation import Installation
@@ -55,18 +54,11 @@ def extension_folder(twin: Instance) -> Path:
 
 
 @contextmanager
-def untouched(twin: Instance) -> Iterator[None]:
-    """No stand-in comes or goes but one's own: the twins of all workers share the copy of PostgreSQL."""
-    with FileLock(twin.home.home.root / "stand-ins.lock", is_singleton=True):
-        yield
-
-
-@contextmanager
 def stand_in(twin: Instance, name: str, *, control: str = "", scripts: Mapping[str, str]) -> Iterator[None]:
     """An extension that the server carries for a while.
 
     Args:
-        twin: the server.
+        twin: the server, with a copy of PostgreSQL of its own (`private_twin`).
         name: that of a real extension, if it is to be allow-listed.
         control: further lines of the control file.
         scripts: the SQL for a version (`1.0`) or an update (`1.0--1.1`); the last one is the default.
@@ -75,15 +67,14 @@ def stand_in(twin: Instance, name: str, *, control: str = "", scripts: Mapping[s
     newest = list(scripts)[-1].split("--")[-1]
     files = {f"{name}--{version}.sql": text for version, text in scripts.items()}
     files[f"{name}.control"] = f"default_version = '{newest}'\n{control}\n"
-    with untouched(twin):
-        for file, text in files.items():
-            assert not (folder / file).exists()
-            (folder / file).write_text(text)
-        try:
-            yield
-        finally:
-            for file in files:
-                (folder / file).unlink()
+    for file, text in files.items():
+        assert not (folder / file).exists()
+        (folder / file).write_text(text)
+    try:
+        yield
+    finally:
+        for file in files:
+            (folder / file).unlink()
 
 
 def extensions(connection: Connection) -> dict[str, str]:

@@ -13,7 +13,7 @@ from azpg_runtime.errors import ParameterRefused
 from azpg_runtime.home import Home
 from azpg_runtime.postgres.bundled import find
 from azpg_runtime.postgres.instance import Instance, Wishes
-from tests.integration.extensions import allow_listed, extensions, new_role, owner_of, untouched
+from tests.integration.extensions import allow_listed, extensions, new_role, owner_of
 from tests.unit.test_tools import tool
 
 TABLE = tool("extensions_table")
@@ -23,7 +23,7 @@ AVAILABLE = "SELECT name, default_version FROM pg_available_extensions"
 
 @pytest.fixture
 def admin(twin: Instance, empty_database: str) -> Iterator[Connection]:
-    with untouched(twin), twin.connect(empty_database, autocommit=True) as connection:
+    with twin.connect(empty_database, autocommit=True) as connection:
         yield connection
 
 

@@ -17,6 +17,11 @@ pytestmark = [pytest.mark.every_major, pytest.mark.vector]
 SYSTEM_SCHEMAS = ("pg_catalog", "information_schema", "pg_toast")
 
 
+@pytest.fixture(scope="session")
+def twin(private_twin: Instance) -> Instance:
+    return private_twin
+
+
 @pytest.fixture
 def admin(twin: Instance, empty_database: str) -> Iterator[Connection]:
     with twin.connect(empty_database, autocommit=True) as connection:

@@ -19,6 +19,11 @@ Connection = psycopg.Connection[Any]
 FIRST_RELEASE = "1.0.0"
 
 
+@pytest.fixture(scope="session")
+def twin(private_twin: Instance) -> Instance:
+    return private_twin
+
+
 @pytest.fixture
 def admin(twin: Instance, empty_database: str) -> Iterator[Connection]:
     with twin.connect(empty_database, autocommit=True) as connection:
