@@ -149,8 +149,8 @@ def test_what_others_own_is_refused(
         )
     assert not eve.is_admin()
     assert connection.execute(
-        "SELECT count(*) FROM pg_proc WHERE pronamespace = 'azpg'::regnamespace"
-    ).fetchone() == (0,)
+        "SELECT proname FROM pg_proc WHERE pronamespace = 'azpg'::regnamespace"
+    ).fetchall() == [("is_owner",)]
 
 
 def test_what_the_owner_and_the_admin_made_is_taken(twin: Instance, connection: Connection) -> None:

@@ -120,3 +120,41 @@ def test_apply_gives_it_back_and_embeds_nothing_anew(
         assert site.plan(spec).changes == ()
         (column,) = ledger.columns(admin)
         assert Table(admin, connector(twin, restored), column).wrong() == []
+
+
+def test_a_session_sees_at_once_that_a_table_changes_hands(
+    twin: Instance, connection: Connection, eve: Attacker
+) -> None:
+    """Triggers keep the answer who owns their table in their plans."""
+    owned(twin, connection, eve, Sync.TRIGGER, text="title")
+    warnings: list[str] = []
+    connection.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))
+    give = sql.SQL("ALTER TABLE shop.products OWNER TO {}")
+
+    def write(number: int) -> tuple[bool, int]:
+        """Whether a new row has an embedding, and of how many rows something is known."""
+        connection.execute("INSERT INTO shop.products VALUES (%s, 'a row')", [number])
+        query = "SELECT embedding IS NOT NULL FROM shop.products WHERE id = %s"
+        ((embedded,),) = connection.execute(query, [number]).fetchall()
+        return embedded, known()
+
+    def known() -> int:
+        ((count,),) = connection.execute("SELECT count(*) FROM azpg.state_1").fetchall()
+        return int(count)
+
+    with connection.transaction():  # in which nobody else's changes reach this session
+        assert write(1) == (True, 1)
+        connection.execute(give.format(sql.SQL("CURRENT_USER")))
+        assert write(2) == (False, 1)
+        (warning,) = warnings
+        assert warning == (
+            "azpg: a row keeps the shop.products.embedding that it had: "
+            "its trigger has not the rights of the table's owner"
+        )
+        connection.execute("DELETE FROM shop.products WHERE id = 1")
+        assert known() == 1
+        connection.execute(give.format(eve.role))
+        assert write(3) == (True, 2)
+    for function in ("embed_1()", "note_1()"):
+        connection.execute(f"ALTER FUNCTION azpg.{function} OWNER TO CURRENT_USER")
+    assert write(4) == (False, 2)

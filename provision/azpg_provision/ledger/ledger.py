@@ -30,6 +30,7 @@ SELECT pg_catalog.obj_description(oid, 'pg_namespace'),
        pg_catalog.has_schema_privilege(oid, 'USAGE'), current_user
 FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) 'azpg'
 """
+_FUNCTION = "SELECT pg_catalog.to_regprocedure('azpg.is_owner(pg_catalog.regclass)') IS NOT NULL"
 # A table that is gone leaves its number in `relation`, and no row here.
 _COLUMNS = """
 SELECT c.id, n.nspname, r.relname, c.attribute::pg_catalog.text, c.definition, ({comparisons}),
@@ -114,7 +115,7 @@ def create(connection: Connection) -> bool:
         return False
     with connection.transaction():
         connection.execute(files(__package__).joinpath("schema.sql").read_bytes())
-        _close(connection)
+        _finish(connection)
     return True
 
 
@@ -126,7 +127,18 @@ def carry(connection: Connection) -> None:
     with connection.transaction():
         if version(connection) == _CARRIED_FROM:
             connection.execute(files(__package__).joinpath("carry.sql").read_bytes())
-            _close(connection)
+            _finish(connection)
+
+
+def _finish(connection: Connection) -> None:
+    _make_function(connection)
+    _close(connection)
+
+
+def _make_function(connection: Connection) -> None:
+    """Makes what triggers call, unless it is there."""
+    if connection.execute(_FUNCTION).fetchone() != (True,):
+        connection.execute(files(__package__).joinpath("is_owner.sql").read_bytes())
 
 
 def _close(connection: Connection) -> None:
@@ -143,6 +155,7 @@ def carry_column(connection: Connection, column: VectorColumn) -> None:
     """
     values = [Jsonb(definition(column)), column.id]
     with connection.transaction():
+        _make_function(connection)
         tables.carry(connection, column)
         connection.execute(
             "UPDATE azpg.columns SET definition = %s WHERE id OPERATOR(pg_catalog.=) %s", values
@@ -153,7 +166,8 @@ def carried(connection: Connection, column: VectorColumn) -> bool:
     """Whether what belongs to a column is of this version, and its own tables are nobody else's to use."""
     query = "SELECT definition OPERATOR(pg_catalog.=) %s FROM azpg.columns WHERE id OPERATOR(pg_catalog.=) %s"
     row = connection.execute(query, [Jsonb(definition(column)), column.id]).fetchone()
-    return row == (True,) and tables.carried(connection, column)
+    there = connection.execute(_FUNCTION).fetchone()
+    return row == there == (True,) and tables.carried(connection, column)
 
 
 # Columns

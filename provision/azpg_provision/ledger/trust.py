@@ -59,6 +59,12 @@ WHERE schema.nspname OPERATOR(pg_catalog.=) 'azpg'
   AND (relation.relkind OPERATOR(pg_catalog.<>) 'r' OR relation.relhasrules OR relation.relrowsecurity
        OR found.triggers OR found.heirs OR found.open
        OR relation.relowner OPERATOR(pg_catalog.<>) schema.nspowner)
+UNION ALL
+SELECT function.proname::pg_catalog.text, 'belongs to another role than the schema'
+FROM pg_catalog.pg_namespace AS schema
+JOIN pg_catalog.pg_proc AS function ON function.pronamespace OPERATOR(pg_catalog.=) schema.oid
+WHERE schema.nspname OPERATOR(pg_catalog.=) 'azpg' AND function.proname OPERATOR(pg_catalog.=) 'is_owner'
+  AND function.proowner OPERATOR(pg_catalog.<>) schema.nspowner
 ORDER BY 1 LIMIT 1
 """
 _CREATORS = """

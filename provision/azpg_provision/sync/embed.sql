@@ -12,27 +12,29 @@ BEGIN
             RETURN NEW;  -- neither what the text is made of, nor the vector
         END IF;
     END IF;
-    SELECT {new_text} INTO azpg_text FROM pg_catalog.pg_class AS azpg_class WHERE {owned} AND {known};
-    IF NOT FOUND THEN
+    IF NOT ({own_row}) THEN
         RAISE WARNING 'azpg: a row keeps the % that it had: its trigger has not the rights of the table''s owner',
             {name}
             USING HINT = 'Run `azpg apply`, which makes it anew and embeds what has changed.';
         NEW.{column} := CASE TG_OP WHEN 'UPDATE' THEN OLD.{column} END;
         RETURN NEW;
     END IF;
+    azpg_text := CASE WHEN {known} THEN {new_text} END;
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         BEGIN
-            SELECT {old_text} INTO azpg_before WHERE {known};
+            azpg_before := CASE WHEN {known} THEN {old_text} END;
             azpg_changed := azpg_text COLLATE pg_catalog."C" IS DISTINCT FROM azpg_before OR NOT ({same});
         EXCEPTION WHEN OTHERS THEN
             azpg_changed := true;
         END;
     END IF;
     IF azpg_changed THEN
-        IF 1000 * extract(epoch FROM clock_timestamp())
-           - coalesce(nullif(current_setting('azpg_provision.silent_at', true), '')::numeric, 0) BETWEEN 0 AND {timeout}
-        THEN
-            RAISE EXCEPTION 'the model host did not answer in time a moment ago';
+        IF coalesce(current_setting('azpg_provision.silent_at', true), '') <> '' THEN
+            IF 1000 * extract(epoch FROM clock_timestamp()) - current_setting('azpg_provision.silent_at')::numeric
+               BETWEEN 0 AND {timeout}
+            THEN
+                RAISE EXCEPTION 'the model host did not answer in time a moment ago';
+            END IF;
         END IF;
         NEW.{column} := azure_local_ai.create_embeddings({model}, azpg_text, {timeout});
     END IF;

@@ -6,7 +6,7 @@ DECLARE
     azpg_changed pg_catalog.bool := TG_OP OPERATOR(pg_catalog.=) 'INSERT';
 BEGIN
     IF TG_OP OPERATOR(pg_catalog.=) 'DELETE' OR (TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND NOT ({same_key})) THEN
-        IF NOT EXISTS (SELECT FROM pg_catalog.pg_class AS azpg_class WHERE {owned}) THEN
+        IF NOT ({own_row}) THEN
             RETURN NULL;  -- the trigger before has said it
         END IF;
         DELETE FROM {state} WHERE {state_is_old} AND NOT EXISTS (SELECT FROM {relation} WHERE {table_is_old});
@@ -21,12 +21,12 @@ BEGIN
                 RETURN NULL;
             END IF;
         END IF;
-        SELECT {new_text} INTO azpg_text FROM pg_catalog.pg_class AS azpg_class WHERE {owned} AND {known};
-        IF NOT FOUND THEN
+        IF NOT ({own_row}) THEN
             RETURN NULL;
         END IF;
+        azpg_text := CASE WHEN {known} THEN {new_text} END;
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-            SELECT {old_text} INTO azpg_before WHERE {known};
+            azpg_before := CASE WHEN {known} THEN {old_text} END;
             azpg_changed := azpg_text COLLATE pg_catalog."C" IS DISTINCT FROM azpg_before OR NOT ({same});
         END IF;
     EXCEPTION WHEN OTHERS THEN

@@ -122,6 +122,11 @@ def body(column: VectorColumn, function: str) -> sql.Composed:
             "azpg_class.oid OPERATOR(pg_catalog.=) TG_RELID"
             " AND pg_catalog.pg_get_userbyid(azpg_class.relowner) OPERATOR(pg_catalog.=) current_user"
         ),
+        # The same, as a part of the plan of a statement for each row.
+        own_row=sql.SQL(
+            "azpg.is_owner({name}::pg_catalog.regclass)"
+            " AND TG_RELID OPERATOR(pg_catalog.=) {name}::pg_catalog.regclass::pg_catalog.oid"
+        ).format(name=sql.Literal(column.relation.as_string())),
         # Always true. It names the table, without a right to it or a lock, so that a session that has the
         # statement planned plans it anew when a column of the table gets another type.
         known=sql.SQL("{}::pg_catalog.regclass IS NOT NULL").format(sql.Literal(column.relation.as_string())),
