@@ -70,7 +70,7 @@ def rows(work: Work, change: Change) -> str:
     with work.session(change) as connection:
         found = _registered(connection, work, change)
         with connection.transaction(force_rollback=True):  # and with it the settings of a worker
-            total = vectorize.backlog(connection, found).pending
+            total = vectorize.pending(connection, found)
 
     def show(one: vectorize.Progress) -> None:
         work.report.show(Progress("", one.embedded + one.failed, total))

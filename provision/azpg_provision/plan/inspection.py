@@ -19,7 +19,7 @@ from azpg_provision.plan.wanted import key_of, wrong
 from azpg_provision.spec.model import Database, Spec
 from azpg_provision.sync import acting
 from azpg_provision.target.target import Connection, Target
-from azpg_provision.vectorize import backlog, noted
+from azpg_provision.vectorize import noted, pending
 
 
 def inspect(target: Target, spec: Spec, *, quick: bool = False, vectors: bool = False) -> State:
@@ -76,7 +76,7 @@ def _pending(connection: Connection, column: VectorColumn, *, quick: bool, vecto
         return 0  # its sync is made anew, and rows that waited get their embedding then
     try:
         with connection.transaction(force_rollback=True):  # and with it the settings of a worker
-            return backlog(connection, column, vectors=vectors).pending
+            return pending(connection, column, vectors=vectors)
     except psycopg.Error:  # such as for a text that names a column which is gone
         return None
 

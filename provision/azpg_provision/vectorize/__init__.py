@@ -1,6 +1,6 @@
 """Rows without an up-to-date embedding get one."""
 
-from azpg_provision.vectorize.backlog import Backlog, backlog, noted
+from azpg_provision.vectorize.backlog import Backlog, backlog, noted, pending
 from azpg_provision.vectorize.connections import Connections
 from azpg_provision.vectorize.queue import drain
 from azpg_provision.vectorize.run import run
@@ -17,6 +17,7 @@ __all__ = [
     "backlog",
     "drain",
     "noted",
+    "pending",
     "run",
     "silent",
 ]

@@ -14,7 +14,7 @@ from azpg_provision.sync.bound import UNBOUND, bound
 from azpg_provision.sync.session import prepare
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize import claims, keys
-from azpg_provision.vectorize.statement import stale
+from azpg_provision.vectorize.statement import stale, waiting
 from azpg_provision.vectorize.trouble import Remedy, remedy
 
 _TOTAL = "SELECT pg_catalog.count(*) FROM {relation}"
@@ -49,19 +49,31 @@ def backlog(connection: Connection, column: VectorColumn, *, vectors: bool = Tru
     A row whose expression fails, which nobody has recorded yet, counts as one that waits. The session is one
     of a worker's afterwards (`azpg_provision.sync.session.prepare`).
     """
-    prepare(connection, column)
-    if not bound(connection, column):
-        raise LedgerMismatch(f"{column.name}: {UNBOUND}.")
-    total = _number(connection, column, sql.SQL(_TOTAL).format(relation=column.relation))
+    number = pending(connection, column, vectors=vectors)
+    total = _total(connection, column)
     if column.sync is Sync.GENERATED:
-        return Backlog(total, 0, 0)
+        return Backlog(total, number, 0)
     failed = sql.SQL(_FAILED).format(
         state=column.state, relation=column.relation, same=keys.same(column, None, "azpg_state")
     )
-    pending = _shared(connection, column, vectors=vectors)
-    if pending is None:
-        pending = _pending(connection, column, None, None, total, vectors=vectors)
-    return Backlog(total, pending, _number(connection, column, failed))
+    return Backlog(total, number, _number(connection, column, failed))
+
+
+def pending(connection: Connection, column: VectorColumn, *, vectors: bool = True) -> int:
+    """`Backlog.pending` alone; arguments, and what is true of the session, as of `backlog`."""
+    prepare(connection, column)
+    if not bound(connection, column):
+        raise LedgerMismatch(f"{column.name}: {UNBOUND}.")
+    if column.sync is Sync.GENERATED:
+        return 0
+    shared = _shared(connection, column, vectors=vectors)
+    if shared is not None:
+        return shared
+    return _halved(connection, column, None, None, _total(connection, column), vectors=vectors)
+
+
+def _total(connection: Connection, column: VectorColumn) -> int:
+    return _number(connection, column, sql.SQL(_TOTAL).format(relation=column.relation))
 
 
 def noted(connection: Connection, column: VectorColumn) -> int | None:
@@ -92,14 +104,13 @@ def noted(connection: Connection, column: VectorColumn) -> int | None:
 
 def _shared(connection: Connection, column: VectorColumn, *, vectors: bool) -> int | None:
     """Those that wait, counted by several processes; None where a text fails, recorded or not."""
-    query = sql.SQL(_PENDING).format(stale=stale(column, sql.SQL("true"), fenced=False, vectors=vectors))
     try:
-        return _number(connection, column, query)
+        return _number(connection, column, waiting(column, vectors=vectors))
     except psycopg.Error:
         return None
 
 
-def _pending(
+def _halved(
     connection: Connection,
     column: VectorColumn,
     low: list[str] | None,
@@ -121,8 +132,8 @@ def _pending(
     if middle is None:
         return 0
     if middle == high:  # rows have gone meanwhile
-        return _pending(connection, column, low, high, rows // 2, vectors=vectors)
-    return _pending(connection, column, low, middle, rows // 2, vectors=vectors) + _pending(
+        return _halved(connection, column, low, high, rows // 2, vectors=vectors)
+    return _halved(connection, column, low, middle, rows // 2, vectors=vectors) + _halved(
         connection, column, middle, high, rows - rows // 2, vectors=vectors
     )
 

@@ -56,41 +56,43 @@ def _template(name: str) -> sql.SQL:
     return sql.SQL(text)
 
 
-_FENCE = "    OFFSET 0\n"
-
-
-def stale(
-    column: VectorColumn, which: sql.Composable, *, fenced: bool = True, vectors: bool = False
-) -> sql.Composed:
+def stale(column: VectorColumn, which: sql.Composable, *, vectors: bool = False) -> sql.Composed:
     """A query of the rows without an up-to-date embedding: key_1, …, text, hash.
 
     Args:
         column: the column.
         which: a condition on the table, which goes by its own name.
-        fenced: whether the expression is evaluated once a row, and for none whose failure is recorded.
-            Without, PostgreSQL may share the work among several processes.
         vectors: whether rows count whose vector is another than the one that azpg has seen there last, for
             which every vector is read and hashed.
 
     The text is NULL where the expression is, and the column is not. Rows whose expression failed, and which
     have not been changed since, are none of them. Raises in the server what the expression raises.
     """
-    text = files(__package__).joinpath("stale.sql").read_text(encoding="utf-8")
-    assert _FENCE in text
-    return sql.SQL(text if fenced else text.replace(_FENCE, "")).format(
+    return _template("stale.sql").format(
         keys=keys.named(column),
-        text=column.text_in(sql.Identifier(column.table)),
-        column=sql.Identifier(column.table, column.column),
-        seen=_seen(column) if vectors else sql.SQL("NULL::pg_catalog.bytea"),
-        relation=column.relation,
         which=which,
-        state=column.state,
-        table_is_state=keys.same(column, None, "azpg_state"),
         row_is_state=keys.same(column, "azpg_row", "azpg_state"),
         own=keys.own(column, "azpg_row"),
-        hash_of_row=hash_of_row(column),
-        fingerprint=sql.Literal(column.fingerprint),
+        **_row(column, vectors=vectors),
     )
+
+
+def waiting(column: VectorColumn, *, vectors: bool) -> sql.Composed:
+    """A query of how many rows `stale` finds in all, which fails where any text does, also a recorded one."""
+    return _template("waiting.sql").format(**_row(column, vectors=vectors))
+
+
+def _row(column: VectorColumn, *, vectors: bool) -> dict[str, sql.Composable]:
+    return {
+        "text": column.text_in(sql.Identifier(column.table)),
+        "column": sql.Identifier(column.table, column.column),
+        "seen": _seen(column) if vectors else sql.SQL("NULL::pg_catalog.bytea"),
+        "relation": column.relation,
+        "state": column.state,
+        "table_is_state": keys.same(column, None, "azpg_state"),
+        "hash_of_row": hash_of_row(column),
+        "fingerprint": sql.Literal(column.fingerprint),
+    }
 
 
 def hash_of_row(column: VectorColumn) -> sql.Composed:
