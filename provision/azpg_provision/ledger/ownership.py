@@ -14,7 +14,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from azpg_provision.column import VectorColumn
+from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch
 from azpg_provision.ledger.ledger import definition, exists
 from azpg_provision.live.reading import PRINTED_PATH
@@ -135,13 +135,16 @@ def disown_column(connection: Connection, column: VectorColumn) -> None:
 
 def own_column(connection: Connection, column: VectorColumn) -> None:
     """Notes that azpg made a column, which is there, and what PostgreSQL generates it of, if it does."""
-    relation = column.relation.as_string(connection)
-    # `public` is in sight for this one query only, whose own names do not depend on it.
-    with connection.transaction():
-        connection.execute(PRINTED_PATH)
-        row = connection.execute(_GENERATED, [relation, column.column]).fetchone()
-        connection.execute("SET LOCAL search_path = DEFAULT")
-    made_from = definition(column) | {"generated": row[0] if row else None}
+    expression = None
+    if column.sync is Sync.GENERATED:
+        relation = column.relation.as_string(connection)
+        # `public` is in sight for this one query only, whose own names do not depend on it.
+        with connection.transaction():
+            connection.execute(PRINTED_PATH)
+            row = connection.execute(_GENERATED, [relation, column.column]).fetchone()
+            connection.execute("SET LOCAL search_path = DEFAULT")
+        expression = row[0] if row else None
+    made_from = definition(column) | {"generated": expression}
     _own(connection, "column", (column.schema, column.table, column.column), made_from)
 
 

@@ -16,7 +16,7 @@ from azpg_provision.column import VectorColumn
 from azpg_provision.errors import RowsFailed
 from azpg_provision.sync.bound import UNBOUND, bound
 from azpg_provision.sync.session import prepare
-from azpg_provision.target.connecting import unlimited
+from azpg_provision.target.connecting import unlimiting
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize import claims
 from azpg_provision.vectorize.work import Connect
@@ -30,6 +30,10 @@ _AGAIN = "RESET ALL; CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; DISCARD TEMP; DISCAR
 ALL, which would end the lock that makes a worker's claims its own."""
 _LOOK = 0.5
 """Seconds after which who waits for a connection looks whether it is still wanted."""
+
+
+class Unbound(RowsFailed):
+    """A column's functions are not as azpg makes them."""
 
 
 class NotWanted(Exception):
@@ -59,7 +63,7 @@ class Session:
     def prepare(self, column: VectorColumn) -> None:
         """Makes it one for a column, if it is not.
 
-        Raises `RowsFailed` for one whose functions are not as azpg makes them, `LedgerMismatch` for one that
+        Raises `Unbound` for one whose functions are not as azpg makes them, `LedgerMismatch` for one that
         is another by now.
         """
         if self._column != column:
@@ -68,15 +72,13 @@ class Session:
             if not bound(self.connection, column):
                 if column not in ledger.columns(self.connection):
                     claims.goal(self.connection, column)  # says that it is another one now
-                raise RowsFailed(f"vectorizing {column.name} stopped: {UNBOUND}. What is done stays.")
+                raise Unbound(f"vectorizing {column.name} stopped: {UNBOUND}. What is done stays.")
             self._column = column
 
     def forget(self, column: VectorColumn) -> None:
         """Puts the session back to what it was, if it has been another column's than this one."""
         if self._column is not None and self._column != column:
-            self.connection.execute(_AGAIN)
-            unlimited(self.connection)
-            self.connection.execute(_BY_INDEX)
+            self.connection.execute(f"{_AGAIN}; {unlimiting(self.connection)}; {_BY_INDEX}")
             self._column = None
 
     @property
