@@ -25,6 +25,25 @@ from azpg_provision.target.target import Connection, Target
 
 _LOOK = 0.5
 """Seconds after which who uses a session looks whether it is still there."""
+_MOST_CHANGES = 50
+"""Changes after which a session is another one: PostgreSQL keeps the functions of each column in it, planned,
+and looks at all of them whenever anything is changed."""
+
+
+@dataclass(slots=True)
+class _Session:
+    """A connection, how many changes were made by it, and when the last one was."""
+
+    connection: Connection
+    changes: int = 0
+    used: float = 0.0
+
+    def answers(self) -> bool:
+        """Whether it is still there, after nobody has used it for a while."""
+        if time.monotonic() - self.used > _LOOK and not self.connection.broken:
+            with suppress(psycopg.Error):
+                self.connection.execute("SELECT")
+        return not self.connection.broken and not self.connection.closed
 
 
 @dataclass(frozen=True)
@@ -40,7 +59,7 @@ class Work:
     spec: Spec
     report: Reporter
     rows: frozenset[tuple[str | None, str]] = frozenset()
-    _sessions: dict[str, tuple[Connection, float]] = field(default_factory=dict)
+    _sessions: dict[str, _Session] = field(default_factory=dict)
     _models: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _swept: set[str] = field(default_factory=set)
     _connects: dict[str, vectorize.Connect] = field(default_factory=dict)
@@ -80,14 +99,15 @@ class Work:
         What is set in it is set by SET LOCAL.
         """
         assert change.database is not None
-        connection, used = self._sessions.get(change.database, (None, 0.0))
-        if connection is None or not _answers(connection, used):
+        session = self._sessions.get(change.database)
+        if session is None or session.changes >= _MOST_CHANGES or not session.answers():
             self._end_session()
-            connection = self.connect(change)
+            session = self._sessions[change.database] = _Session(self.connect(change))
         try:
-            yield connection
+            yield session.connection
         finally:
-            self._sessions[change.database] = connection, time.monotonic()
+            session.changes += 1
+            session.used = time.monotonic()
 
     @contextmanager
     def sweep(self, change: Change) -> Iterator[bool]:
@@ -122,7 +142,7 @@ class Work:
 
     def _end_session(self) -> None:
         while self._sessions:
-            self._sessions.popitem()[1][0].close()
+            self._sessions.popitem()[1].connection.close()
 
     def column(
         self, connection: Connection, change: Change, *, again: bool = False
@@ -164,11 +184,3 @@ class Work:
             raise ApplyFailed(f"{problem}.")
         self._models[embedding.model] = found
         return found
-
-
-def _answers(connection: Connection, used: float) -> bool:
-    """Whether a session is still there, after nobody has used it for a while."""
-    if time.monotonic() - used > _LOOK and not connection.broken:
-        with suppress(psycopg.Error):
-            connection.execute("SELECT")
-    return not connection.broken and not connection.closed

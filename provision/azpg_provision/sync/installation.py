@@ -135,9 +135,17 @@ def make_generated(connection: Connection, column: VectorColumn, *, vector: sql.
     connection.execute("RESET search_path")
 
 
-def installed(connection: Connection, column: VectorColumn) -> bool:
-    """Whether the triggers are exactly those that `install` makes: enabled, with nothing changed or added."""
-    return carried(connection, column) and bound(connection, column) and _in_step(connection, column)
+def usable(connection: Connection, column: VectorColumn) -> bool:
+    """Whether rows can be looked at as the table's owner: what belongs to the column is as azpg makes it."""
+    return carried(connection, column) and bound(connection, column)
+
+
+def installed(connection: Connection, column: VectorColumn, *, fit: bool | None = None) -> bool:
+    """Whether the triggers are exactly those that `install` makes: enabled, with nothing changed or added.
+
+    `fit` is whether the column is `usable`, where that is known.
+    """
+    return (usable(connection, column) if fit is None else fit) and _in_step(connection, column)
 
 
 def _in_step(connection: Connection, column: VectorColumn) -> bool:

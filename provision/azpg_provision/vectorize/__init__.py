@@ -1,6 +1,6 @@
 """Rows without an up-to-date embedding get one."""
 
-from azpg_provision.vectorize.backlog import Backlog, backlog, noted
+from azpg_provision.vectorize.backlog import Backlog, backlog, noted, waiting
 from azpg_provision.vectorize.connections import Connections
 from azpg_provision.vectorize.queue import drain
 from azpg_provision.vectorize.run import run
@@ -19,4 +19,5 @@ __all__ = [
     "noted",
     "run",
     "silent",
+    "waiting",
 ]

@@ -52,16 +52,32 @@ def backlog(connection: Connection, column: VectorColumn, *, vectors: bool = Tru
     prepare(connection, column)
     if not bound(connection, column):
         raise LedgerMismatch(f"{column.name}: {UNBOUND}.")
-    total = _number(connection, column, sql.SQL(_TOTAL).format(relation=column.relation))
+    total = _total(connection, column)
     if column.sync is Sync.GENERATED:
         return Backlog(total, 0, 0)
     failed = sql.SQL(_FAILED).format(
         state=column.state, relation=column.relation, same=keys.same(column, None, "azpg_state")
     )
+    pending = _waiting(connection, column, vectors=vectors)
+    return Backlog(total, pending, _number(connection, column, failed))
+
+
+def waiting(connection: Connection, column: VectorColumn, *, vectors: bool = True) -> int:
+    """How many rows have no up-to-date embedding, as `backlog`, of a column that is `sync.usable`."""
+    prepare(connection, column)
+    return 0 if column.sync is Sync.GENERATED else _waiting(connection, column, vectors=vectors)
+
+
+def _waiting(connection: Connection, column: VectorColumn, *, vectors: bool) -> int:
     pending = _shared(connection, column, vectors=vectors)
     if pending is None:
-        pending = _pending(connection, column, None, None, total, vectors=vectors)
-    return Backlog(total, pending, _number(connection, column, failed))
+        rows = _total(connection, column)
+        pending = _pending(connection, column, None, None, rows, vectors=vectors)
+    return pending
+
+
+def _total(connection: Connection, column: VectorColumn) -> int:
+    return _number(connection, column, sql.SQL(_TOTAL).format(relation=column.relation))
 
 
 def noted(connection: Connection, column: VectorColumn) -> int | None:

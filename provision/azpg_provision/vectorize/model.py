@@ -24,11 +24,12 @@ def check(session: Session, column: VectorColumn) -> None:
     Raises `PlanRefused` if the column cannot hold what its model makes, or was made by an earlier azpg, and
     `LedgerMismatch`.
     """
-    name, connection = column.name, session.connection
+    name = column.name
     try:
         session.prepare(column)
     except Unbound:
         raise PlanRefused(f"{name}: {UNBOUND}.") from None
+    connection = session.connection
     try:
         row = connection.execute("SELECT azure_local_ai.model_metadata(%s)", [column.model]).fetchone()
     except psycopg.Error as error:
