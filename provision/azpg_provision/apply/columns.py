@@ -114,7 +114,7 @@ def index(work: Work, change: Change) -> None:
         wanted = index_of(embedding.index)
         name = index_name(found, wanted)
         if change.action is Action.REPLACE:
-            if ("index", name) not in ledger.owned(connection):
+            if not ledger.owns(connection, "index", found.schema, wanted.name(found)):
                 raise ApplyFailed(f"the index {name} is not azpg's own, and is left alone: rename it.")
             place = sql.Identifier(found.schema, wanted.name(found))
             connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(place))
@@ -159,7 +159,7 @@ def _make(connection: Connection, wanted: VectorColumn, change: Change, *, there
     """Drops the column that azpg owns, if there is one, and adds it, in the caller's transaction."""
     name = sql.Identifier(wanted.column)
     if there:
-        if ("column", change.name) not in ledger.owned(connection):
+        if not ledger.owns(connection, "column", wanted.schema, wanted.table, wanted.column):
             raise ApplyFailed(f"{change.name} is not azpg's own, and is left alone: use another column.")
         old = ledger.find(connection, wanted.schema, wanted.table, wanted.column)
         if old is not None:

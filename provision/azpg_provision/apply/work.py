@@ -14,7 +14,7 @@ import psycopg
 from azpg_provision import live, vectorize
 from azpg_provision.apply.reporter import Reporter
 from azpg_provision.column import VectorColumn
-from azpg_provision.errors import ApplyFailed
+from azpg_provision.errors import ApplyFailed, TargetUnreachable
 from azpg_provision.live.model import LiveTable
 from azpg_provision.plan.change import Change
 from azpg_provision.plan.wanted import column_of, key_of, wrong, wrong_dimensions, wrong_text
@@ -100,9 +100,14 @@ class Work:
         """
         assert change.database is not None
         session = self._sessions.get(change.database)
-        if session is None or session.changes >= _MOST_CHANGES or not session.answers():
+        if session is None or not session.answers():
             self._end_session()
             session = self._sessions[change.database] = _Session(self.connect(change))
+        elif session.changes >= _MOST_CHANGES:
+            with suppress(TargetUnreachable):  # such as a server that is full: this one is slow, and there
+                another = _Session(self.connect(change))
+                self._end_session()
+                session = self._sessions[change.database] = another
         try:
             yield session.connection
         finally:

@@ -17,7 +17,7 @@ from azpg_provision.ledger.ledger import (
     left,
     register,
 )
-from azpg_provision.ledger.ownership import disown_column, own_column, own_index, own_init, owned
+from azpg_provision.ledger.ownership import disown_column, own_column, own_index, own_init, owned, owns
 from azpg_provision.ledger.trust import version
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "own_index",
     "own_init",
     "owned",
+    "owns",
     "register",
     "version",
 ]

@@ -55,7 +55,10 @@ azpg_used (oid) AS (
     WHERE operator.oprname OPERATOR(pg_catalog.=) ANY ({operators}::pg_catalog.name[])
 )
 SELECT FROM azpg_used
-JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) azpg_used.oid
+CROSS JOIN LATERAL (
+    SELECT type.oid, type.typowner, type.typtype, type.typelem FROM pg_catalog.pg_type AS type
+    WHERE type.oid OPERATOR(pg_catalog.=) azpg_used.oid OFFSET 0
+) AS type
 JOIN pg_catalog.pg_roles AS owner ON owner.oid OPERATOR(pg_catalog.=) type.typowner
 LEFT JOIN pg_catalog.pg_type AS element ON element.oid OPERATOR(pg_catalog.=) type.typelem
 WHERE NOT {fine}

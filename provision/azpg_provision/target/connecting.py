@@ -79,16 +79,17 @@ def unlimited(connection: Connection) -> Connection:
     owner, could put another statement in its place, by the name that psycopg gives it.
     """
     connection.prepare_threshold = None
-    connection.execute(unlimiting(connection))
-    if not connection.autocommit:
-        connection.commit()
+    if (statement := unlimiting(connection)) is not None:
+        connection.execute(statement)
+        if not connection.autocommit:
+            connection.commit()
     return connection
 
 
-def unlimiting(connection: Connection) -> LiteralString:
-    """The statement by which a session's transactions may last as long as they take."""
+def unlimiting(connection: Connection) -> LiteralString | None:
+    """The statement by which a session's transactions may last as long as they take, if one is needed."""
     known = connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE
-    return "SET transaction_timeout = 0" if known else "SELECT"
+    return "SET transaction_timeout = 0" if known else None
 
 
 @contextmanager

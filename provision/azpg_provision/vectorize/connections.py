@@ -94,7 +94,8 @@ class Session:
             self.connection.close()
             self._open()
         else:
-            self.connection.execute(f"{_AGAIN}; {unlimiting(self.connection)}; {_BY_INDEX}")
+            parts = [_AGAIN, unlimiting(self.connection), _BY_INDEX]
+            self.connection.execute("; ".join(part for part in parts if part is not None))
             self._column = None
 
     @property
