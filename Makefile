@@ -72,6 +72,7 @@ fresh:
 bench: $(VENV)/developed
 	$(BIN)/python -m tests.benchmarks
 	$(BIN)/python -m tests.benchmarks.vectorize
+	$(BIN)/python -m tests.benchmarks.tables
 
 lint: $(VENV)/developed
 	$(BIN)/ruff check .

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
+from azpg_provision import live
 from azpg_provision.plan.inspection import inspect
 from azpg_provision.plan.planning import plan
 from azpg_runtime.postgres.instance import Instance
@@ -61,8 +66,23 @@ def test_a_quick_look_counts_what_triggers_have_noted(twin: Instance, tmp_path: 
         site.drop()
 
 
-def costs(site: Site, tables: int) -> tuple[int, int]:
-    """The rows that PostgreSQL reads of its catalogues and of the ledger's columns, and the sessions that it has."""
+@contextmanager
+def questions(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+    """What is executed meanwhile, by whatever session of this process."""
+    asked: list[object] = []
+    execute = psycopg.Cursor.execute
+
+    def listed(self: Any, query: Any, *arguments: Any, **options: Any) -> Any:
+        asked.append(query)
+        return execute(self, query, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(psycopg.Cursor, "execute", listed)
+        yield asked
+
+
+def costs(site: Site, tables: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int, int]:
+    """What PostgreSQL reads of its catalogues and the ledger's columns, in rows; the sessions; the statements."""
     numbers = range(tables)
     text = (
         HEAD
@@ -72,26 +92,57 @@ def costs(site: Site, tables: int) -> tuple[int, int]:
             for n in numbers
         )
     )
-    init = "".join(f"CREATE TABLE t{n} (id bigint PRIMARY KEY, body text);" for n in numbers)
+    init = "".join(
+        f"CREATE TABLE t{n} (id bigint PRIMARY KEY, body text); INSERT INTO t{n} VALUES (1, 'one'), (2, 'two');"
+        for n in numbers
+    )
     site.apply(site.spec(HEAD, init=None))
     with site.connect() as connection:
         connection.execute(init)
         connection.execute("SELECT pg_stat_force_next_flush()")
         before = [connection.execute(query).fetchone() for query in (READ, SESSIONS)]
-        site.apply(site.spec(text, init=None))
+        with questions(monkeypatch) as asked:
+            site.apply(site.spec(text, init=None))
         after = [connection.execute(query).fetchone() for query in (READ, SESSIONS)]
     (rows, sessions) = (now[0] - then[0] for now, then in zip(after, before, strict=True) if now and then)
-    return rows, sessions
+    return rows, sessions, len(asked)
 
 
-def test_an_apply_grows_with_its_tables_and_no_quicker(twin: Instance, tmp_path: Path) -> None:
+def test_an_apply_grows_with_its_tables_and_no_quicker(
+    twin: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_tables, many_tables = 8, 32
     found = []
-    for tables in (8, 32):
+    for tables in (few_tables, many_tables):
         site = Site(twin, tmp_path)
         try:
-            found.append(costs(site, tables))
+            found.append(costs(site, tables, monkeypatch))
         finally:
             site.drop()
-    (few_rows, few_sessions), (many_rows, many_sessions) = found
+    (few_rows, few_sessions, few_asked), (many_rows, many_sessions, many_asked) = found
+    more = many_tables - few_tables
     assert many_rows < 5 * few_rows, found
-    assert many_sessions - few_sessions < 32 - 8, found
+    assert many_sessions - few_sessions < more, found
+    # With its first and last statement, each of which is one of some 20 transactions, and the plan before it.
+    assert many_asked - few_asked < 110 * more, found
+
+
+def test_a_look_at_a_text_reads_no_type_but_its_own(twin: Instance, tmp_path: Path) -> None:
+    read = "SELECT seq_tup_read FROM pg_stat_sys_tables WHERE relname = 'pg_type'"
+    site = Site(twin, tmp_path)
+    try:
+        site.apply(site.spec())
+        with site.connect() as connection, site.connect() as watcher:
+            connection.execute(
+                "DO $$ BEGIN FOR n IN 1..3000 LOOP EXECUTE format('CREATE TYPE e%s AS ENUM ()', n); END LOOP; END $$"
+            )
+            connection.execute("SELECT pg_stat_force_next_flush()")
+            (before,) = watcher.execute(read).fetchone() or (0,)
+            assert live.may_be_parsed(
+                connection, "public", "products", "lower(title)::varchar || description"
+            )
+            connection.execute("SELECT pg_stat_force_next_flush()")
+            (after,) = watcher.execute(read).fetchone() or (0,)
+        assert after - before < 3000
+    finally:
+        site.drop()

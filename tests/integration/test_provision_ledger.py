@@ -28,6 +28,7 @@ COLUMN = VectorColumn(
     fingerprint=bytes(range(32)),
     sync=Sync.TRIGGER,
 )
+PLACE = (COLUMN.schema, COLUMN.table, COLUMN.column)
 pytestmark = [pytest.mark.every_major, pytest.mark.vector]
 
 
@@ -154,6 +155,10 @@ def test_what_is_owned(connection: Connection) -> None:
         ("index", 'public."%s; --"'): {"method": "hnsw"},
         ("column", "public.products.embedding"): ledger.definition(COLUMN) | {"generated": None},
     }
+    assert ledger.owns(connection, "index", "public", "%s; --")
+    assert ledger.owns(connection, "column", *PLACE)
+    assert not ledger.owns(connection, "column", "public", "products", "title")
+    assert not ledger.owns(connection, "index", "public", "gone")
 
 
 def test_what_was_renamed_or_moved_is_owned_by_its_present_name(connection: Connection) -> None:
@@ -166,6 +171,8 @@ def test_what_was_renamed_or_moved_is_owned_by_its_present_name(connection: Conn
     )
     products(connection)
     assert list(ledger.owned(connection)) == [("column", "shelf.goods.embedding")]
+    assert ledger.owns(connection, "column", "shelf", "goods", "embedding")
+    assert not ledger.owns(connection, "column", *PLACE)
 
 
 def test_what_is_not_there_is_not_owned(connection: Connection) -> None:
@@ -197,6 +204,7 @@ def test_what_somebody_else_made_by_the_same_name_is_not_owned(connection: Conne
     ledger.own_column(connection, COLUMN)
     connection.execute(replaced)
     assert ledger.owned(connection) == {}
+    assert not ledger.owns(connection, "column", *PLACE)
 
 
 def test_what_is_known_of_a_dropped_table_goes_with_the_next_registration(connection: Connection) -> None:

@@ -15,6 +15,7 @@ from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed
 from azpg_provision.index import building
 from azpg_provision.live.count import count
+from azpg_provision.live.model import LiveTable
 from azpg_provision.live.pgvector import schema_of
 from azpg_provision.plan.change import Action, Change
 from azpg_provision.plan.columns import counted, duration
@@ -29,6 +30,8 @@ _LOCK_TIMEOUT = "2s"
 _ATTEMPTS = 30
 _PAUSE = 0.5
 """Seconds between attempts to lock a table: whoever waits for it stops everybody behind."""
+_SMALL = 64 * 1024
+"""Bytes of a table, a few hundred rows: nobody counts before which of them wait, and one worker does it."""
 
 
 def column(work: Work, change: Change) -> None:
@@ -39,16 +42,26 @@ def column(work: Work, change: Change) -> None:
         if change.action is Action.UPDATE:
             if not there:
                 raise ApplyFailed(f"{change.name} is gone: run `azpg apply` again.")
-            _patiently(connection, lambda: _take(connection, wanted), work.report.tell, change.name)
+            with work.sweep(change) as sweep:
+                _patiently(
+                    connection,
+                    lambda: _take(connection, wanted, sweep=sweep),
+                    work.report.tell,
+                    change.name,
+                )
             return
         if there and change.action is Action.CREATE:
             raise ApplyFailed(f"{change.name} has been made by somebody else: run `azpg apply` again.")
         table = qualified(wanted.schema, wanted.table)
         if wanted.sync is Sync.GENERATED:
             _announce(connection, wanted, work)
-        _patiently(
-            connection, lambda: _make(connection, wanted, change, there=there), work.report.tell, table
-        )
+        with work.sweep(change) as sweep:
+            _patiently(
+                connection,
+                lambda: _make(connection, wanted, change, there=there, sweep=sweep),
+                work.report.tell,
+                table,
+            )
 
 
 def sync(work: Work, change: Change) -> None:
@@ -57,7 +70,7 @@ def sync(work: Work, change: Change) -> None:
         if work.leaves(change):
             _patiently(connection, lambda: ledger.bury(connection), work.report.tell, change.name)
             return
-        found = _registered(connection, work, change)
+        found, _ = _registered(connection, work, change)
         table = qualified(found.schema, found.table)
         _patiently(connection, lambda: install(connection, found), work.report.tell, table)
     if change.action is Action.UPDATE and (change.database, change.name) not in work.rows:
@@ -68,15 +81,18 @@ def sync(work: Work, change: Change) -> None:
 def rows(work: Work, change: Change) -> str:
     """Gives every row its embedding; returns how many got one."""
     with work.session(change) as connection:
-        found = _registered(connection, work, change)
-        with connection.transaction(force_rollback=True):  # and with it the settings of a worker
-            total = vectorize.pending(connection, found)
+        found, live_table = _registered(connection, work, change)
+        small = live_table.bytes <= _SMALL
+        total = 0
+        if not small:
+            with connection.transaction(force_rollback=True):  # and with it the settings of a worker
+                total = vectorize.pending(connection, found)
 
     def show(one: vectorize.Progress) -> None:
         work.report.show(Progress("", one.embedded + one.failed, total))
 
     work.report.show(Progress("", 0, total))
-    outcome = work.vectorize(change, found, show)
+    outcome = work.vectorize(change, found, show, small=small)
     if outcome.failed:
         work.report.tell(
             f"{change.name}: {counted(outcome.failed)} failed; `azpg vectorize --failed` lists them"
@@ -92,13 +108,13 @@ def rows(work: Work, change: Change) -> str:
 def index(work: Work, change: Change) -> None:
     """Builds an approximate index, in the place of azpg's own of the same name if it is to be replaced."""
     with work.session(change) as connection:
-        found = _registered(connection, work, change)
+        found, _ = _registered(connection, work, change)
         _, embedding = work.embedding(change)
         assert embedding.index is not None
         wanted = index_of(embedding.index)
         name = index_name(found, wanted)
         if change.action is Action.REPLACE:
-            if ("index", name) not in ledger.owned(connection):
+            if not ledger.owns(connection, "index", found.schema, wanted.name(found)):
                 raise ApplyFailed(f"the index {name} is not azpg's own, and is left alone: rename it.")
             place = sql.Identifier(found.schema, wanted.name(found))
             connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(place))
@@ -132,18 +148,18 @@ def _announce(connection: Connection, wanted: VectorColumn, work: Work) -> None:
         work.report.show(Progress("", 0, rows, rate))
 
 
-def _take(connection: Connection, wanted: VectorColumn) -> None:
+def _take(connection: Connection, wanted: VectorColumn, *, sweep: bool) -> None:
     """Notes how a column is vectorized that is there."""
     if ledger.find(connection, wanted.schema, wanted.table, wanted.column) is None:
         ledger.disown_column(connection, wanted)
-    _register(connection, wanted)
+    _register(connection, wanted, sweep=sweep)
 
 
-def _make(connection: Connection, wanted: VectorColumn, change: Change, *, there: bool) -> None:
+def _make(connection: Connection, wanted: VectorColumn, change: Change, *, there: bool, sweep: bool) -> None:
     """Drops the column that azpg owns, if there is one, and adds it, in the caller's transaction."""
     name = sql.Identifier(wanted.column)
     if there:
-        if ("column", change.name) not in ledger.owned(connection):
+        if not ledger.owns(connection, "column", wanted.schema, wanted.table, wanted.column):
             raise ApplyFailed(f"{change.name} is not azpg's own, and is left alone: use another column.")
         old = ledger.find(connection, wanted.schema, wanted.table, wanted.column)
         if old is not None:
@@ -151,7 +167,8 @@ def _make(connection: Connection, wanted: VectorColumn, change: Change, *, there
             ledger.forget(connection, old)
         statement = sql.SQL("ALTER TABLE {} DROP COLUMN {}").format(wanted.relation, name)
         connection.execute(statement)
-    ledger.bury(connection)  # before there is a column by the name of one that somebody has dropped
+    # Before there is a column by the name of one that somebody has dropped.
+    ledger.bury(connection, None if sweep else wanted)
     type_ = sql.Identifier(schema_of(connection), "vector")
     if wanted.sync is Sync.GENERATED:
         make_generated(connection, wanted, vector=type_)
@@ -161,12 +178,12 @@ def _make(connection: Connection, wanted: VectorColumn, change: Change, *, there
         )
         connection.execute(statement)
     ledger.own_column(connection, wanted)
-    _register(connection, wanted)
+    _register(connection, wanted, sweep=False)
 
 
-def _register(connection: Connection, wanted: VectorColumn) -> None:
+def _register(connection: Connection, wanted: VectorColumn, *, sweep: bool) -> None:
     """Notes how a column is vectorized; where no triggers follow, all else that it needs is made, too."""
-    registered = ledger.register(connection, wanted)
+    registered = ledger.register(connection, wanted, sweep=sweep)
     if wanted.sync in {Sync.NONE, Sync.GENERATED}:
         install(connection, registered)
 
@@ -195,10 +212,10 @@ def _patiently(
     )
 
 
-def _registered(connection: Connection, work: Work, change: Change) -> VectorColumn:
-    """The column as the ledger has it. Raises `ApplyFailed` where it is not as the spec asks for."""
-    wanted, _ = work.column(connection, change)
+def _registered(connection: Connection, work: Work, change: Change) -> tuple[VectorColumn, LiveTable]:
+    """The column as the ledger has it, and its table. Raises `ApplyFailed` unless it is as the spec asks."""
+    wanted, live_table = work.column(connection, change, again=True)
     found = ledger.find(connection, wanted.schema, wanted.table, wanted.column)
     if found is None or replace(found, id=0) != wanted:
         raise ApplyFailed(f"{change.name} is not as it was planned any more: run `azpg apply` again.")
-    return found
+    return found, live_table

@@ -16,9 +16,9 @@ from azpg_provision.ledger.ledger import (
     forget,
     left,
     register,
-    version,
 )
-from azpg_provision.ledger.ownership import disown_column, own_column, own_index, own_init, owned
+from azpg_provision.ledger.ownership import disown_column, own_column, own_index, own_init, owned, owns
+from azpg_provision.ledger.trust import version
 
 __all__ = [
     "VERSION",
@@ -38,6 +38,7 @@ __all__ = [
     "own_index",
     "own_init",
     "owned",
+    "owns",
     "register",
     "version",
 ]

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from psycopg import sql
 
+from azpg_provision.target.connecting import atomic
 from azpg_provision.target.target import Connection
 
-_ACL = """
-SELECT {acl} AS acl, {owner} AS owner FROM pg_catalog.{catalog}
-WHERE oid OPERATOR(pg_catalog.=) {name}::pg_catalog.{type}
+_NAMES = """
+SELECT DISTINCT role.rolname::pg_catalog.text
+FROM pg_catalog.{catalog} AS made
+CROSS JOIN LATERAL pg_catalog.aclexplode(made.{acl}) AS acl
+JOIN pg_catalog.pg_roles AS role ON role.oid OPERATOR(pg_catalog.=) acl.grantee
+WHERE made.oid OPERATOR(pg_catalog.=) ANY (ARRAY[{names}]::pg_catalog.oid[])
+  AND acl.grantee OPERATOR(pg_catalog.<>) made.{owner}
 """
 _CATALOGS = {
     "SCHEMA": {"acl": "nspacl", "owner": "nspowner", "catalog": "pg_namespace", "type": "regnamespace"},
     "TABLE": {"acl": "relacl", "owner": "relowner", "catalog": "pg_class", "type": "regclass"},
     "FUNCTION": {"acl": "proacl", "owner": "proowner", "catalog": "pg_proc", "type": "regprocedure"},
 }
-_NAMES = """
-SELECT role.rolname::pg_catalog.text
-FROM ({}) AS made (acl, owner)
-CROSS JOIN pg_catalog.aclexplode(made.acl) AS acl
-JOIN pg_catalog.pg_roles AS role ON role.oid OPERATOR(pg_catalog.=) acl.grantee
-WHERE acl.grantee OPERATOR(pg_catalog.<>) made.owner
-GROUP BY role.rolname
-"""
 
 
 @contextmanager
@@ -40,7 +37,7 @@ def creating(connection: Connection, owner: str) -> Iterator[None]:
         "pg_catalog.quote_ident(%s)) FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) 'azpg'"
     )
     own = connection.execute(query, [owner]).fetchone() == (True,)
-    with connection.transaction():
+    with atomic(connection):
         if not own:
             connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA azpg TO {}").format(role))
         yield
@@ -48,13 +45,12 @@ def creating(connection: Connection, owner: str) -> Iterator[None]:
             connection.execute(sql.SQL("REVOKE CREATE ON SCHEMA azpg FROM {}").format(role))
 
 
-def give(connection: Connection, owner: str, kind: str, name: sql.Composable) -> None:
+def give(connection: Connection, owner: str, kind: str, *names: sql.Composable) -> None:
     """Gives what was made in schema azpg to a role that may create there; arguments as of `close`."""
-    statement = sql.SQL("ALTER {} {} OWNER TO {}").format(sql.SQL(kind), name, sql.Identifier(owner))
-    connection.execute(statement)
+    connection.execute(_given(owner, kind, names))
 
 
-def close(connection: Connection, kind: str, name: sql.Composable) -> None:
+def close(connection: Connection, kind: str, *names: sql.Composable, owner: str | None = None) -> None:
     """Revokes everything from everybody but the owner.
 
     ALTER DEFAULT PRIVILEGES can have opened what was just made to any role: then it could hang a trigger
@@ -63,12 +59,30 @@ def close(connection: Connection, kind: str, name: sql.Composable) -> None:
     Args:
         connection: of the owner, or a member of it.
         kind: ``SCHEMA``, ``TABLE`` (a sequence, too) or ``FUNCTION``.
-        name: qualified; a function's with its argument types.
+        names: qualified; a function's with its argument types.
+        owner: whose it is afterwards, as of `give`; None for whose it is.
     """
-    text = sql.Literal(name.as_string(connection))
-    words = {key: sql.SQL(word) for key, word in _CATALOGS[kind].items()}
-    query = sql.SQL(_NAMES).format(sql.SQL(_ACL).format(name=text, **words))
+    words = _CATALOGS[kind]
+    oids = [sql.SQL("{}::pg_catalog.{}").format(_text(one), sql.SQL(words["type"])) for one in names]
+    query = sql.SQL(_NAMES).format(
+        names=sql.SQL(", ").join(oids),
+        **{key: sql.SQL(word) for key, word in words.items() if key != "type"},
+    )
     grantees: list[sql.Composable] = [sql.Identifier(one) for (one,) in connection.execute(query).fetchall()]
-    for grantee in [sql.SQL("PUBLIC"), *grantees]:
-        statement = sql.SQL("REVOKE ALL ON {} {} FROM {} CASCADE")
-        connection.execute(statement.format(sql.SQL(kind), name, grantee))
+    statement = sql.SQL("REVOKE ALL ON {} {} FROM {} CASCADE").format(
+        sql.SQL(kind), sql.SQL(", ").join(names), sql.SQL(", ").join([sql.SQL("PUBLIC"), *grantees])
+    )
+    if owner is not None:
+        statement = sql.SQL("{}; {}").format(statement, _given(owner, kind, names))
+    connection.execute(statement)
+
+
+def _given(owner: str, kind: str, names: Sequence[sql.Composable]) -> sql.Composed:
+    role = sql.Identifier(owner)
+    return sql.SQL("; ").join(
+        sql.SQL("ALTER {} {} OWNER TO {}").format(sql.SQL(kind), name, role) for name in names
+    )
+
+
+def _text(name: sql.Composable) -> sql.Literal:
+    return sql.Literal(name.as_string())

@@ -6,8 +6,8 @@ caller's where there is one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any, LiteralString
 
@@ -16,21 +16,21 @@ from psycopg.types.json import Jsonb
 
 from azpg_provision.column import Key, Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch
-from azpg_provision.ledger import tables, trust
+from azpg_provision.ledger import tables
 from azpg_provision.ledger.access import close
+from azpg_provision.ledger.trust import version
 from azpg_provision.spec.values import TIMEOUT
+from azpg_provision.target.connecting import atomic
 from azpg_provision.target.target import Connection
 
 VERSION = 2
 _CARRIED_FROM = 1
 """The version that `carry` brings to this one."""
-_COMMENT = re.compile(r"azpg (\d+):")
-_VERSION = """
-SELECT pg_catalog.obj_description(oid, 'pg_namespace'),
-       pg_catalog.has_schema_privilege(oid, 'USAGE'), current_user
-FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) 'azpg'
-"""
 _FUNCTION = "SELECT pg_catalog.to_regprocedure('azpg.is_owner(pg_catalog.regclass)') IS NOT NULL"
+_CARRIED = f"""
+SELECT definition OPERATOR(pg_catalog.=) %s AND ({_FUNCTION})
+FROM azpg.columns WHERE id OPERATOR(pg_catalog.=) %s
+"""
 # A table that is gone leaves its number in `relation`, and no row here.
 _COLUMNS = """
 SELECT c.id, n.nspname, r.relname, c.attribute::pg_catalog.text, c.definition, ({comparisons}),
@@ -52,12 +52,16 @@ INSERT INTO azpg.columns (relation, attribute, definition) VALUES (%s::regclass,
 ON CONFLICT (relation, attribute) DO UPDATE SET definition = EXCLUDED.definition
 RETURNING id, secret
 """
+_ANEW = """
+DELETE FROM azpg.claims WHERE column_id OPERATOR(pg_catalog.=) {number};
+UPDATE azpg.columns SET position = NULL WHERE id OPERATOR(pg_catalog.=) {number}
+"""
 
 # A table or column that was dropped leaves what was known of its rows; a column its triggers, too, which fail
 # for every writer.
 _GONE = """
 DELETE FROM azpg.columns AS c
-WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
+WHERE {which} AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
                   WHERE a.attrelid = c.relation AND a.attname = c.attribute AND NOT a.attisdropped)
 RETURNING id
 """
@@ -70,29 +74,6 @@ WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
                   WHERE a.attrelid = c.relation AND a.attname = c.attribute AND NOT a.attisdropped)
 ORDER BY c.id
 """
-
-
-def version(connection: Connection) -> int | None:
-    """Of this database's schema; None if it has none.
-
-    Raises `LedgerMismatch` if it is not azpg's, or not to be seen by this role.
-    """
-    row = connection.execute(_VERSION).fetchone()
-    if row is None:
-        return None
-    match = _COMMENT.match(row[0] or "")
-    if match is None:
-        raise LedgerMismatch(
-            f"the database {connection.info.dbname!r} has a schema azpg that azpg has not made: "
-            "rename it, or use another database."
-        )
-    if not row[1]:
-        raise LedgerMismatch(
-            f"the role {row[2]!r} may not see schema azpg of the database {connection.info.dbname!r}: log in "
-            "as the server's admin, or the role that applied first (--user, or the connection string)."
-        )
-    trust.check(connection)
-    return int(match[1])
 
 
 def exists(connection: Connection) -> bool:
@@ -144,8 +125,8 @@ def _make_function(connection: Connection) -> None:
 def _close(connection: Connection) -> None:
     """Takes back what default privileges have given of all this: `azpg.columns` holds secrets."""
     close(connection, "SCHEMA", sql.Identifier("azpg"))
-    for table in ("owned", "columns", "columns_id_seq", "claims", "claims_id_seq", "marks"):
-        close(connection, "TABLE", sql.Identifier("azpg", table))
+    tables = ("owned", "columns", "columns_id_seq", "claims", "claims_id_seq", "marks")
+    close(connection, "TABLE", *(sql.Identifier("azpg", table) for table in tables))
 
 
 def carry_column(connection: Connection, column: VectorColumn) -> None:
@@ -154,7 +135,7 @@ def carry_column(connection: Connection, column: VectorColumn) -> None:
     A worker of the version before leaves the column alone from then on, as one that is another by now.
     """
     values = [Jsonb(definition(column)), column.id]
-    with connection.transaction():
+    with atomic(connection):
         _make_function(connection)
         tables.carry(connection, column)
         connection.execute(
@@ -164,10 +145,8 @@ def carry_column(connection: Connection, column: VectorColumn) -> None:
 
 def carried(connection: Connection, column: VectorColumn) -> bool:
     """Whether what belongs to a column is of this version, and its own tables are nobody else's to use."""
-    query = "SELECT definition OPERATOR(pg_catalog.=) %s FROM azpg.columns WHERE id OPERATOR(pg_catalog.=) %s"
-    row = connection.execute(query, [Jsonb(definition(column)), column.id]).fetchone()
-    there = connection.execute(_FUNCTION).fetchone()
-    return row == there == (True,) and tables.carried(connection, column)
+    row = connection.execute(_CARRIED, [Jsonb(definition(column)), column.id]).fetchone()
+    return row == (True,) and tables.carried(connection, column)
 
 
 # Columns
@@ -192,20 +171,21 @@ def find(connection: Connection, schema: str, table: str, column: str) -> Vector
     return None if row is None else _column(*row)
 
 
-def register(connection: Connection, column: VectorColumn) -> VectorColumn:
+def register(connection: Connection, column: VectorColumn, *, sweep: bool = True) -> VectorColumn:
     """Notes how a column of an existing table is vectorized; makes its state and queue tables.
 
     Args:
         connection: to a database that has a ledger.
         column: its `id` is not looked at.
+        sweep: whether what is kept of columns of other tables that are gone is dropped, too (see `bury`).
 
     Returns `column` with its number. What is known of its rows stays as long as its key does: their hashes
     say which are out of date after another text, prefix or model.
     """
     before = find(connection, column.schema, column.table, column.column)
     relation = column.relation.as_string(connection)
-    with connection.transaction():
-        bury(connection)
+    with atomic(connection):
+        bury(connection, None if sweep else column)
         row = connection.execute(_REGISTER, [relation, column.column, Jsonb(definition(column))]).fetchone()
         assert row is not None
         number, place = row[0], (column.schema, column.table, column.column)
@@ -214,15 +194,14 @@ def register(connection: Connection, column: VectorColumn) -> VectorColumn:
             tables.drop(connection, registered.id)
             tables.make(connection, registered)
             # What an unfinished run left is in the terms of the key of before.
-            connection.execute("DELETE FROM azpg.claims WHERE column_id = %s", [registered.id])
-            connection.execute("UPDATE azpg.columns SET position = NULL WHERE id = %s", [registered.id])
+            connection.execute(sql.SQL(_ANEW).format(number=sql.Literal(registered.id)))
         found = connection.execute(_compared(_COMPARED), [number]).fetchone()
     return _column(number, *place, definition(column), found[0] if found else None, row[1])
 
 
 def forget(connection: Connection, column: VectorColumn) -> None:
     """Drops what is kept of a column; the column itself stays."""
-    with connection.transaction():
+    with atomic(connection):
         connection.execute("DELETE FROM azpg.columns WHERE id = %s", [column.id])
         tables.drop(connection, column.id)
 
@@ -234,10 +213,17 @@ def left(connection: Connection) -> dict[tuple[str, str, str], str]:
     return {(row[0], row[1], row[2]): row[3] for row in connection.execute(_LEFT).fetchall()}
 
 
-def bury(connection: Connection) -> None:
-    """Drops what is kept of columns that are gone, and their triggers."""
-    with connection.transaction():
-        for (gone,) in connection.execute(_GONE).fetchall():
+def bury(connection: Connection, column: VectorColumn | None = None) -> None:
+    """Drops what is kept of columns that are gone, and their triggers.
+
+    Of the table of `column` only, if that is given: otherwise all columns are read, once for each of many.
+    """
+    which: sql.Composable = sql.SQL("true")
+    if column is not None:
+        name = sql.Literal(column.relation.as_string(connection))
+        which = sql.SQL("c.relation = pg_catalog.to_regclass({})").format(name)
+    with atomic(connection):
+        for (gone,) in connection.execute(sql.SQL(_GONE).format(which=which)).fetchall():
             tables.drop(connection, gone)
             tables.disarm(connection, gone)
 
@@ -256,6 +242,7 @@ def definition(column: VectorColumn) -> dict[str, Any]:
     } | ({} if column.timeout == TIMEOUT else {"timeout": column.timeout})
 
 
+@cache
 def _compared(query: LiteralString) -> sql.Composed:
     text = files(__package__).joinpath("comparisons.sql").read_text(encoding="utf-8")
     return sql.SQL(query).format(comparisons=sql.SQL(text))

@@ -14,7 +14,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from azpg_provision.column import VectorColumn
+from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch
 from azpg_provision.ledger.ledger import definition, exists
 from azpg_provision.live.reading import PRINTED_PATH
@@ -73,6 +73,14 @@ JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.in
 JOIN azpg.columns AS c ON c.relation = i.indrelid AND c.attribute = a.attname
 WHERE n.nspname = %s AND r.relname = %s AND i.indnatts = 1 AND i.indpred IS NULL
 """
+# By its name, and by its numbers where it was renamed.
+_OWNS = """
+SELECT name, definition FROM azpg.owned
+WHERE kind OPERATOR(pg_catalog.=) %s::pg_catalog.text
+  AND (name OPERATOR(pg_catalog.=) %s::pg_catalog.text
+       OR (definition OPERATOR(pg_catalog.->) 'identity'::pg_catalog.text)
+          OPERATOR(pg_catalog.=) %s::pg_catalog.jsonb)
+"""
 _QUERIES = {"column": _COLUMN, "index": _INDEX}
 _OWN = """
 INSERT INTO azpg.owned (kind, name, definition) VALUES (%s, %s, %s)
@@ -91,6 +99,24 @@ def owned(connection: Connection) -> dict[tuple[str, str], Any]:
     rows = connection.execute("SELECT kind, name, definition FROM azpg.owned").fetchall()
     names = ((kind, _named(connection, kind, name, kept), kept["of"]) for kind, name, kept in rows)
     return {(kind, name): of for kind, name, of in names if name is not None}
+
+
+def owns(connection: Connection, kind: str, *names: str) -> bool:
+    """Whether azpg made what goes by a name now: one of `owned`, without a look at all the others.
+
+    Args:
+        connection: to a database with a ledger.
+        kind: ``column`` or ``index``.
+        names: schema, table and column, or schema and index.
+
+    Raises `LedgerMismatch`.
+    """
+    if not exists(connection):
+        return False
+    name = qualified(*names)
+    values = [kind, name, Jsonb(_identity(connection, kind, names))]
+    rows = connection.execute(_OWNS, values).fetchall()
+    return any(_named(connection, kind, one, kept) == name for one, kept in rows)
 
 
 def _named(connection: Connection, kind: str, name: str, kept: Mapping[str, Any]) -> str | None:
@@ -135,13 +161,16 @@ def disown_column(connection: Connection, column: VectorColumn) -> None:
 
 def own_column(connection: Connection, column: VectorColumn) -> None:
     """Notes that azpg made a column, which is there, and what PostgreSQL generates it of, if it does."""
-    relation = column.relation.as_string(connection)
-    # `public` is in sight for this one query only, whose own names do not depend on it.
-    with connection.transaction():
-        connection.execute(PRINTED_PATH)
-        row = connection.execute(_GENERATED, [relation, column.column]).fetchone()
-        connection.execute("SET LOCAL search_path = DEFAULT")
-    made_from = definition(column) | {"generated": row[0] if row else None}
+    expression = None
+    if column.sync is Sync.GENERATED:
+        relation = column.relation.as_string(connection)
+        # `public` is in sight for this one query only, whose own names do not depend on it.
+        with connection.transaction():
+            connection.execute(PRINTED_PATH)
+            row = connection.execute(_GENERATED, [relation, column.column]).fetchone()
+            connection.execute("SET LOCAL search_path = DEFAULT")
+        expression = row[0] if row else None
+    made_from = definition(column) | {"generated": expression}
     _own(connection, "column", (column.schema, column.table, column.column), made_from)
 
 

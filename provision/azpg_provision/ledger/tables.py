@@ -59,7 +59,7 @@ SELECT pg_catalog.concat('azpg.', pg_catalog.quote_ident(proname),
                          '(', pg_catalog.pg_get_function_identity_arguments(oid), ')')
 FROM pg_catalog.pg_proc
 WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')
-  AND proname OPERATOR(pg_catalog.~) %s ORDER BY 1
+  AND proname OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.name[]) ORDER BY 1
 """
 FUNCTIONS = ("embed", "note", "enqueue", "clear", "text", "act")
 """What a column's functions are called, before its number."""
@@ -82,10 +82,17 @@ def make(connection: Connection, column: VectorColumn) -> None:
             definition += sql.SQL(" COLLATE {}").format(sql.Identifier(schema, collation))
         definitions.append(definition)
     keys, names = sql.SQL(", ").join(definitions), sql.SQL(", ").join(column.own_keys)
-    for statement, table in ((_STATE, column.state), (_QUEUE, column.queue)):
-        connection.execute(sql.SQL(statement).format(table=table, keys=keys, names=names))
-        close(connection, "TABLE", table)
-    close(connection, "TABLE", sql.Identifier("azpg", f"queue_{column.id}_id_seq"))
+    state, queue = (
+        sql.SQL(statement).format(table=table, keys=keys, names=names)
+        for statement, table in ((_STATE, column.state), (_QUEUE, column.queue))
+    )
+    connection.execute(sql.SQL("{};{}").format(state, queue))
+    close(connection, "TABLE", *_tables(column))
+
+
+def _tables(column: VectorColumn) -> list[sql.Identifier]:
+    """Both, and the sequence of the one."""
+    return [column.state, column.queue, sql.Identifier("azpg", f"queue_{column.id}_id_seq")]
 
 
 def carry(connection: Connection, column: VectorColumn) -> None:
@@ -99,8 +106,7 @@ def carry(connection: Connection, column: VectorColumn) -> None:
         drop(connection, column.id)
         make(connection, column)
     connection.execute(sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS vector bytea").format(column.state))
-    for table in (column.state, column.queue, sql.Identifier("azpg", f"queue_{column.id}_id_seq")):
-        close(connection, "TABLE", table)
+    close(connection, "TABLE", *_tables(column))
 
 
 def carried(connection: Connection, column: VectorColumn) -> bool:
@@ -112,12 +118,12 @@ def carried(connection: Connection, column: VectorColumn) -> bool:
 
 def drop(connection: Connection, column_id: int) -> None:
     """Drops both of the column with this id."""
-    for name in (f"state_{column_id}", f"queue_{column_id}"):
-        connection.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(sql.Identifier("azpg", name)))
+    names = [sql.Identifier("azpg", f"{name}_{column_id}") for name in ("state", "queue")]
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(sql.SQL(", ").join(names)))
 
 
 def disarm(connection: Connection, column_id: int) -> None:
     """Drops the functions of the column with this id, and their triggers with them."""
-    pattern = f"^({'|'.join(FUNCTIONS)})_{column_id}$"
-    for (function,) in connection.execute(_FUNCTIONS, [pattern]).fetchall():
+    names = [f"{name}_{column_id}" for name in FUNCTIONS]
+    for (function,) in connection.execute(_FUNCTIONS, [names]).fetchall():
         connection.execute(sql.SQL("DROP FUNCTION {} CASCADE").format(sql.SQL(function)))

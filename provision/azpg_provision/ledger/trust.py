@@ -8,11 +8,14 @@ more by it than it can already.
 
 from __future__ import annotations
 
+import re
+
 from psycopg import sql
 
 from azpg_provision.errors import LedgerMismatch
 from azpg_provision.target.target import Connection
 
+_COMMENT = re.compile(r"azpg (\d+):")
 _TRUSTED = """(
     {role}.rolsuper
     OR {role}.rolname OPERATOR(pg_catalog.=) current_user
@@ -23,10 +26,16 @@ _TRUSTED = """(
              AND pg_catalog.pg_has_role(admins.oid, 'MEMBER')
              AND pg_catalog.pg_has_role({role}.oid, admins.oid, 'MEMBER')))
 """
+# All in one: it is asked before each look at the ledger.
 _SCHEMA = """
-SELECT {trusted}, owner.rolname::pg_catalog.text, current_user::pg_catalog.text
+SELECT pg_catalog.obj_description(schema.oid, 'pg_namespace'),
+       pg_catalog.has_schema_privilege(schema.oid, 'USAGE'),
+       {trusted}, owner.rolname::pg_catalog.text, current_user::pg_catalog.text,
+       strange.name, strange.why, creator.name
 FROM pg_catalog.pg_namespace AS schema
 JOIN pg_catalog.pg_roles AS owner ON owner.oid OPERATOR(pg_catalog.=) schema.nspowner
+LEFT JOIN LATERAL ({strange}) AS strange (name, why) ON true
+LEFT JOIN LATERAL ({creators}) AS creator (name) ON true
 WHERE schema.nspname OPERATOR(pg_catalog.=) 'azpg'
 """
 # What every session reads must be the schema's owner's, and run nothing of anybody's. What belongs to a
@@ -42,8 +51,7 @@ SELECT relation.relname::pg_catalog.text,
                THEN 'belongs to another role than the schema'
            ELSE 'may be written by others'
        END
-FROM pg_catalog.pg_namespace AS schema
-JOIN pg_catalog.pg_class AS relation ON relation.relnamespace OPERATOR(pg_catalog.=) schema.oid
+FROM pg_catalog.pg_class AS relation
 CROSS JOIN LATERAL (
     SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger AS trigger
                    WHERE trigger.tgrelid OPERATOR(pg_catalog.=) relation.oid AND NOT trigger.tgisinternal),
@@ -54,7 +62,7 @@ CROSS JOIN LATERAL (
                    WHERE acl.privilege_type OPERATOR(pg_catalog.<>) 'SELECT'
                      AND NOT coalesce({trusted_role}, false))
 ) AS found (triggers, heirs, open)
-WHERE schema.nspname OPERATOR(pg_catalog.=) 'azpg'
+WHERE relation.relnamespace OPERATOR(pg_catalog.=) schema.oid
   AND relation.relname OPERATOR(pg_catalog.=) ANY ('{{columns,owned,claims,marks}}'::pg_catalog.name[])
   AND (relation.relkind OPERATOR(pg_catalog.<>) 'r' OR relation.relhasrules OR relation.relrowsecurity
        OR found.triggers OR found.heirs OR found.open
@@ -69,10 +77,9 @@ ORDER BY 1 LIMIT 1
 """
 _CREATORS = """
 SELECT coalesce(role.rolname::pg_catalog.text, 'PUBLIC')
-FROM pg_catalog.pg_namespace AS schema
-CROSS JOIN pg_catalog.aclexplode(schema.nspacl) AS acl
+FROM pg_catalog.aclexplode(schema.nspacl) AS acl
 LEFT JOIN pg_catalog.pg_roles AS role ON role.oid OPERATOR(pg_catalog.=) acl.grantee
-WHERE schema.nspname OPERATOR(pg_catalog.=) 'azpg' AND acl.privilege_type OPERATOR(pg_catalog.=) 'CREATE'
+WHERE acl.privilege_type OPERATOR(pg_catalog.=) 'CREATE'
   AND NOT coalesce({trusted_role}, false)
 ORDER BY 1 LIMIT 1
 """
@@ -91,13 +98,33 @@ def trusted(role: str) -> sql.Composed:
     return sql.SQL(_TRUSTED).format(role=sql.Identifier(role))
 
 
-def check(connection: Connection) -> None:
-    """Raises `LedgerMismatch` unless schema azpg, if any, is as azpg makes it, and of whom to trust."""
+def version(connection: Connection) -> int | None:
+    """Of this database's schema azpg; None if it has none.
+
+    Raises `LedgerMismatch` unless it is azpg's, to be seen by this role, as azpg makes it, and of whom to
+    trust.
+    """
     database = connection.info.dbname
-    row = connection.execute(sql.SQL(_SCHEMA).format(trusted=trusted("owner"))).fetchone()
+    query = sql.SQL(_SCHEMA).format(
+        trusted=trusted("owner"),
+        strange=sql.SQL(_STRANGE).format(trusted_role=trusted("role")),
+        creators=sql.SQL(_CREATORS).format(trusted_role=trusted("role")),
+    )
+    row = connection.execute(query).fetchone()
     if row is None:
-        return
-    fine, owner, user = row
+        return None
+    comment, visible, fine, owner, user, strange, why, creator = row
+    match = _COMMENT.match(comment or "")
+    if match is None:
+        raise LedgerMismatch(
+            f"the database {database!r} has a schema azpg that azpg has not made: "
+            "rename it, or use another database."
+        )
+    if not visible:
+        raise LedgerMismatch(
+            f"the role {user!r} may not see schema azpg of the database {database!r}: log in "
+            "as the server's admin, or the role that applied first (--user, or the connection string)."
+        )
     if not fine:
         raise LedgerMismatch(
             f"schema azpg of the database {database!r} belongs to the role {owner!r}, which is no admin of "
@@ -105,15 +132,14 @@ def check(connection: Connection) -> None:
             f"{owner!r} run this, or look through it and ALTER SCHEMA azpg OWNER TO {user!r}, of its tables, "
             "too; otherwise drop it."
         )
-    strange = connection.execute(sql.SQL(_STRANGE).format(trusted_role=trusted("role"))).fetchone()
     if strange is not None:
         raise LedgerMismatch(
-            f"azpg.{strange[0]} of the database {database!r} {strange[1]}, which azpg does not make so: "
+            f"azpg.{strange} of the database {database!r} {why}, which azpg does not make so: "
             "nothing in schema azpg is trusted until you have looked who did that, and put it right."
         )
-    creator = connection.execute(sql.SQL(_CREATORS).format(trusted_role=trusted("role"))).fetchone()
     if creator is not None:
         raise LedgerMismatch(
-            f"the role {creator[0]} may create things in schema azpg of the database {database!r}: look "
+            f"the role {creator} may create things in schema azpg of the database {database!r}: look "
             "through it, and REVOKE CREATE ON SCHEMA azpg."
         )
+    return int(match[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from azpg_provision.live.reading import model, read, read_database, read_only
+from azpg_provision.live.reading import model, read, read_only, read_table
 from azpg_provision.live.text import may_be_parsed, text_trouble
 
-__all__ = ["may_be_parsed", "model", "read", "read_database", "read_only", "text_trouble"]
+__all__ = ["may_be_parsed", "model", "read", "read_only", "read_table", "text_trouble"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from azpg.extensions import normalise
 from azpg.profiles import NEEDS_PRELOAD
@@ -123,8 +125,10 @@ def _model_troubles(
 
 def model(connection: Connection, uri: str) -> Mapping[str, Any] | None:
     """What azure_local_ai knows of a model, None for one that is not registered."""
+    # One of its own, or a savepoint: what fails ends no more than that.
+    alone = connection.autocommit and connection.info.transaction_status is TransactionStatus.IDLE
     try:
-        with connection.transaction():
+        with nullcontext() if alone else connection.transaction():
             row = connection.execute("SELECT azure_local_ai.model_metadata(%s)", [uri]).fetchone()
     except psycopg.Error as error:
         if error.sqlstate == _UNKNOWN_MODEL:
@@ -140,6 +144,7 @@ def _has(live: LiveDatabase, extension: str) -> bool:
     return found is not None and found.installed is not None
 
 
+@cache
 def _query(name: str) -> bytes:
     return files(__package__).joinpath(f"{name}.sql").read_bytes()
 
@@ -191,6 +196,21 @@ def read_database(connection: Connection, wanted: Database) -> LiveDatabase:
             for role, schema, table, privilege in connection.execute(_query("privileges"), privileges)
         ),
     )
+
+
+def read_table(connection: Connection, schema: str, name: str) -> LiveTable | None:
+    """One table; None if there is none. Its rows are those that its last ANALYZE found, 0 if there was none.
+
+    Args:
+        connection: in autocommit.
+        schema: of the table.
+        name: of the table.
+    """
+    query = b"%b; %b" % (PRINTED_PATH.encode(), _query("tables"))
+    found = psycopg.ClientCursor(connection).execute(query, {"schemas": [schema], "tables": [name]})
+    found.nextset()  # what SET LOCAL said, which holds for these two
+    row = found.fetchone()
+    return None if row is None else _table(*row[2:])
 
 
 def _extensions(connection: Connection) -> dict[str, LiveExtension]:

@@ -19,34 +19,52 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 # an array, a row or a range. A domain itself is not checked before a query runs, and enums check nothing.
 _FOREIGN_LITERALS = """
 SELECT EXISTS (
-    SELECT FROM pg_catalog.pg_type AS type
-    JOIN pg_catalog.pg_roles AS owner ON owner.oid OPERATOR(pg_catalog.=) type.typowner
-    LEFT JOIN pg_catalog.pg_type AS element ON element.oid OPERATOR(pg_catalog.=) type.typelem
-    WHERE NOT {fine}
-          AND (type.typtype OPERATOR(pg_catalog.=) ANY (CAST('{{c,r,m}}' AS pg_catalog."char"[]))
-               OR element.typtype OPERATOR(pg_catalog.=) ANY (CAST('{{d,c,r,m}}' AS pg_catalog."char"[])))
-          AND (type.typname OPERATOR(pg_catalog.=) ANY ({types}::pg_catalog.text[])
-               OR element.typname OPERATOR(pg_catalog.=) ANY ({types}::pg_catalog.text[])
-               OR EXISTS (
-                   SELECT FROM pg_catalog.pg_class AS class
-                   JOIN pg_catalog.pg_namespace AS schema
-                        ON schema.oid OPERATOR(pg_catalog.=) class.relnamespace
-                   JOIN pg_catalog.pg_attribute AS attribute
-                        ON attribute.attrelid OPERATOR(pg_catalog.=) class.oid
-                   WHERE schema.nspname OPERATOR(pg_catalog.=) {schema}
-                         AND class.relname OPERATOR(pg_catalog.=) {table}
-                         AND attribute.attname OPERATOR(pg_catalog.=) ANY ({columns}::pg_catalog.text[])
-                         AND attribute.atttypid OPERATOR(pg_catalog.=) type.oid)
-               OR EXISTS (
-                   SELECT FROM pg_catalog.pg_proc AS function
-                   WHERE function.proname OPERATOR(pg_catalog.=) ANY ({functions}::pg_catalog.text[])
-                         AND (function.prorettype OPERATOR(pg_catalog.=) type.oid
-                              OR type.oid OPERATOR(pg_catalog.=) ANY (function.proargtypes)))
-               OR EXISTS (
-                   SELECT FROM pg_catalog.pg_operator AS operator
-                   WHERE operator.oprname OPERATOR(pg_catalog.=) ANY ({operators}::pg_catalog.text[])
-                         AND type.oid OPERATOR(pg_catalog.=) ANY (
-                             ARRAY[operator.oprleft, operator.oprright, operator.oprresult]))))
+WITH azpg_named AS MATERIALIZED (
+    SELECT type.oid, type.typarray FROM pg_catalog.pg_type AS type
+    WHERE type.typname OPERATOR(pg_catalog.=) ANY ({types}::pg_catalog.name[])
+),
+-- By indexes only: a database has types for each of its tables.
+azpg_used (oid) AS (
+    SELECT named.oid FROM azpg_named AS named
+    UNION SELECT named.typarray FROM azpg_named AS named
+    UNION
+    SELECT depend.objid  -- what else has it as its element
+    FROM azpg_named AS named
+    JOIN pg_catalog.pg_depend AS depend
+         ON depend.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+            AND depend.refobjid OPERATOR(pg_catalog.=) named.oid
+            AND depend.classid OPERATOR(pg_catalog.=) depend.refclassid
+    UNION
+    SELECT attribute.atttypid
+    FROM pg_catalog.pg_class AS class
+    JOIN pg_catalog.pg_namespace AS schema ON schema.oid OPERATOR(pg_catalog.=) class.relnamespace
+    JOIN pg_catalog.pg_attribute AS attribute ON attribute.attrelid OPERATOR(pg_catalog.=) class.oid
+    WHERE schema.nspname OPERATOR(pg_catalog.=) {schema} AND class.relname OPERATOR(pg_catalog.=) {table}
+          AND attribute.attname OPERATOR(pg_catalog.=) ANY ({columns}::pg_catalog.name[])
+    UNION
+    SELECT part.oid
+    FROM pg_catalog.pg_proc AS function
+    CROSS JOIN LATERAL (
+        SELECT function.prorettype UNION ALL SELECT pg_catalog.unnest(function.proargtypes)
+    ) AS part (oid)
+    WHERE function.proname OPERATOR(pg_catalog.=) ANY ({functions}::pg_catalog.name[])
+    UNION
+    SELECT part.oid
+    FROM pg_catalog.pg_operator AS operator
+    CROSS JOIN LATERAL (VALUES (operator.oprleft), (operator.oprright), (operator.oprresult)) AS part (oid)
+    WHERE operator.oprname OPERATOR(pg_catalog.=) ANY ({operators}::pg_catalog.name[])
+)
+SELECT FROM azpg_used
+CROSS JOIN LATERAL (
+    SELECT type.oid, type.typowner, type.typtype, type.typelem FROM pg_catalog.pg_type AS type
+    WHERE type.oid OPERATOR(pg_catalog.=) azpg_used.oid OFFSET 0
+) AS type
+JOIN pg_catalog.pg_roles AS owner ON owner.oid OPERATOR(pg_catalog.=) type.typowner
+LEFT JOIN pg_catalog.pg_type AS element ON element.oid OPERATOR(pg_catalog.=) type.typelem
+WHERE NOT {fine}
+      AND (type.typtype OPERATOR(pg_catalog.=) ANY (CAST('{{c,r,m}}' AS pg_catalog."char"[]))
+           OR element.typtype OPERATOR(pg_catalog.=) ANY (CAST('{{d,c,r,m}}' AS pg_catalog."char"[])))
+)
 """
 
 

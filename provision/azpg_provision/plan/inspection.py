@@ -47,7 +47,10 @@ def _database(
     columns = {_place(column): column for column in ledger.columns(connection)}
     named = {(table.schema_, table.name, embedding.column) for table, embedding in wanted.embeddings()}
     kept = {place: column for place, column in columns.items() if place in named}
-    in_step = frozenset(place for place, column in kept.items() if sync.installed(connection, column))
+    fit = {place: column for place, column in kept.items() if sync.usable(connection, column)}
+    in_step = frozenset(
+        place for place, column in fit.items() if sync.installed(connection, column, fit=True)
+    )
     return DatabaseState(
         live=found,
         ledger=ledger.exists(connection),
@@ -58,7 +61,10 @@ def _database(
         in_step=in_step,
         indexes={place: indexes(connection, column) for place, column in kept.items()},
         pending={
+            # Otherwise its sync is made anew, and rows that wait get their embedding then.
             place: _pending(connection, column, quick=quick and place in in_step, vectors=vectors)
+            if place in fit
+            else 0
             for place, column in kept.items()
         },
         texts=dict(_texts(connection, wanted, found)),
@@ -72,8 +78,8 @@ def _database(
 def _pending(connection: Connection, column: VectorColumn, *, quick: bool, vectors: bool) -> int | None:
     if quick and (rows := noted(connection, column)) is not None:
         return rows
-    if not ledger.carried(connection, column) or not sync.bound(connection, column):
-        return 0  # its sync is made anew, and rows that waited get their embedding then
+    if not sync.bound(connection, column):  # not any more
+        return 0
     try:
         with connection.transaction(force_rollback=True):  # and with it the settings of a worker
             return pending(connection, column, vectors=vectors)

@@ -7,7 +7,7 @@ writers need none in schema azpg, and neither fails a writer whose text gets no 
 
 from azpg_provision.sync.bound import bound, needs_text
 from azpg_provision.sync.generated import add_generated
-from azpg_provision.sync.installation import install, installed, make_generated, remove
+from azpg_provision.sync.installation import install, installed, make_generated, remove, usable
 from azpg_provision.sync.session import schemas
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "needs_text",
     "remove",
     "schemas",
+    "usable",
 ]

@@ -11,7 +11,6 @@ what is deferred to it. A look that is rolled back has no such end, see `look`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
 
 import psycopg
@@ -19,9 +18,9 @@ from psycopg import sql
 
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import ApplyFailed, RowsFailed
-from azpg_provision.ledger.access import close, give
+from azpg_provision.ledger.access import close
 from azpg_provision.spec.identifier import quoted
-from azpg_provision.sync.session import safe, schemas
+from azpg_provision.sync.session import safe, schemas, template
 from azpg_provision.target.target import Connection
 
 _BUSY, _HELD = "AZ001", "AZ002"
@@ -62,12 +61,12 @@ WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)
 
 def owner_of(connection: Connection, column: VectorColumn) -> str:
     """The role that owns the table, as which this one may act. Raises `ApplyFailed` where it may not."""
-    if why := trouble(connection, column.schema, column.table):
-        raise ApplyFailed(f"{column.name}: {why}.")
     relation = column.relation.as_string(connection)
     row = connection.execute(_OWNER, [relation]).fetchone()
     if row is None:
         raise ApplyFailed(f"there is no table {relation} any more: run `azpg plan`.")
+    if why := _trouble(column.schema, *row):
+        raise ApplyFailed(f"{column.name}: {why}.")
     return str(row[0])
 
 
@@ -87,9 +86,10 @@ def trouble(connection: Connection, schema: str, table: str) -> str:
     Of a table that is not there nothing is known. Nothing but catalogues is read.
     """
     row = connection.execute(_OWNER, [sql.Identifier(schema, table).as_string(connection)]).fetchone()
-    if row is None:
-        return ""
-    owner, may, user, embeds, hides, sees = row
+    return "" if row is None else _trouble(schema, *row)
+
+
+def _trouble(schema: str, owner: str, may: bool, user: str, embeds: bool, hides: bool, sees: bool) -> str:
     rows = f"the role {owner!r}, which owns the table and with whose rights its rows are embedded,"
     who = quoted(owner)
     if not may:
@@ -116,15 +116,11 @@ def make(connection: Connection, column: VectorColumn, owner: str) -> None:
             name=column.act_function, body=sql.Literal(_body(column).as_string(connection))
         )
     )
-    close(connection, "FUNCTION", signature(column))
-    give(connection, owner, "FUNCTION", signature(column))
+    close(connection, "FUNCTION", signature(column), owner=owner)
 
 
 def made(connection: Connection, column: VectorColumn) -> bool:
     """Whether the function is as it is made, and the table's owner's."""
-    row = connection.execute(_OWNER, [column.relation.as_string(connection)]).fetchone()
-    if row is None:
-        return False
     query = sql.SQL(_MADE).format(
         body=sql.Literal(_body(column).as_string(connection)),
         relation=sql.Literal(column.relation.as_string(connection)),
@@ -181,8 +177,7 @@ def leave(connection: Connection, column: VectorColumn) -> None:
     What is deferred is done before that, as the owner, and a cursor WITH HOLD would be read then, with the
     rights of who is connected. See leave.sql. Raises `RowsFailed`.
     """
-    template = files(__package__).joinpath("leave.sql").read_text(encoding="utf-8")
-    body = sql.SQL(template).format(act=column.act_function, busy=sql.Literal(_BUSY), held=sql.Literal(_HELD))
+    body = template("leave").format(act=column.act_function, busy=sql.Literal(_BUSY), held=sql.Literal(_HELD))
     try:
         connection.execute(sql.SQL("DO {}").format(sql.Literal(body.as_string(connection))))
     except psycopg.Error as error:
@@ -205,8 +200,7 @@ def _qualified(answers: str) -> Sequence[str]:
 
 
 def _body(column: VectorColumn) -> sql.Composed:
-    template = files(__package__).joinpath("act.sql").read_text(encoding="utf-8")
-    return sql.SQL(template).format(
+    return template("act").format(
         relation=sql.Literal(column.relation.as_string()),
         name=sql.Literal(column.name),
         schemas=sql.Literal(schemas(column.schema, column.keys)[:-1]),

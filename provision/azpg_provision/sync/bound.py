@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from importlib.resources import files
 
 from psycopg import sql
 
@@ -25,7 +24,7 @@ from azpg_provision.live.text import may_be_parsed
 from azpg_provision.spec import expression
 from azpg_provision.sync import acting
 from azpg_provision.sync.bodies import RUN_SQL, is_plain
-from azpg_provision.sync.session import safe, search_path
+from azpg_provision.sync.session import safe, search_path, template
 from azpg_provision.target.target import Connection
 
 MOST_COLUMNS = 100
@@ -55,20 +54,23 @@ _FUNCTION = "CREATE FUNCTION {name}({arguments}) RETURNS pg_catalog.text LANGUAG
 # PostgreSQL notes no dependency on functions of its own: those are found by what could be a name in the text.
 _UNSAFE = """
 SELECT EXISTS (
-    SELECT FROM pg_catalog.pg_proc AS function
-    WHERE function.proparallel OPERATOR(pg_catalog.<>) 's' AND (
-        function.proname OPERATOR(pg_catalog.=) ANY (%(names)s::pg_catalog.text[])
-        OR function.oid OPERATOR(pg_catalog.=) ANY (
-            SELECT depend.refobjid FROM pg_catalog.pg_depend AS depend
-            WHERE depend.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
-              AND depend.objid OPERATOR(pg_catalog.=) %(oid)s::pg_catalog.regprocedure
-              AND depend.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
-            UNION ALL
-            SELECT operator.oprcode::pg_catalog.oid FROM pg_catalog.pg_depend AS depend
-            JOIN pg_catalog.pg_operator AS operator ON operator.oid OPERATOR(pg_catalog.=) depend.refobjid
-            WHERE depend.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
-              AND depend.objid OPERATOR(pg_catalog.=) %(oid)s::pg_catalog.regprocedure
-              AND depend.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass)))
+    SELECT FROM (
+        SELECT named.oid FROM pg_catalog.pg_proc AS named
+        WHERE named.proname OPERATOR(pg_catalog.=) ANY (%(names)s::pg_catalog.name[])
+        UNION ALL
+        SELECT depend.refobjid FROM pg_catalog.pg_depend AS depend
+        WHERE depend.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+          AND depend.objid OPERATOR(pg_catalog.=) %(oid)s::pg_catalog.oid
+          AND depend.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+        UNION ALL
+        SELECT operator.oprcode::pg_catalog.oid FROM pg_catalog.pg_depend AS depend
+        JOIN pg_catalog.pg_operator AS operator ON operator.oid OPERATOR(pg_catalog.=) depend.refobjid
+        WHERE depend.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+          AND depend.objid OPERATOR(pg_catalog.=) %(oid)s::pg_catalog.oid
+          AND depend.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass
+    ) AS called (oid)
+    JOIN pg_catalog.pg_proc AS function ON function.oid OPERATOR(pg_catalog.=) called.oid
+    WHERE function.proparallel OPERATOR(pg_catalog.<>) 's')
 """
 _FINE = """({trusted} OR owner.oid OPERATOR(pg_catalog.=) (
     SELECT class.relowner FROM pg_catalog.pg_class AS class
@@ -158,10 +160,11 @@ def bind(connection: Connection, column: VectorColumn, *, strict: bool = True) -
             "types of its table's owner, and their conditions."
         )
     connection.execute(sql.SQL("COMMENT ON FUNCTION {} IS {}").format(signature, sql.Literal(_mark(column))))
-    judge(connection, column, "pg_catalog.pg_proc", _oid(connection, signature), strict=strict)
-    if connection.execute(
-        _UNSAFE, {"names": _called(column.text), "oid": signature.as_string(connection)}
-    ).fetchone() == (False,):  # so that the rows of a large table are looked at by several processes
+    oid = _oid(connection, signature)
+    judge(connection, column, "pg_catalog.pg_proc", oid, strict=strict)
+    called = {"names": _called(column.text), "oid": oid}
+    # So that the rows of a large table are looked at by several processes.
+    if connection.execute(_UNSAFE, called).fetchone() == (False,):
         connection.execute(sql.SQL("ALTER FUNCTION {} PARALLEL SAFE").format(signature))
     close(connection, "FUNCTION", signature)
     return signature
@@ -225,9 +228,8 @@ def judge(connection: Connection, column: VectorColumn, kind: str, oid: int, *, 
         oid: its number.
         strict: whether its functions may not look names up when they run.
     """
-    template = files(__package__).joinpath("dependencies.sql").read_text(encoding="utf-8")
     relation = sql.Literal(column.relation.as_string(connection))
-    query = sql.SQL(template).format(
+    query = template("dependencies").format(
         **{"class": sql.Literal(kind)},
         object=sql.Literal(oid),
         relation=relation,

@@ -15,6 +15,7 @@ from azpg_provision.sync.bound import bind, bound, judge, needs_text
 from azpg_provision.sync.generated import add_generated
 from azpg_provision.sync.session import FORMATS
 from azpg_provision.sync.triggers import NEW, OLD, body, triggers, when
+from azpg_provision.target.connecting import atomic
 from azpg_provision.target.target import Connection
 
 # A trigger function is called with its owner's rights: nobody else may hang it on a table of their own.
@@ -67,15 +68,16 @@ def install(connection: Connection, column: VectorColumn) -> None:
     Raises `ApplyFailed` for a text that cannot be bound (`azpg_provision.sync.bound.bind`), and for an owner
     as which the admin may not act (`azpg_provision.sync.acting.owner_of`).
     """
-    if installed(connection, column):
+    is_carried = carried(connection, column)
+    if is_carried and bound(connection, column) and _in_step(connection, column):
         return
     owner = acting.owner_of(connection, column)
-    with connection.transaction():
+    with atomic(connection):
         remove(connection, column)
-        carry_column(connection, column)
+        if not is_carried:
+            carry_column(connection, column)
         with creating(connection, owner):
-            give(connection, owner, "TABLE", column.state)
-            give(connection, owner, "TABLE", column.queue)
+            give(connection, owner, "TABLE", column.state, column.queue)
             acting.make(connection, column, owner)
             if needs_text(column):
                 bind(connection, column)
@@ -83,31 +85,33 @@ def install(connection: Connection, column: VectorColumn) -> None:
         if column.sync is not Sync.QUEUE:  # what waits there is told by the rows' state, too
             acting.command(connection, column, sql.SQL("DELETE FROM {}").format(column.queue))
         number = acting.owners_id(connection, column)
-        for trigger in triggers(column):
-            connection.execute(trigger.creation(column, number))
+        if made := [trigger.creation(column, number) for trigger in triggers(column)]:
+            connection.execute(sql.SQL("; ").join(made))
         acting.leave(connection, column)
         connection.execute("RESET search_path")
 
 
 def _make(connection: Connection, column: VectorColumn, owner: str) -> None:
     """Makes the triggers' functions, the owner's."""
-    for name in sorted({trigger.function for trigger in triggers(column)}):
-        function = sql.Identifier("azpg", name)
-        text = body(column, name).as_string(connection)
+    names = sorted({trigger.function for trigger in triggers(column)})
+    if not names:
+        return
+    made = []
+    for name in names:
         settings = FORMATS | (_JOINS if name.startswith("enqueue_") else {})
-        connection.execute(
+        made.append(
             sql.SQL(_FUNCTION).format(
-                name=function,
+                name=sql.Identifier("azpg", name),
                 settings=sql.SQL(" ").join(
                     sql.SQL("SET {} = {}").format(sql.Identifier(one), sql.Literal(value))
                     for one, value in settings.items()
                 ),
-                body=sql.Literal(text),
+                body=sql.Literal(body(column, name).as_string(connection)),
             )
         )
-        signature = sql.SQL("{}()").format(function)
-        close(connection, "FUNCTION", signature)
-        give(connection, owner, "FUNCTION", signature)
+    connection.execute(sql.SQL("; ").join(made))
+    signatures = [sql.SQL("{}()").format(sql.Identifier("azpg", name)) for name in names]
+    close(connection, "FUNCTION", *signatures, owner=owner)
 
 
 def make_generated(connection: Connection, column: VectorColumn, *, vector: sql.Identifier) -> None:
@@ -131,9 +135,25 @@ def make_generated(connection: Connection, column: VectorColumn, *, vector: sql.
     connection.execute("RESET search_path")
 
 
-def installed(connection: Connection, column: VectorColumn) -> bool:
-    """Whether the triggers are exactly those that `install` makes: enabled, with nothing changed or added."""
+def usable(connection: Connection, column: VectorColumn) -> bool:
+    """Whether rows can be looked at as the table's owner: what belongs to the column is as azpg makes it."""
+    return carried(connection, column) and bound(connection, column)
+
+
+def installed(connection: Connection, column: VectorColumn, *, fit: bool | None = None) -> bool:
+    """Whether the triggers are exactly those that `install` makes: enabled, with nothing changed or added.
+
+    `fit` is whether the column is `usable`, where that is known.
+    """
+    return (usable(connection, column) if fit is None else fit) and _in_step(connection, column)
+
+
+def _in_step(connection: Connection, column: VectorColumn) -> bool:
     owner = acting.owners_id(connection, column)
+    bodies = {
+        name: body(column, name).as_string(connection)
+        for name in {trigger.function for trigger in triggers(column)}
+    }
     expected = [
         (
             trigger.name,
@@ -144,7 +164,7 @@ def installed(connection: Connection, column: VectorColumn) -> bool:
             NEW if trigger.new else None,
             None if trigger.by_worker else when(column, owner),
             "",
-            body(column, trigger.function).as_string(connection),
+            bodies[trigger.function],
             True,
             "plpgsql",
             True,
@@ -152,14 +172,12 @@ def installed(connection: Connection, column: VectorColumn) -> bool:
         )
         for trigger in triggers(column)
     ]
-    if not carried(connection, column) or not bound(connection, column):
-        return False
     return _found(connection, column) == sorted(expected)
 
 
 def remove(connection: Connection, column: VectorColumn) -> None:
     """Drops the triggers and functions that `install` made; the column stays as it is."""
-    with connection.transaction():
+    with atomic(connection):
         for name, *_ in _found(connection, column):
             connection.execute(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(name), column.relation))
         disarm(connection, column.id)

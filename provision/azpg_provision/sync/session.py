@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from importlib.resources import files
 
 from psycopg import sql
@@ -50,14 +51,19 @@ def search_path(column: VectorColumn) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(name) for name in schemas(column.schema, column.keys))
 
 
+@cache
+def template(name: str) -> sql.SQL:
+    """The file ``<name>.sql`` of this folder."""
+    return sql.SQL(files(__package__).joinpath(f"{name}.sql").read_text(encoding="utf-8"))
+
+
 def safe(owner: sql.Composable) -> sql.Composed:
     """A condition on `schema`, a row of pg_namespace: whether others cannot put names there that are found.
 
     Args:
         owner: the id of the role that runs what looks them up.
     """
-    template = files(__package__).joinpath("safe.sql").read_text(encoding="utf-8")
-    return sql.SQL(template).format(owner=owner)
+    return template("safe").format(owner=owner)
 
 
 def prepare(connection: Connection, column: VectorColumn) -> None:

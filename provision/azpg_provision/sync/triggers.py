@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
 from psycopg import sql
 
 from azpg_provision.column import Sync, VectorColumn
-from azpg_provision.sync.session import WORKER
+from azpg_provision.sync.session import WORKER, template
 
 _ROW, _BEFORE, _INSERT, _DELETE, _UPDATE, _TRUNCATE = 1, 2, 4, 8, 16, 32
 """The bits of pg_trigger.tgtype."""
@@ -98,7 +97,6 @@ def triggers(column: VectorColumn) -> list[Trigger]:
 
 def body(column: VectorColumn, function: str) -> sql.Composed:
     """The PL/pgSQL of a trigger function, from the file that it is named after."""
-    template = files(__package__).joinpath(f"{function.rsplit('_', 1)[0]}.sql").read_text(encoding="utf-8")
     table = sql.Identifier(column.table)
     column_name = sql.Identifier(column.column)
     names = [sql.Identifier(key.name) for key in column.keys]
@@ -112,7 +110,7 @@ def body(column: VectorColumn, function: str) -> sql.Composed:
     same_vector = sql.SQL("NEW.{}::real[] IS NOT DISTINCT FROM OLD.{}::real[]").format(
         column_name, column_name
     )
-    return sql.SQL(template).format(
+    return template(function.rsplit("_", 1)[0]).format(
         new_text=column.text_in(sql.SQL("NEW")),
         old_text=column.text_in(sql.SQL("OLD")),
         text=column.text_in(table),

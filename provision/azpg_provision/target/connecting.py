@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -78,11 +79,27 @@ def unlimited(connection: Connection) -> Connection:
     owner, could put another statement in its place, by the name that psycopg gives it.
     """
     connection.prepare_threshold = None
-    if connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
-        connection.execute("SET transaction_timeout = 0")
+    if (statement := unlimiting(connection)) is not None:
+        connection.execute(statement)
         if not connection.autocommit:
             connection.commit()
     return connection
+
+
+def unlimiting(connection: Connection) -> LiteralString | None:
+    """The statement by which a session's transactions may last as long as they take, if one is needed."""
+    known = connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE
+    return "SET transaction_timeout = 0" if known else None
+
+
+@contextmanager
+def atomic(connection: Connection) -> Iterator[None]:
+    """A transaction; where there is one already, a part of that, which an error ends as a whole."""
+    if connection.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE:
+        yield
+        return
+    with connection.transaction():
+        yield
 
 
 def begin_read_only(connection: Connection) -> None:

@@ -49,23 +49,26 @@ def backlog(connection: Connection, column: VectorColumn, *, vectors: bool = Tru
     A row whose expression fails, which nobody has recorded yet, counts as one that waits. The session is one
     of a worker's afterwards (`azpg_provision.sync.session.prepare`).
     """
-    number = pending(connection, column, vectors=vectors)
+    prepare(connection, column)
+    if not bound(connection, column):
+        raise LedgerMismatch(f"{column.name}: {UNBOUND}.")
     total = _total(connection, column)
     if column.sync is Sync.GENERATED:
-        return Backlog(total, number, 0)
+        return Backlog(total, 0, 0)
     failed = sql.SQL(_FAILED).format(
         state=column.state, relation=column.relation, same=keys.same(column, None, "azpg_state")
     )
+    number = _waiting(connection, column, vectors=vectors)
     return Backlog(total, number, _number(connection, column, failed))
 
 
 def pending(connection: Connection, column: VectorColumn, *, vectors: bool = True) -> int:
-    """`Backlog.pending` alone; arguments, and what is true of the session, as of `backlog`."""
+    """`Backlog.pending` alone, as of `backlog`, of a column that is `sync.usable`."""
     prepare(connection, column)
-    if not bound(connection, column):
-        raise LedgerMismatch(f"{column.name}: {UNBOUND}.")
-    if column.sync is Sync.GENERATED:
-        return 0
+    return 0 if column.sync is Sync.GENERATED else _waiting(connection, column, vectors=vectors)
+
+
+def _waiting(connection: Connection, column: VectorColumn, *, vectors: bool) -> int:
     shared = _shared(connection, column, vectors=vectors)
     if shared is not None:
         return shared

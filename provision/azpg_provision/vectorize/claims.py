@@ -74,7 +74,7 @@ _SPAN = """
 WITH span AS MATERIALIZED (
     SELECT {keys} FROM {relation} WHERE {which} ORDER BY {listed} LIMIT {rows}
 )
-SELECT {last} FROM span ORDER BY {backwards} LIMIT 1
+SELECT {last}, (SELECT pg_catalog.count(*) FROM span) FROM span ORDER BY {backwards} LIMIT 1
 """
 _PROGRESS = """
 SELECT pass, position FROM azpg.columns
@@ -176,8 +176,9 @@ def take(
             if left is Nothing.BUSY or number >= goal:
                 return left
             number += 1
-        high = end_of(connection, column, low, None, rows)
-        connection.execute(_ADVANCED, [number, high, column.id])
+        high, found_rows = _span(connection, column, low, None, rows)
+        # With fewer rows than that, these are the last, and nobody has to look for more.
+        connection.execute(_ADVANCED, [number, high if found_rows == rows else None, column.id])
         if high is not None:
             made = connection.execute(_CLAIM, [column.id, low, high, worker, lease]).fetchone()
             assert made is not None
@@ -189,6 +190,13 @@ def end_of(
     connection: Connection, column: VectorColumn, low: Texts | None, high: Texts | None, rows: int
 ) -> Texts | None:
     """The last of the next `rows` keys after `low` and not after `high`; None if there is no such row."""
+    return _span(connection, column, low, high, rows)[0]
+
+
+def _span(
+    connection: Connection, column: VectorColumn, low: Texts | None, high: Texts | None, rows: int
+) -> tuple[Texts | None, int]:
+    """The same, and how many they are."""
     statement = sql.SQL(_SPAN).format(
         keys=keys.named(column),
         relation=column.relation,
@@ -198,8 +206,8 @@ def end_of(
         last=keys.as_text(column),
         backwards=sql.SQL(", ").join(sql.SQL("{} DESC").format(one) for one in column.own_keys),
     )
-    found = look(connection, column, statement, "last text[]")
-    return found[0][0] if found else None
+    found = look(connection, column, statement, "last text[], number int8")
+    return (found[0][0], found[0][1]) if found else (None, 0)
 
 
 def count(connection: Connection, column: VectorColumn, claim: Claim, most: int) -> int:

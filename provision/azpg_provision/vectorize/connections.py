@@ -16,7 +16,7 @@ from azpg_provision.column import VectorColumn
 from azpg_provision.errors import RowsFailed
 from azpg_provision.sync.bound import UNBOUND, bound
 from azpg_provision.sync.session import prepare
-from azpg_provision.target.connecting import unlimited
+from azpg_provision.target.connecting import unlimiting
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize import claims
 from azpg_provision.vectorize.work import Connect
@@ -28,8 +28,15 @@ instead, for each of them."""
 _AGAIN = "RESET ALL; CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES"
 """What the owner of another table, whose triggers ran in a session, may have left behind there. Not DISCARD
 ALL, which would end the lock that makes a worker's claims its own."""
+_MOST_COLUMNS = 50
+"""Columns after which a session is another one: PostgreSQL keeps the functions of each in it, planned, and
+looks at all of them whenever anything is changed."""
 _LOOK = 0.5
 """Seconds after which who waits for a connection looks whether it is still wanted."""
+
+
+class Unbound(RowsFailed):
+    """A column's functions are not as azpg makes them."""
 
 
 class NotWanted(Exception):
@@ -46,9 +53,13 @@ class Session:
 
     def __init__(self, connect: Connect) -> None:
         self.connect = connect
-        self.connection: Connection = connect()
         self.idle_since = 0.0
+        self._open()
+
+    def _open(self) -> None:
+        self.connection: Connection = self.connect()
         self._column: VectorColumn | None = None
+        self._columns = 0
         try:
             self.connection.execute(_BY_INDEX)
             self.worker: uuid.UUID = claims.attend(self.connection)
@@ -59,7 +70,7 @@ class Session:
     def prepare(self, column: VectorColumn) -> None:
         """Makes it one for a column, if it is not.
 
-        Raises `RowsFailed` for one whose functions are not as azpg makes them, `LedgerMismatch` for one that
+        Raises `Unbound` for one whose functions are not as azpg makes them, `LedgerMismatch` for one that
         is another by now.
         """
         if self._column != column:
@@ -68,15 +79,23 @@ class Session:
             if not bound(self.connection, column):
                 if column not in ledger.columns(self.connection):
                     claims.goal(self.connection, column)  # says that it is another one now
-                raise RowsFailed(f"vectorizing {column.name} stopped: {UNBOUND}. What is done stays.")
+                raise Unbound(f"vectorizing {column.name} stopped: {UNBOUND}. What is done stays.")
             self._column = column
+            self._columns += 1
 
     def forget(self, column: VectorColumn) -> None:
-        """Puts the session back to what it was, if it has been another column's than this one."""
-        if self._column is not None and self._column != column:
-            self.connection.execute(_AGAIN)
-            unlimited(self.connection)
-            self.connection.execute(_BY_INDEX)
+        """Puts the session back to what it was, if it has been another column's than this one.
+
+        After many columns it is another one, and so is its worker: what that one still had is given back.
+        """
+        if self._column is None or self._column == column:
+            return
+        if self._columns >= _MOST_COLUMNS:
+            self.connection.close()
+            self._open()
+        else:
+            parts = [_AGAIN, unlimiting(self.connection), _BY_INDEX]
+            self.connection.execute("; ".join(part for part in parts if part is not None))
             self._column = None
 
     @property

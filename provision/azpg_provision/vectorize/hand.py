@@ -130,14 +130,17 @@ class Hand:
 
     def _do(self, work: Callable[[Connection], Result], *, prepared: bool) -> Result:
         with self._connections.lend(self._connect, self.halt) as session:
-            self.id = session.worker
-            self.tally.own.add(self.id)
             self._connection = session.connection
             try:
                 if prepared:
                     session.prepare(self.column)
                 else:
                     session.forget(self.column)
+                self._connection = session.connection  # that may be another one by now
+                self.id = session.worker
+                self.tally.own.add(self.id)
+                if self._aborted:
+                    raise Stopped
                 return work(session.connection)
             finally:
                 self._connection = None

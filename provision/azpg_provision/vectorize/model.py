@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import psycopg
 
-from azpg_provision import ledger
 from azpg_provision.column import VectorColumn, fingerprint_of
 from azpg_provision.errors import PlanRefused
-from azpg_provision.sync.bound import UNBOUND, bound
-from azpg_provision.target.target import Connection
+from azpg_provision.sync.bound import UNBOUND
+from azpg_provision.vectorize.connections import Session, Unbound
 from azpg_provision.vectorize.trouble import said
 
 _TYPE = """
@@ -19,11 +18,18 @@ WHERE attribute.attrelid = pg_catalog.to_regclass(%s) AND attribute.attname = %s
 """
 
 
-def check(connection: Connection, column: VectorColumn) -> None:
-    """Raises `PlanRefused` if the column cannot hold what its model makes, or was made by an earlier azpg."""
+def check(session: Session, column: VectorColumn) -> None:
+    """Makes a session one for a column.
+
+    Raises `PlanRefused` if the column cannot hold what its model makes, or was made by an earlier azpg, and
+    `LedgerMismatch`.
+    """
     name = column.name
-    if not bound(connection, column) and column in ledger.columns(connection):
-        raise PlanRefused(f"{name}: {UNBOUND}.")
+    try:
+        session.prepare(column)
+    except Unbound:
+        raise PlanRefused(f"{name}: {UNBOUND}.") from None
+    connection = session.connection
     try:
         row = connection.execute("SELECT azure_local_ai.model_metadata(%s)", [column.model]).fetchone()
     except psycopg.Error as error:

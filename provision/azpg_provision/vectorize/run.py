@@ -58,7 +58,7 @@ def run(
         for passed in range(options.passes):
             with shared.lend(connect, threading.Event()) as session:
                 if not passed:
-                    model.check(session.connection, column)
+                    model.check(session, column)
                 goal = claims.goal(session.connection, column)
             tally.new_pass()
             work = partial(_work_at_ranges, goal)
