@@ -14,7 +14,7 @@ from psycopg import sql
 
 from azpg_provision import ledger, sync
 from azpg_provision.column import Sync
-from azpg_provision.errors import ApplyFailed, AzpgError, PlanRefused
+from azpg_provision.errors import ApplyFailed, AzpgError, PlanRefused, RowsFailed
 from azpg_provision.vectorize import Options, backlog, drain, run
 from azpg_provision.vectorize.connections import Session
 from azpg_provision.vectorize.failures import failed, forget
@@ -33,6 +33,12 @@ MODES = [Sync.TRIGGER, Sync.QUEUE, Sync.NONE]
 
 @pytest.fixture
 def eve(twin: Instance, database: str) -> Iterator[Attacker]:
+    with attacker(twin, database) as one:
+        yield one
+
+
+@pytest.fixture
+def dev(twin: Instance, database: str) -> Iterator[Attacker]:
     with attacker(twin, database) as one:
         yield one
 
@@ -761,3 +767,110 @@ def test_limits_that_are_meant_for_others_stay_off_for_the_next_column(
         session.prepare(hers.column)
         session.prepare(other.column)
         assert session.connection.execute("SHOW transaction_timeout").fetchone() == ("0",)
+
+
+LEFT_OUT = {
+    "a table": ("INSERT INTO audit VALUES (NEW.id)", "audit", "dev"),
+    "a function": ("PERFORM noted(NEW.id)", "noted", "everybody"),
+    "a type": ("PERFORM CAST(ROW(NEW.id) AS entry)", "entry", "dev"),
+    "an operator": ("PERFORM NEW.id === NEW.id", "===", "dev"),
+}
+OF_PUBLIC = """
+CREATE TABLE public.audit (id bigint);
+GRANT INSERT ON public.audit TO PUBLIC;
+CREATE TYPE public.entry AS (id bigint);
+CREATE FUNCTION public.noted(bigint) RETURNS boolean LANGUAGE sql RETURN true;
+CREATE FUNCTION public.alike(bigint, bigint) RETURNS boolean LANGUAGE sql RETURN true;
+CREATE OPERATOR public.=== (FUNCTION = public.alike, LEFTARG = bigint, RIGHTARG = bigint);
+"""
+
+
+@pytest.mark.parametrize("what", LEFT_OUT)
+def test_where_an_owners_trigger_finds_no_names_is_said(
+    twin: Instance, connection: Connection, eve: Attacker, dev: Attacker, what: str
+) -> None:
+    """In a schema where others may create. The message says which, who may, and what to do; that helps."""
+    statement, name, who = LEFT_OUT[what]
+    role, who = ("PUBLIC", who) if who == "everybody" else (dev.name, repr(dev.name))
+    table = owned(twin, connection, eve, Sync.QUEUE)
+    connection.execute(OF_PUBLIC)
+    connection.execute(f"GRANT CREATE ON SCHEMA public TO {role}")
+    connection.execute(
+        sql.SQL(
+            "CREATE FUNCTION shop.noting() RETURNS trigger LANGUAGE plpgsql AS {};"
+            "CREATE TRIGGER noting BEFORE UPDATE ON shop.products FOR EACH ROW EXECUTE FUNCTION shop.noting();"
+            "INSERT INTO shop.products VALUES (1, 'one')"
+        ).format(sql.Literal(f"BEGIN {statement}; RETURN NEW; END"))
+    )
+    with pytest.raises(RowsFailed) as caught:
+        drain(table.connect, table.column, Options(workers=1), once=True)
+    words = str(caught.value)
+    assert "does not exist" in words
+    assert f"there is {name} in the schema 'public'" in words
+    assert f"because {who} may create there and could not act as the role '{eve.name}'" in words
+    assert f"or REVOKE CREATE ON SCHEMA public FROM {role}. What is done stays" in words
+    connection.execute(f"REVOKE CREATE ON SCHEMA public FROM {role}")
+    drain(table.connect, table.column, once=True)
+    assert table.wrong() == []
+
+
+def test_what_is_nowhere_is_not_said_to_be_left_out(
+    twin: Instance, connection: Connection, eve: Attacker, dev: Attacker
+) -> None:
+    """Nor what is named with a schema that has it not."""
+    table = owned(twin, connection, eve, Sync.QUEUE)
+    connection.execute(OF_PUBLIC)
+    connection.execute(sql.SQL("GRANT CREATE ON SCHEMA public TO {}").format(dev.role))
+    for name in ("nowhere", "shop.audit"):
+        connection.execute(
+            sql.SQL(
+                "CREATE OR REPLACE FUNCTION shop.noting() RETURNS trigger LANGUAGE plpgsql AS {};"
+                "CREATE OR REPLACE TRIGGER noting BEFORE UPDATE ON shop.products"
+                " FOR EACH ROW EXECUTE FUNCTION shop.noting();"
+                "INSERT INTO shop.products VALUES (1, 'one') ON CONFLICT DO NOTHING"
+            ).format(sql.Literal(f"BEGIN INSERT INTO {name} VALUES (NEW.id); RETURN NEW; END"))
+        )
+        with pytest.raises(RowsFailed) as caught:
+            drain(table.connect, table.column, Options(workers=1), once=True)
+        assert f'relation "{name}" does not exist. What is done stays' in str(caught.value)
+
+
+def test_a_schema_of_another_role_is_left_out_for_its_owner(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, dev: Attacker, tmp_path: Path
+) -> None:
+    """Whoever owns a schema may create in it: no REVOKE helps. Said by an apply that computes a column, too."""
+    connection.execute(
+        sql.SQL(
+            "GRANT {0}, {1} TO CURRENT_USER; CREATE SCHEMA shop AUTHORIZATION {1};"
+            "GRANT USAGE, CREATE ON SCHEMA shop TO {0};"
+            "CREATE TABLE shop.products (id bigint PRIMARY KEY, title text);"
+            "CREATE TABLE shop.words (a text, b text);"
+            "CREATE FUNCTION shop.norm(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
+            " $$ BEGIN RETURN (SELECT concat($1, max(b)) FROM words WHERE a = $1); END $$;"
+            "INSERT INTO shop.products VALUES (1, 'one');"
+            "ALTER TABLE shop.products OWNER TO {0}; ALTER TABLE shop.words OWNER TO {0};"
+            "ALTER FUNCTION shop.norm(text) OWNER TO {0}"
+        ).format(eve.role, dev.role)
+    )
+    site = Site(twin, tmp_path, name=database)
+    spec = site.spec(
+        HEAD
+        + f"""\
+  tables:
+  - name: products
+    schema: shop
+    embeddings: [{{column: embedding, expression: shop.norm(title), model: {URI}, sync: generated}}]
+""",
+        init=None,
+    )
+    with pytest.raises(ApplyFailed) as caught:
+        site.apply(spec)
+    words = str(caught.value)
+    assert "there is words in the schema 'shop'" in words
+    assert f"because '{dev.name}' may create there" in words
+    assert f"ALTER SCHEMA shop OWNER TO {eve.name}" in words
+    assert "REVOKE" not in words
+    connection.execute(sql.SQL("ALTER SCHEMA shop OWNER TO {}").format(eve.role))
+    site.apply(spec)
+    row = connection.execute("SELECT count(embedding) FROM shop.products").fetchone()
+    assert row == (1,)
