@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from psycopg import sql
 from azpg_provision import ledger, sync
 from azpg_provision.column import Sync
 from azpg_provision.errors import ApplyFailed, AzpgError, PlanRefused, RowsFailed
+from azpg_provision.plan.change import Kind
 from azpg_provision.vectorize import Options, backlog, drain, run
 from azpg_provision.vectorize.connections import Session
 from azpg_provision.vectorize.failures import failed, forget
@@ -22,7 +24,7 @@ from azpg_provision.vectorize.serve import Metrics, Service
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
 from tests.conftest import URI
-from tests.integration.provisioning import HEAD, Site
+from tests.integration.provisioning import HEAD, Site, kinds
 from tests.integration.vectorized import Table, vectorized
 from tests.security.roles import Attacker, attacker
 
@@ -874,3 +876,90 @@ def test_a_schema_of_another_role_is_left_out_for_its_owner(
     site.apply(spec)
     row = connection.execute("SELECT count(embedding) FROM shop.products").fetchone()
     assert row == (1,)
+
+
+@pytest.fixture
+def former(twin: Instance, database: str) -> Iterator[str]:
+    """A role that a test drops, unless it fails."""
+    name = f"former_{uuid.uuid4().hex[:8]}"
+    with twin.connect(autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {0}; GRANT {0} TO CURRENT_USER").format(sql.Identifier(name)))
+    yield name
+    with twin.superuser(database) as superuser:
+        if superuser.execute("SELECT to_regrole(%s)", [name]).fetchone() != (None,):
+            superuser.execute(
+                sql.SQL("DROP OWNED BY {0} CASCADE; DROP ROLE {0}").format(sql.Identifier(name))
+            )
+
+
+SHOP = f"""\
+  tables:
+  - name: NAMES
+    schema: shop
+    embeddings: [{{column: embedding, expression: title, model: {URI}, sync: queue}}]
+"""
+GOES = {
+    "another owner": ("ALTER TABLE shop.products OWNER TO CURRENT_USER", 2),
+    "reassigned": ("REASSIGN OWNED BY {former} TO CURRENT_USER", 2),
+    "dropped": ("DROP TABLE shop.products", 1),
+    "without the column": ("ALTER TABLE shop.products DROP COLUMN embedding", 2),
+}
+
+
+@pytest.mark.parametrize("what", GOES)
+def test_a_role_that_owns_no_table_any_more_can_be_dropped(
+    twin: Instance, connection: Connection, database: str, former: str, what: str, tmp_path: Path
+) -> None:
+    """Its right to use schema azpg goes with the last of its tables, and with what is left of it there."""
+    change, syncs = GOES[what]
+    role = sql.Identifier(former)
+    connection.execute(
+        sql.SQL(
+            "CREATE SCHEMA shop; GRANT USAGE, CREATE ON SCHEMA shop TO {0};"
+            "CREATE TABLE shop.products (id bigint PRIMARY KEY, title text);"
+            "CREATE TABLE shop.others (id bigint PRIMARY KEY, title text);"
+            "ALTER TABLE shop.products OWNER TO {0}; ALTER TABLE shop.others OWNER TO {0}"
+        ).format(role)
+    )
+    site = Site(twin, tmp_path, name=database)
+    both = HEAD + "".join(
+        SHOP.replace("NAMES", name) if name == "products" else SHOP.replace("NAMES", name).partition("\n")[2]
+        for name in ("products", "others")
+    )
+    site.apply(site.spec(both, init=None))
+    if what != "reassigned":
+        connection.execute(sql.SQL(change).format(former=role))
+        if what in {"dropped", "without the column"}:
+            both = HEAD + SHOP.replace("NAMES", "others")
+        spec = site.spec(both, init=None)
+        assert "update ledger" not in kinds(site.plan(spec)), "it owns another"
+        connection.execute("ALTER TABLE shop.others OWNER TO CURRENT_USER")
+    else:
+        connection.execute(sql.SQL(change).format(former=role))
+        spec = site.spec(both, init=None)
+    found = site.plan(spec)
+    assert kinds(found) == ["update ledger", *["update sync"] * syncs]
+    (ledger_change,) = [change for change in found.changes if change.kind is Kind.LEDGER]
+    assert former in ledger_change.note
+    assert (ledger_change.before, ledger_change.after) == ({"usage": [former]}, {"usage": []})
+    site.apply(spec)
+    assert site.plan(spec).changes == ()
+    connection.execute("ALTER TABLE IF EXISTS shop.products OWNER TO CURRENT_USER")
+    connection.execute(sql.SQL("REVOKE ALL ON SCHEMA shop FROM {0}; DROP ROLE {0}").format(role))
+
+
+def test_what_somebody_else_granted_on_the_ledger_stays(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, dev: Attacker, tmp_path: Path
+) -> None:
+    """A role that reads it, and an owner."""
+    owned(twin, connection, eve, Sync.QUEUE)
+    connection.execute(
+        sql.SQL("GRANT USAGE ON SCHEMA azpg TO {0}; GRANT SELECT ON azpg.columns TO {0}").format(dev.role)
+    )
+    site = Site(twin, tmp_path, name=database)
+    spec = site.spec(HEAD, init=None)
+    assert "update ledger" not in kinds(site.plan(spec))
+    site.apply(spec)
+    for role in (eve, dev):
+        with role.connect(database) as session:
+            session.execute("SELECT 'azpg.columns'::regclass")

@@ -7,7 +7,7 @@ caller's where there is one.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, LiteralString
 
@@ -218,6 +218,33 @@ def left(connection: Connection) -> dict[tuple[str, str, str], str]:
     if not exists(connection):
         return {}
     return {(row[0], row[1], row[2]): row[3] for row in connection.execute(_LEFT).fetchall()}
+
+
+def former_owners(connection: Connection, tables: Iterable[tuple[str, str]]) -> list[str]:
+    """The roles that may still use schema azpg and own no vectorized table any more: see former.sql.
+
+    Args:
+        connection: to a database that may have no ledger.
+        tables: those by schema and name that are to be vectorized, whose owners are none of them.
+    """
+    if not exists(connection):
+        return []
+    template = files(__package__).joinpath("former.sql").read_text(encoding="utf-8")
+    wanted = [sql.Identifier(*table).as_string(connection) for table in tables]
+    query = sql.SQL(template).format(trusted=trust.trusted("role"), wanted=sql.Literal(wanted))
+    return [role for (role,) in connection.execute(query).fetchall()]
+
+
+def dismiss(connection: Connection, roles: Iterable[str]) -> None:
+    """Takes back from `former_owners` what they have in schema azpg, where it is of no use to them any more.
+
+    What columns that are there have is given to their tables' owners by their sync.
+    """
+    with connection.transaction():
+        bury(connection)
+        for role in roles:
+            statement = sql.SQL("REVOKE ALL ON SCHEMA azpg FROM {} CASCADE")
+            connection.execute(statement.format(sql.Identifier(role)))
 
 
 def bury(connection: Connection) -> None:
