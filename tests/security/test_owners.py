@@ -963,3 +963,45 @@ def test_what_somebody_else_granted_on_the_ledger_stays(
     for role in (eve, dev):
         with role.connect(database) as session:
             session.execute("SELECT 'azpg.columns'::regclass")
+
+
+def test_two_columns_of_one_owner_are_installed_at_the_same_time(
+    twin: Instance, connection: Connection, eve: Attacker
+) -> None:
+    """Each lets the owner create in schema azpg for a moment, by the same row of PostgreSQL's catalogue."""
+    first = owned(twin, connection, eve, Sync.QUEUE)
+    second = vectorized(
+        twin,
+        connection,
+        create="CREATE TABLE shop.others (LIKE shop.products INCLUDING ALL)",
+        schema="shop",
+        table="others",
+        mode=Sync.QUEUE,
+    )
+    connection.execute(sql.SQL("ALTER TABLE shop.others OWNER TO {}").format(eve.role))
+    assert not sync.installed(connection, second.column)
+    errors: list[BaseException] = []
+
+    def install() -> None:
+        try:
+            with second.connect() as other:
+                other.execute("SET application_name = 'the second'")
+                sync.install(other, second.column)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=install)
+    waits = (
+        "SELECT EXISTS (SELECT FROM pg_stat_activity"
+        " WHERE application_name = 'the second' AND wait_event_type = 'Lock')"
+    )
+    with twin.superuser() as watching, first.connect() as one, one.transaction():
+        watching.autocommit = True
+        sync.remove(one, first.column)
+        sync.install(one, first.column)
+        thread.start()
+        assert wait_for(lambda: watching.execute(waits).fetchone() == (True,), timeout=60)
+    thread.join()
+    assert errors == []
+    for table in (first, second):
+        assert sync.installed(connection, table.column)

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from azpg_provision.column import Key, Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch
 from azpg_provision.ledger import tables, trust
-from azpg_provision.ledger.access import close
+from azpg_provision.ledger.access import close, granting
 from azpg_provision.spec.values import TIMEOUT
 from azpg_provision.target.target import Connection
 
@@ -125,6 +125,7 @@ def carry(connection: Connection) -> None:
     """
     with connection.transaction():
         if version(connection) == _CARRIED_FROM:
+            granting(connection)
             connection.execute(files(__package__).joinpath("carry.sql").read_bytes())
             _close(connection)
 
@@ -242,6 +243,7 @@ def dismiss(connection: Connection, roles: Iterable[str]) -> None:
     """
     with connection.transaction():
         bury(connection)
+        granting(connection)
         for role in roles:
             statement = sql.SQL("REVOKE ALL ON SCHEMA azpg FROM {} CASCADE")
             connection.execute(statement.format(sql.Identifier(role)))
