@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from azpg_provision.column import Sync
-from azpg_provision.vectorize import Options, Outcome, Progress, drain, run
+from azpg_provision.vectorize import Connect, Options, Outcome, Progress, drain, run
 from azpg_provision.vectorize.serve import Service
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
@@ -140,21 +140,35 @@ def test_a_worker_has_so_many_connections_and_no_more(twin: Instance, connection
     """Whatever number of queues and databases it has to look after, which have them in turn."""
     names = [f"{connection.info.dbname[:40]}_{number}" for number in (1, 2)]
     tables = [table for name in names for table in many_queues(twin, name)]
-    databases = {name: connector(twin, name) for name in names}
-    service = Service(databases, Options(workers=3), once=False, tell=lambda _: None, complain=lambda _: None)
+    opened: list[Connection] = []
+    counts: list[int] = []
+    counting = threading.Lock()
+
+    def counted(connect: Connect) -> Connect:
+        """So that no moment is missed: there are never more than after one was opened."""
+
+        def open_one() -> Connection:
+            made = connect()
+            with counting:
+                opened[:] = [one for one in [*opened, made] if not one.closed]
+                counts.append(len(opened))
+            return made
+
+        return open_one
+
+    databases = {name: counted(connector(twin, name)) for name in names}
+    # Metrics are told every moment, for which a connection is opened, too.
+    service = Service(
+        databases, Options(workers=3), once=False, tell=lambda _: None, complain=lambda _: None, every=0
+    )
     stop = threading.Event()
     thread = threading.Thread(target=service.run, args=[stop])
     thread.start()
-    most = 0
-    sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'azpg' AND datname = ANY (%s)"
     waiting = "SELECT {}".format(
         " + ".join(f"(SELECT count(*) FROM azpg.queue_{one.column.id})" for one in tables[:COLUMNS])
     )
 
     def done() -> bool:
-        nonlocal most
-        (found,) = connection.execute(sessions, [names]).fetchone() or (0,)
-        most = max(most, found)
         return all(one.execute(waiting).fetchone() == (0,) for one in watching)
 
     try:
@@ -167,7 +181,8 @@ def test_a_worker_has_so_many_connections_and_no_more(twin: Instance, connection
     finally:
         stop.set()
         thread.join()
-    assert 0 < most <= 3 + 1
+    assert 3 <= max(counts) <= 3 + 1
+    assert all(one.closed for one in opened)
     for name in names:
         with twin.superuser() as superuser:
             superuser.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from psycopg import sql
 
 from azpg_provision import ledger, sync
 from azpg_provision.column import Sync
-from azpg_provision.errors import ApplyFailed, AzpgError, PlanRefused
+from azpg_provision.errors import ApplyFailed, AzpgError, PlanRefused, RowsFailed
+from azpg_provision.plan.change import Kind
 from azpg_provision.vectorize import Options, backlog, drain, run
 from azpg_provision.vectorize.connections import Session
 from azpg_provision.vectorize.failures import failed, forget
@@ -22,7 +24,7 @@ from azpg_provision.vectorize.serve import Metrics, Service
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
 from tests.conftest import URI
-from tests.integration.provisioning import HEAD, Site
+from tests.integration.provisioning import HEAD, Site, kinds
 from tests.integration.vectorized import Table, vectorized
 from tests.security.roles import Attacker, attacker
 
@@ -33,6 +35,12 @@ MODES = [Sync.TRIGGER, Sync.QUEUE, Sync.NONE]
 
 @pytest.fixture
 def eve(twin: Instance, database: str) -> Iterator[Attacker]:
+    with attacker(twin, database) as one:
+        yield one
+
+
+@pytest.fixture
+def dev(twin: Instance, database: str) -> Iterator[Attacker]:
     with attacker(twin, database) as one:
         yield one
 
@@ -761,3 +769,239 @@ def test_limits_that_are_meant_for_others_stay_off_for_the_next_column(
         session.prepare(hers.column)
         session.prepare(other.column)
         assert session.connection.execute("SHOW transaction_timeout").fetchone() == ("0",)
+
+
+LEFT_OUT = {
+    "a table": ("INSERT INTO audit VALUES (NEW.id)", "audit", "dev"),
+    "a function": ("PERFORM noted(NEW.id)", "noted", "everybody"),
+    "a type": ("PERFORM CAST(ROW(NEW.id) AS entry)", "entry", "dev"),
+    "an operator": ("PERFORM NEW.id === NEW.id", "===", "dev"),
+}
+OF_PUBLIC = """
+CREATE TABLE public.audit (id bigint);
+GRANT INSERT ON public.audit TO PUBLIC;
+CREATE TYPE public.entry AS (id bigint);
+CREATE FUNCTION public.noted(bigint) RETURNS boolean LANGUAGE sql RETURN true;
+CREATE FUNCTION public.alike(bigint, bigint) RETURNS boolean LANGUAGE sql RETURN true;
+CREATE OPERATOR public.=== (FUNCTION = public.alike, LEFTARG = bigint, RIGHTARG = bigint);
+"""
+
+
+@pytest.mark.parametrize("what", LEFT_OUT)
+def test_where_an_owners_trigger_finds_no_names_is_said(
+    twin: Instance, connection: Connection, eve: Attacker, dev: Attacker, what: str
+) -> None:
+    """In a schema where others may create. The message says which, who may, and what to do; that helps."""
+    statement, name, who = LEFT_OUT[what]
+    role, who = ("PUBLIC", who) if who == "everybody" else (dev.name, repr(dev.name))
+    table = owned(twin, connection, eve, Sync.QUEUE)
+    connection.execute(OF_PUBLIC)
+    connection.execute(f"GRANT CREATE ON SCHEMA public TO {role}")
+    connection.execute(
+        sql.SQL(
+            "CREATE FUNCTION shop.noting() RETURNS trigger LANGUAGE plpgsql AS {};"
+            "CREATE TRIGGER noting BEFORE UPDATE ON shop.products FOR EACH ROW EXECUTE FUNCTION shop.noting();"
+            "INSERT INTO shop.products VALUES (1, 'one')"
+        ).format(sql.Literal(f"BEGIN {statement}; RETURN NEW; END"))
+    )
+    with pytest.raises(RowsFailed) as caught:
+        drain(table.connect, table.column, Options(workers=1), once=True)
+    words = str(caught.value)
+    assert "does not exist" in words
+    assert f"there is {name} in the schema 'public'" in words
+    assert f"because {who} may create there and could not act as the role '{eve.name}'" in words
+    assert f"or REVOKE CREATE ON SCHEMA public FROM {role}. What is done stays" in words
+    connection.execute(f"REVOKE CREATE ON SCHEMA public FROM {role}")
+    drain(table.connect, table.column, once=True)
+    assert table.wrong() == []
+
+
+def test_what_is_nowhere_is_not_said_to_be_left_out(
+    twin: Instance, connection: Connection, eve: Attacker, dev: Attacker
+) -> None:
+    """Nor what is named with a schema that has it not."""
+    table = owned(twin, connection, eve, Sync.QUEUE)
+    connection.execute(OF_PUBLIC)
+    connection.execute(sql.SQL("GRANT CREATE ON SCHEMA public TO {}").format(dev.role))
+    for name in ("nowhere", "shop.audit"):
+        connection.execute(
+            sql.SQL(
+                "CREATE OR REPLACE FUNCTION shop.noting() RETURNS trigger LANGUAGE plpgsql AS {};"
+                "CREATE OR REPLACE TRIGGER noting BEFORE UPDATE ON shop.products"
+                " FOR EACH ROW EXECUTE FUNCTION shop.noting();"
+                "INSERT INTO shop.products VALUES (1, 'one') ON CONFLICT DO NOTHING"
+            ).format(sql.Literal(f"BEGIN INSERT INTO {name} VALUES (NEW.id); RETURN NEW; END"))
+        )
+        with pytest.raises(RowsFailed) as caught:
+            drain(table.connect, table.column, Options(workers=1), once=True)
+        assert f'relation "{name}" does not exist. What is done stays' in str(caught.value)
+
+
+def test_a_schema_of_another_role_is_left_out_for_its_owner(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, dev: Attacker, tmp_path: Path
+) -> None:
+    """Whoever owns a schema may create in it: no REVOKE helps. Said by an apply that computes a column, too."""
+    connection.execute(
+        sql.SQL(
+            "GRANT {0}, {1} TO CURRENT_USER; CREATE SCHEMA shop AUTHORIZATION {1};"
+            "GRANT USAGE, CREATE ON SCHEMA shop TO {0};"
+            "CREATE TABLE shop.products (id bigint PRIMARY KEY, title text);"
+            "CREATE TABLE shop.words (a text, b text);"
+            "CREATE FUNCTION shop.norm(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
+            " $$ BEGIN RETURN (SELECT concat($1, max(b)) FROM words WHERE a = $1); END $$;"
+            "INSERT INTO shop.products VALUES (1, 'one');"
+            "ALTER TABLE shop.products OWNER TO {0}; ALTER TABLE shop.words OWNER TO {0};"
+            "ALTER FUNCTION shop.norm(text) OWNER TO {0}"
+        ).format(eve.role, dev.role)
+    )
+    site = Site(twin, tmp_path, name=database)
+    spec = site.spec(
+        HEAD
+        + f"""\
+  tables:
+  - name: products
+    schema: shop
+    embeddings: [{{column: embedding, expression: shop.norm(title), model: {URI}, sync: generated}}]
+""",
+        init=None,
+    )
+    with pytest.raises(ApplyFailed) as caught:
+        site.apply(spec)
+    words = str(caught.value)
+    assert "there is words in the schema 'shop'" in words
+    assert f"because '{dev.name}' may create there" in words
+    assert f"ALTER SCHEMA shop OWNER TO {eve.name}" in words
+    assert "REVOKE" not in words
+    connection.execute(sql.SQL("ALTER SCHEMA shop OWNER TO {}").format(eve.role))
+    site.apply(spec)
+    row = connection.execute("SELECT count(embedding) FROM shop.products").fetchone()
+    assert row == (1,)
+
+
+@pytest.fixture
+def former(twin: Instance, database: str) -> Iterator[str]:
+    """A role that a test drops, unless it fails."""
+    name = f"former_{uuid.uuid4().hex[:8]}"
+    with twin.connect(autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {0}; GRANT {0} TO CURRENT_USER").format(sql.Identifier(name)))
+    yield name
+    with twin.superuser(database) as superuser:
+        if superuser.execute("SELECT to_regrole(%s)", [name]).fetchone() != (None,):
+            superuser.execute(
+                sql.SQL("DROP OWNED BY {0} CASCADE; DROP ROLE {0}").format(sql.Identifier(name))
+            )
+
+
+SHOP = f"""\
+  tables:
+  - name: NAMES
+    schema: shop
+    embeddings: [{{column: embedding, expression: title, model: {URI}, sync: queue}}]
+"""
+GOES = {
+    "another owner": ("ALTER TABLE shop.products OWNER TO CURRENT_USER", 2),
+    "reassigned": ("REASSIGN OWNED BY {former} TO CURRENT_USER", 2),
+    "dropped": ("DROP TABLE shop.products", 1),
+    "without the column": ("ALTER TABLE shop.products DROP COLUMN embedding", 2),
+}
+
+
+@pytest.mark.parametrize("what", GOES)
+def test_a_role_that_owns_no_table_any_more_can_be_dropped(
+    twin: Instance, connection: Connection, database: str, former: str, what: str, tmp_path: Path
+) -> None:
+    """Its right to use schema azpg goes with the last of its tables, and with what is left of it there."""
+    change, syncs = GOES[what]
+    role = sql.Identifier(former)
+    connection.execute(
+        sql.SQL(
+            "CREATE SCHEMA shop; GRANT USAGE, CREATE ON SCHEMA shop TO {0};"
+            "CREATE TABLE shop.products (id bigint PRIMARY KEY, title text);"
+            "CREATE TABLE shop.others (id bigint PRIMARY KEY, title text);"
+            "ALTER TABLE shop.products OWNER TO {0}; ALTER TABLE shop.others OWNER TO {0}"
+        ).format(role)
+    )
+    site = Site(twin, tmp_path, name=database)
+    both = HEAD + "".join(
+        SHOP.replace("NAMES", name) if name == "products" else SHOP.replace("NAMES", name).partition("\n")[2]
+        for name in ("products", "others")
+    )
+    site.apply(site.spec(both, init=None))
+    if what != "reassigned":
+        connection.execute(sql.SQL(change).format(former=role))
+        if what in {"dropped", "without the column"}:
+            both = HEAD + SHOP.replace("NAMES", "others")
+        spec = site.spec(both, init=None)
+        assert "update ledger" not in kinds(site.plan(spec)), "it owns another"
+        connection.execute("ALTER TABLE shop.others OWNER TO CURRENT_USER")
+    else:
+        connection.execute(sql.SQL(change).format(former=role))
+        spec = site.spec(both, init=None)
+    found = site.plan(spec)
+    assert kinds(found) == ["update ledger", *["update sync"] * syncs]
+    (ledger_change,) = [change for change in found.changes if change.kind is Kind.LEDGER]
+    assert former in ledger_change.note
+    assert (ledger_change.before, ledger_change.after) == ({"usage": [former]}, {"usage": []})
+    site.apply(spec)
+    assert site.plan(spec).changes == ()
+    connection.execute("ALTER TABLE IF EXISTS shop.products OWNER TO CURRENT_USER")
+    connection.execute(sql.SQL("REVOKE ALL ON SCHEMA shop FROM {0}; DROP ROLE {0}").format(role))
+
+
+def test_what_somebody_else_granted_on_the_ledger_stays(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, dev: Attacker, tmp_path: Path
+) -> None:
+    """A role that reads it, and an owner."""
+    owned(twin, connection, eve, Sync.QUEUE)
+    connection.execute(
+        sql.SQL("GRANT USAGE ON SCHEMA azpg TO {0}; GRANT SELECT ON azpg.columns TO {0}").format(dev.role)
+    )
+    site = Site(twin, tmp_path, name=database)
+    spec = site.spec(HEAD, init=None)
+    assert "update ledger" not in kinds(site.plan(spec))
+    site.apply(spec)
+    for role in (eve, dev):
+        with role.connect(database) as session:
+            session.execute("SELECT 'azpg.columns'::regclass")
+
+
+def test_two_columns_of_one_owner_are_installed_at_the_same_time(
+    twin: Instance, connection: Connection, eve: Attacker
+) -> None:
+    """Each lets the owner create in schema azpg for a moment, by the same row of PostgreSQL's catalogue."""
+    first = owned(twin, connection, eve, Sync.QUEUE)
+    second = vectorized(
+        twin,
+        connection,
+        create="CREATE TABLE shop.others (LIKE shop.products INCLUDING ALL)",
+        schema="shop",
+        table="others",
+        mode=Sync.QUEUE,
+    )
+    connection.execute(sql.SQL("ALTER TABLE shop.others OWNER TO {}").format(eve.role))
+    assert not sync.installed(connection, second.column)
+    errors: list[BaseException] = []
+
+    def install() -> None:
+        try:
+            with second.connect() as other:
+                other.execute("SET application_name = 'the second'")
+                sync.install(other, second.column)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=install)
+    waits = (
+        "SELECT EXISTS (SELECT FROM pg_stat_activity"
+        " WHERE application_name = 'the second' AND wait_event_type = 'Lock')"
+    )
+    with twin.superuser() as watching, first.connect() as one, one.transaction():
+        watching.autocommit = True
+        sync.remove(one, first.column)
+        sync.install(one, first.column)
+        thread.start()
+        assert wait_for(lambda: watching.execute(waits).fetchone() == (True,), timeout=60)
+    thread.join()
+    assert errors == []
+    for table in (first, second):
+        assert sync.installed(connection, table.column)

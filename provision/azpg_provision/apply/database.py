@@ -31,9 +31,11 @@ def extension(work: Work, change: Change) -> None:
 
 
 def create_ledger(work: Work, change: Change) -> None:
-    """Makes schema azpg, or brings one of the version before to this one."""
+    """Makes schema azpg, brings an older one to this version, or takes it back from former owners."""
     with work.connect(change) as connection:
-        if not ledger.create(connection):
+        if change.before is not None and "usage" in change.before:
+            ledger.dismiss(connection, change.before["usage"])
+        elif not ledger.create(connection):
             ledger.carry(connection)
 
 

@@ -24,6 +24,17 @@ _CATALOGS = {
     "FUNCTION": {"acl": "proacl", "owner": "proowner", "catalog": "pg_proc", "type": "regprocedure"},
 }
 
+_GRANTING = int.from_bytes(b"azpggrnt", "big")
+"""The lock of those who change who may use schema azpg."""
+
+
+def granting(connection: Connection) -> None:
+    """Waits, in a transaction, until nobody else changes who may use schema azpg, and keeps others waiting.
+
+    PostgreSQL fails one of two who grant on a schema at the same time: "tuple concurrently updated".
+    """
+    connection.execute("SELECT pg_catalog.pg_advisory_xact_lock(%s::pg_catalog.int8)", [_GRANTING])
+
 
 @contextmanager
 def creating(connection: Connection, owner: str) -> Iterator[None]:
@@ -39,6 +50,7 @@ def creating(connection: Connection, owner: str) -> Iterator[None]:
     own = connection.execute(query, [owner]).fetchone() == (True,)
     with atomic(connection):
         if not own:
+            granting(connection)
             connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA azpg TO {}").format(role))
         yield
         if not own:

@@ -6,7 +6,7 @@ caller's where there is one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, LiteralString
@@ -16,8 +16,8 @@ from psycopg.types.json import Jsonb
 
 from azpg_provision.column import Key, Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch
-from azpg_provision.ledger import tables
-from azpg_provision.ledger.access import close
+from azpg_provision.ledger import tables, trust
+from azpg_provision.ledger.access import close, granting
 from azpg_provision.ledger.trust import version
 from azpg_provision.spec.values import TIMEOUT
 from azpg_provision.target.connecting import atomic
@@ -27,8 +27,9 @@ VERSION = 2
 _CARRIED_FROM = 1
 """The version that `carry` brings to this one."""
 _FUNCTION = "SELECT pg_catalog.to_regprocedure('azpg.is_owner(pg_catalog.regclass)') IS NOT NULL"
-_CARRIED = f"""
-SELECT definition OPERATOR(pg_catalog.=) %s AND ({_FUNCTION})
+_CARRIED = """
+SELECT definition OPERATOR(pg_catalog.=) %s
+       AND pg_catalog.to_regprocedure('azpg.is_owner(pg_catalog.regclass)') IS NOT NULL
 FROM azpg.columns WHERE id OPERATOR(pg_catalog.=) %s
 """
 # A table that is gone leaves its number in `relation`, and no row here.
@@ -107,6 +108,7 @@ def carry(connection: Connection) -> None:
     """
     with connection.transaction():
         if version(connection) == _CARRIED_FROM:
+            granting(connection)
             connection.execute(files(__package__).joinpath("carry.sql").read_bytes())
             _finish(connection)
 
@@ -211,6 +213,34 @@ def left(connection: Connection) -> dict[tuple[str, str, str], str]:
     if not exists(connection):
         return {}
     return {(row[0], row[1], row[2]): row[3] for row in connection.execute(_LEFT).fetchall()}
+
+
+def former_owners(connection: Connection, tables: Iterable[tuple[str, str]]) -> list[str]:
+    """The roles that may still use schema azpg and own no vectorized table any more: see former.sql.
+
+    Args:
+        connection: to a database that may have no ledger.
+        tables: those by schema and name that are to be vectorized, whose owners are none of them.
+    """
+    if not exists(connection):
+        return []
+    template = files(__package__).joinpath("former.sql").read_text(encoding="utf-8")
+    wanted = [sql.Identifier(*table).as_string(connection) for table in tables]
+    query = sql.SQL(template).format(trusted=trust.trusted("role"), wanted=sql.Literal(wanted))
+    return [role for (role,) in connection.execute(query).fetchall()]
+
+
+def dismiss(connection: Connection, roles: Iterable[str]) -> None:
+    """Takes back from `former_owners` what they have in schema azpg, where it is of no use to them any more.
+
+    What columns that are there have is given to their tables' owners by their sync.
+    """
+    with connection.transaction():
+        bury(connection)
+        granting(connection)
+        for role in roles:
+            statement = sql.SQL("REVOKE ALL ON SCHEMA azpg FROM {} CASCADE")
+            connection.execute(statement.format(sql.Identifier(role)))
 
 
 def bury(connection: Connection, column: VectorColumn | None = None) -> None:

@@ -27,6 +27,17 @@ def plan_database(database: Database, state: State, draft: Draft) -> None:
             after={"version": VERSION},
             note="carries over what an earlier azpg made, with its triggers; nothing is embedded anew",
         )
+    if found.former:
+        draft.add(
+            Action.UPDATE,
+            Kind.LEDGER,
+            "azpg",
+            database=database.name,
+            before={"usage": list(found.former)},
+            after={"usage": []},
+            note=f"takes the use of the schema back from {' and '.join(map(quoted, found.former))}: no "
+            "vectorized table belongs to them any more",
+        )
     for file in database.init:
         ran = found.owned.get(("init", file.path))
         if ran is None:

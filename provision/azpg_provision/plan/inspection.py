@@ -58,6 +58,7 @@ def _database(
         owned=ledger.owned(connection),
         columns=columns,
         left=ledger.left(connection),
+        former=tuple(ledger.former_owners(connection, {place[:2] for place in named})),
         in_step=in_step,
         indexes={place: indexes(connection, column) for place, column in kept.items()},
         pending={

@@ -25,6 +25,7 @@ class DatabaseState:
         owned: what azpg made, by (kind, name), and of what.
         columns: its vectorized columns.
         left: those that were, of tables that are there, with their sync.
+        former: the roles that own none of these tables any more, and may still use schema azpg.
         in_step: of `columns`, the ones whose sync is as it was installed.
         pending: of those, how many rows have no up-to-date embedding; None where they cannot be counted.
         indexes: of those, the approximate indexes by name.
@@ -39,6 +40,7 @@ class DatabaseState:
     owned: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     columns: Mapping[Place, VectorColumn] = field(default_factory=dict)
     left: Mapping[Place, str] = field(default_factory=dict)
+    former: tuple[str, ...] = ()
     in_step: frozenset[Place] = frozenset()
     pending: Mapping[Place, int | None] = field(default_factory=dict)
     indexes: Mapping[Place, Mapping[str, VectorIndex]] = field(default_factory=dict)

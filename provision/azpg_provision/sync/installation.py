@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from azpg_provision.column import Sync, VectorColumn
+from azpg_provision.errors import ApplyFailed
 from azpg_provision.ledger import carried, carry_column
 from azpg_provision.ledger.access import close, creating, give
 from azpg_provision.ledger.tables import FUNCTIONS, disarm
 from azpg_provision.sync import acting
 from azpg_provision.sync.bound import bind, bound, judge, needs_text
 from azpg_provision.sync.generated import add_generated
-from azpg_provision.sync.session import FORMATS
+from azpg_provision.sync.session import FORMATS, left_out
 from azpg_provision.sync.triggers import NEW, OLD, body, triggers, when
 from azpg_provision.target.connecting import atomic
 from azpg_provision.target.target import Connection
@@ -126,7 +128,13 @@ def make_generated(connection: Connection, column: VectorColumn, *, vector: sql.
         with connection.transaction(force_rollback=True):  # before any of it is computed
             bind(connection, column, strict=False)
     # Names are looked up once more, where nobody else could have put others meanwhile.
-    acting.command(connection, column, add_generated(column, vector=vector))
+    try:
+        with connection.transaction():
+            acting.command(connection, column, add_generated(column, vector=vector))
+    except psycopg.Error as error:
+        if why := left_out(connection, column, error):
+            raise ApplyFailed(f"{error.diag.message_primary}: {why}.") from None
+        raise
     row = connection.execute(_STORED, [column.relation.as_string(connection), column.column]).fetchone()
     assert row is not None
     judge(connection, column, "pg_catalog.pg_attrdef", row[0], strict=False)

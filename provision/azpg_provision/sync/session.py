@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
+import psycopg
 from psycopg import sql
 
 from azpg_provision.column import Key, VectorColumn
+from azpg_provision.spec.identifier import quoted
 from azpg_provision.target.target import Connection
 
 WORKER = "azpg_provision.worker"
@@ -34,6 +36,13 @@ _WORKER = {
     "default_transaction_isolation": "read committed",
     "row_security": "off",  # rows that a policy hides are an error, not silently left out
 }
+_NOT_FOUND = frozenset({"42P01", "42704", "42883"})
+"""The SQLSTATEs of a relation, a type, and a function or operator that does not exist."""
+_CREATOR = """
+CASE WHEN given.rolname OPERATOR(pg_catalog.=) 'pg_database_owner'
+     THEN pg_catalog.pg_get_userbyid(database.datdba) ELSE given.rolname END::pg_catalog.text,
+acl.grantee OPERATOR(pg_catalog.=) schema.nspowner
+"""
 
 
 def schemas(schema: str, keys: Iterable[Key]) -> list[str]:
@@ -63,7 +72,48 @@ def safe(owner: sql.Composable) -> sql.Composed:
     Args:
         owner: the id of the role that runs what looks them up.
     """
-    return template("safe").format(owner=owner)
+    return sql.SQL("NOT EXISTS ({})").format(_creators(owner, sql.SQL("")))
+
+
+def left_out(connection: Connection, column: VectorColumn, error: psycopg.Error) -> str:
+    """Why a name was not found by what the table's owner wrote, and what to do; empty for any other error.
+
+    What PostgreSQL says is that it does not exist. It does, in a schema that `safe` leaves out of the path.
+
+    Args:
+        connection: in no transaction that the error has ended.
+        column: whose table has a trigger or a function that failed.
+        error: what PostgreSQL said.
+    """
+    if error.sqlstate not in _NOT_FOUND:
+        return ""
+    creators = _creators(sql.SQL("owner.oid"), sql.SQL(_CREATOR))
+    query = template("left_out").format(
+        schemas=sql.Literal(schemas(column.schema, column.keys)[:-1]),
+        relation=sql.Literal(column.relation.as_string(connection)),
+        creators=creators,
+        message=sql.Literal(error.diag.message_primary or ""),
+    )
+    row = connection.execute(query).fetchone()
+    if row is None:
+        return ""
+    name, schema, owner, creating, granted = row
+    who = " and ".join("everybody" if one is None else repr(one) for one in creating)
+    grantees = ", ".join("PUBLIC" if one is None else quoted(one) for one in granted or ())
+    remedy = (
+        f"REVOKE CREATE ON SCHEMA {quoted(schema)} FROM {grantees}"
+        if grantees
+        else f"ALTER SCHEMA {quoted(schema)} OWNER TO {quoted(owner)}"
+    )
+    return (
+        f"there is {name} in the schema {schema!r}, but what the table's owner wrote, such as a trigger, "
+        f"finds no names there, because {who} may create there and could not act as the role {owner!r}. "
+        f"Write the schema before the name in that function, or {remedy}"
+    )
+
+
+def _creators(owner: sql.Composable, who: sql.Composable) -> sql.Composed:
+    return template("creators").format(owner=owner, who=who)
 
 
 def prepare(connection: Connection, column: VectorColumn) -> None:

@@ -12,6 +12,7 @@ import psycopg
 
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import RowsFailed, TargetUnreachable
+from azpg_provision.sync.session import left_out
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize.connections import Connections, NotWanted
 from azpg_provision.vectorize.statement import Batch
@@ -104,7 +105,7 @@ class Hand:
                 if helps is Remedy.SMALLER:
                     raise TooMuch(error) from None
                 if helps is Remedy.NONE:
-                    raise self.stuck(said(error)) from None
+                    raise self.stuck(self._in_words(error)) from None
                 tries += 1
                 self._exhausted(error, tries)
                 if shrinks and tries >= _SHRINK:
@@ -156,6 +157,12 @@ class Hand:
             raise TooMuch(error) from None
         if not patient:
             raise self.stuck(f"{said(error)} ({tries} attempts)") from None
+
+    def _in_words(self, error: psycopg.Error) -> str:
+        why = ""
+        with contextlib.suppress(psycopg.Error, TargetUnreachable, NotWanted):
+            why = self._do(lambda connection: left_out(connection, self.column, error), prepared=False)
+        return f"{said(error)}: {why}" if why else said(error)
 
     def _model_answers(self) -> bool:
         query = "SELECT azure_local_ai.create_embeddings(%s, 'azpg')"
