@@ -21,6 +21,7 @@ from azpg_provision.plan.wanted import column_of, key_of, wrong, wrong_dimension
 from azpg_provision.spec.identifier import qualified
 from azpg_provision.spec.model import Database, Embedding, Spec, Table
 from azpg_provision.sync import schemas
+from azpg_provision.target.connecting import renew
 from azpg_provision.target.target import Connection, Target
 
 _LOOK = 0.5
@@ -96,7 +97,7 @@ class Work:
     def session(self, change: Change) -> Iterator[Connection]:
         """A connection to a change's database, which lasts until a change is in another one.
 
-        What is set in it is set by SET LOCAL.
+        What is set in it is set by SET LOCAL; what owners of tables have set is taken out before each change.
         """
         assert change.database is not None
         session = self._sessions.get(change.database)
@@ -108,6 +109,8 @@ class Work:
                 another = _Session(self.connect(change))
                 self._end_session()
                 session = self._sessions[change.database] = another
+        if session.changes:
+            renew(session.connection)
         try:
             yield session.connection
         finally:

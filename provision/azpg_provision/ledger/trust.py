@@ -18,12 +18,12 @@ from azpg_provision.target.target import Connection
 _COMMENT = re.compile(r"azpg (\d+):")
 _TRUSTED = """(
     {role}.rolsuper
-    OR {role}.rolname OPERATOR(pg_catalog.=) current_user
-    OR NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) current_user)
+    OR {role}.rolname OPERATOR(pg_catalog.=) session_user
+    OR NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user)
        AND EXISTS (
            SELECT FROM pg_catalog.pg_roles AS admins
            WHERE admins.rolname OPERATOR(pg_catalog.=) 'azure_pg_admin'
-             AND pg_catalog.pg_has_role(admins.oid, 'MEMBER')
+             AND pg_catalog.pg_has_role(session_user, admins.oid, 'MEMBER')
              AND pg_catalog.pg_has_role({role}.oid, admins.oid, 'MEMBER')))
 """
 # All in one: it is asked before each look at the ledger.
@@ -47,6 +47,7 @@ SELECT relation.relname::pg_catalog.text,
            WHEN relation.relhasrules OR relation.relrowsecurity THEN 'has a rule or row-level security'
            WHEN found.triggers THEN 'has a trigger'
            WHEN found.heirs THEN 'inherits'
+           WHEN found.types THEN 'has a column of a type that is not PostgreSQL''s own'
            WHEN relation.relowner OPERATOR(pg_catalog.<>) schema.nspowner
                THEN 'belongs to another role than the schema'
            ELSE 'may be written by others'
@@ -57,21 +58,25 @@ CROSS JOIN LATERAL (
                    WHERE trigger.tgrelid OPERATOR(pg_catalog.=) relation.oid AND NOT trigger.tgisinternal),
            EXISTS (SELECT FROM pg_catalog.pg_inherits AS heir
                    WHERE relation.oid OPERATOR(pg_catalog.=) ANY (ARRAY[heir.inhparent, heir.inhrelid])),
+           EXISTS (SELECT FROM pg_catalog.pg_attribute AS attribute
+                   JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) attribute.atttypid
+                   WHERE attribute.attrelid OPERATOR(pg_catalog.=) relation.oid
+                     AND type.typnamespace OPERATOR(pg_catalog.<>) 'pg_catalog'::pg_catalog.regnamespace),
            EXISTS (SELECT FROM pg_catalog.aclexplode(relation.relacl) AS acl
                    LEFT JOIN pg_catalog.pg_roles AS role ON role.oid OPERATOR(pg_catalog.=) acl.grantee
                    WHERE acl.privilege_type OPERATOR(pg_catalog.<>) 'SELECT'
                      AND NOT coalesce({trusted_role}, false))
-) AS found (triggers, heirs, open)
+) AS found (triggers, heirs, types, open)
 WHERE relation.relnamespace OPERATOR(pg_catalog.=) schema.oid
   AND relation.relname OPERATOR(pg_catalog.=) ANY ('{{columns,owned,claims,marks}}'::pg_catalog.name[])
   AND (relation.relkind OPERATOR(pg_catalog.<>) 'r' OR relation.relhasrules OR relation.relrowsecurity
-       OR found.triggers OR found.heirs OR found.open
+       OR found.triggers OR found.heirs OR found.types OR found.open
        OR relation.relowner OPERATOR(pg_catalog.<>) schema.nspowner)
 UNION ALL
 SELECT function.proname::pg_catalog.text, 'belongs to another role than the schema'
-FROM pg_catalog.pg_namespace AS schema
-JOIN pg_catalog.pg_proc AS function ON function.pronamespace OPERATOR(pg_catalog.=) schema.oid
-WHERE schema.nspname OPERATOR(pg_catalog.=) 'azpg' AND function.proname OPERATOR(pg_catalog.=) 'is_owner'
+FROM pg_catalog.pg_proc AS function
+WHERE function.pronamespace OPERATOR(pg_catalog.=) schema.oid
+  AND function.proname OPERATOR(pg_catalog.=) 'is_owner'
   AND function.proowner OPERATOR(pg_catalog.<>) schema.nspowner
 ORDER BY 1 LIMIT 1
 """
@@ -88,8 +93,8 @@ ORDER BY 1 LIMIT 1
 def trusted(role: str) -> sql.Composed:
     """A condition: whether a role could gain nothing from who is connected.
 
-    It is a superuser, the present role, or as much an admin of the server as that is (member of
-    `azure_pg_admin`). That the present role is a member of it says nothing: that is how an admin looks after
+    It is a superuser, the role that has logged in, or as much an admin of the server as that is (member of
+    `azure_pg_admin`). That this one is a member of it says nothing: that is how an admin looks after
     a table's owner, who has less.
 
     Args:

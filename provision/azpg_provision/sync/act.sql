@@ -35,6 +35,7 @@ BEGIN
         END IF;
         SET CONSTRAINTS ALL IMMEDIATE;
         PERFORM pg_catalog.set_config('client_encoding', 'UTF8', false);
+        PERFORM pg_catalog.set_config('row_security', 'off', false);
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
         RETURN;
     END;

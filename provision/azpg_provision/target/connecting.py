@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, LiteralString
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from azpg_provision.errors import TargetUnreachable
@@ -33,6 +34,8 @@ OPTIONS: dict[str, Any] = {
         "-c quote_all_identifiers=off "
         # A policy of somebody's is never run with these rights: a query that one is for is an error instead.
         "-c row_security=off "
+        # Nor is anybody else logged in as, such as a database's owner, because that database says so.
+        "-c role=none "
         # Limits that a role or database has for others would end a batch, and its rows would count as failed.
         "-c statement_timeout=0 -c lock_timeout=0 "
         "-c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0 "
@@ -40,6 +43,14 @@ OPTIONS: dict[str, Any] = {
         "-c client_connection_check_interval=2s"
     ),
 }
+_AGAIN: tuple[LiteralString, ...] = (
+    "RESET ALL",
+    "CLOSE ALL",
+    "DEALLOCATE ALL",
+    "UNLISTEN *",
+    "DISCARD TEMP",
+    "DISCARD SEQUENCES",
+)
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")
 """What is secret in a connection string."""
 CONNECT_TIMEOUT = 15
@@ -90,6 +101,19 @@ def unlimiting(connection: Connection) -> LiteralString | None:
     """The statement by which a session's transactions may last as long as they take, if one is needed."""
     known = connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE
     return "SET transaction_timeout = 0" if known else None
+
+
+def renew(connection: Connection, *statements: LiteralString) -> None:
+    """Takes out of a session what the owner of a table, whose triggers ran in it, may have left there.
+
+    Not by DISCARD ALL, which would end the locks that the session holds.
+
+    Args:
+        connection: in no transaction.
+        statements: what is then done to it, such as settings.
+    """
+    again = [*_AGAIN, *filter(None, [unlimiting(connection)]), *statements]
+    connection.execute(sql.SQL("; ").join(map(sql.SQL, again)))
 
 
 @contextmanager

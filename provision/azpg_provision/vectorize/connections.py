@@ -16,7 +16,7 @@ from azpg_provision.column import VectorColumn
 from azpg_provision.errors import RowsFailed
 from azpg_provision.sync.bound import UNBOUND, bound
 from azpg_provision.sync.session import prepare
-from azpg_provision.target.connecting import unlimiting
+from azpg_provision.target.connecting import renew
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize import claims
 from azpg_provision.vectorize.work import Connect
@@ -25,9 +25,6 @@ _BY_INDEX = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mer
 """A worker's statements are about few rows, each found by its key. By the statistics of a queue that was
 empty a moment ago, or of what is known of rows that have all changed, PostgreSQL would read all of a table
 instead, for each of them."""
-_AGAIN = "RESET ALL; CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES"
-"""What the owner of another table, whose triggers ran in a session, may have left behind there. Not DISCARD
-ALL, which would end the lock that makes a worker's claims its own."""
 _MOST_COLUMNS = 50
 """Columns after which a session is another one: PostgreSQL keeps the functions of each in it, planned, and
 looks at all of them whenever anything is changed."""
@@ -94,8 +91,7 @@ class Session:
             self.connection.close()
             self._open()
         else:
-            parts = [_AGAIN, unlimiting(self.connection), _BY_INDEX]
-            self.connection.execute("; ".join(part for part in parts if part is not None))
+            renew(self.connection, _BY_INDEX)
             self._column = None
 
     @property
