@@ -477,6 +477,36 @@ def test_a_row_is_no_slower_to_write_after_many(twin: Instance, connection: Conn
         assert table.execute(scans).fetchone()[0] < 100
 
 
+def test_a_write_that_touches_nothing_of_the_text_does_not_compute_it(
+    twin: Instance, connection: Connection
+) -> None:
+    """Nor one that writes the same once more. An expression may be dear, or fail."""
+    connection.execute(
+        "CREATE SEQUENCE calls; CREATE FUNCTION counted(text) RETURNS text LANGUAGE plpgsql STABLE"
+        " SET search_path = pg_catalog, pg_temp AS"
+        " $$ BEGIN PERFORM pg_catalog.nextval('public.calls'); RETURN $1; END $$"
+    )
+    create = "CREATE TABLE products (id bigint PRIMARY KEY, title text, other text, embedding vector(384))"
+    table = vectorized(twin, connection, create=create, text="counted(title)", mode=Sync.TRIGGER)
+    table.execute("INSERT INTO products VALUES (1, 'one'), (2, NULL)")
+
+    def calls(statement: str) -> int:
+        (before,) = table.execute("SELECT last_value FROM calls").fetchone()
+        table.execute(statement)
+        (after,) = table.execute("SELECT last_value FROM calls").fetchone()
+        return int(after - before)
+
+    assert calls("UPDATE products SET other = 'x'") == 0
+    assert calls("UPDATE products SET id = id, title = title, embedding = embedding") == 0
+    for statement in (
+        "UPDATE products SET title = 'two' WHERE id = 1",
+        "UPDATE products SET embedding = NULL WHERE id = 1",
+        "UPDATE products SET id = 3 WHERE id = 1",
+    ):
+        assert calls(statement) > 0, statement
+        settled(table)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_trigger_of_the_users_that_writes_the_row_again(
     twin: Instance, connection: Connection, mode: Sync

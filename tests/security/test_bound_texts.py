@@ -186,6 +186,10 @@ RELATIONS = {
         "CREATE TABLE mal.t (name text); GRANT SELECT ON mal.t TO PUBLIC",
         "relation mal.t",
     ),
+    "behind a policy": (
+        "CREATE FUNCTION mal.f() RETURNS boolean LANGUAGE sql RETURN true",
+        r"function mal.f\(\)",
+    ),
 }
 
 
@@ -205,7 +209,12 @@ def test_a_text_reads_no_relation_of_others(
         )
     if what == "behind a view":
         connection.execute("CREATE VIEW public.v AS SELECT name FROM mal.t")
-    relation = "public.v" if what == "behind a view" else "mal.v"
+    if what == "behind a policy":
+        connection.execute(
+            "CREATE TABLE public.v (name text); ALTER TABLE public.v ENABLE ROW LEVEL SECURITY;"
+            "CREATE POLICY p ON public.v USING (mal.f())"
+        )
+    relation = "public.v" if what.startswith("behind") else "mal.v"
     connection.execute(
         sql.SQL(
             "CREATE FUNCTION public.norm(text) RETURNS text LANGUAGE sql STABLE RETURN $1 || (SELECT name FROM {})"
