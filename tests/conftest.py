@@ -59,10 +59,17 @@ def new_home() -> Home:
 
 
 def remove_home(home: Home) -> None:
-    """Stops every instance of a home and removes it."""
-    for name in home.instance_names():
-        Instance(name, home=home).down(delete=True)
+    """Stops every instance of a home and removes it, with its users, also of those that an `up` left half made."""
+    remove_instances(home)
     shutil.rmtree(home.root)
+
+
+def remove_instances(home: Home) -> None:
+    """The same, but for the home itself."""
+    folder = home.root / "instances"
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if entry.is_dir() and not entry.name.startswith("."):
+            Instance(entry.name, home=home).discard()
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from azpg_runtime.errors import ModelNotFound
 from azpg_runtime.home import Home
 from azpg_runtime.models import ModelStore
 from azpg_runtime.postgres.instance import Instance
-from tests.conftest import CACHE, MODEL
+from tests.conftest import CACHE, MODEL, remove_instances
 from tests.unit import tiny
 
 DATABASE = "chaos"
@@ -108,12 +108,11 @@ def made(seed: int, *, quick: bool = False) -> Iterator[Site]:
         for number in (1, 2):
             site.spec(number).write_text(_spec(models, number))
         (home.root / "chaos.sql").write_text(_init(tables))
-        instance.up()
         try:
+            instance.up()
             yield site
         finally:
-            for name in home.instance_names():
-                Instance(name, home=home).down(delete=True)
+            remove_instances(home)
     finally:
         if not no_disk:
             subprocess.run([find_program("umount") or "umount", str(root)], check=True)

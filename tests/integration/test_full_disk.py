@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from azpg.process import find_program
 from azpg_runtime.home import Home
 from azpg_runtime.postgres.instance import Instance
 from tests.command_line import AZPG, PATIENCE
+from tests.conftest import remove_instances
 
 OnDisk = Callable[[int], Home]
 MOUNT = find_program("mount") or "mount"
@@ -49,8 +51,7 @@ def disk() -> Iterator[OnDisk]:
     yield make
     for home in homes:
         (folder / "filled").unlink(missing_ok=True)
-        for name in home.instance_names():
-            Instance(name, home=home).down(delete=True)
+        remove_instances(home)
         assert umount is not None
         subprocess.run([umount, str(folder)], check=True)
     folder.rmdir()
@@ -91,6 +92,7 @@ def test_no_room_for_postgresql_itself(disk: OnDisk) -> None:
     assert re.fullmatch(pattern, refusal(up(home)))
     assert home.instance_names() == []
     assert list(home.root.joinpath("instances").glob("*")) == []
+    assert home.instance("default").os_user not in {one.pw_name for one in pwd.getpwall()}
 
 
 def test_no_room_for_a_new_server_and_then_there_is(disk: OnDisk) -> None:

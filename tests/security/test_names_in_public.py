@@ -65,7 +65,7 @@ BEGIN
                        one.oprname, one.oid, one.lefts, one.rights);
     END LOOP;
     FOR one IN
-        SELECT proname, pg_get_function_identity_arguments(oid) AS arguments, prorettype::regtype AS result
+        SELECT proname, pg_get_function_arguments(oid) AS arguments, prorettype::regtype AS result
         FROM pg_proc
         WHERE pronamespace = 'pg_catalog'::regnamespace AND prokind = 'f' AND NOT proretset AND provariadic = 0
           AND proname IN ('clock_timestamp', 'now', 'make_interval', 'power', 'left', 'current_database',
@@ -102,15 +102,18 @@ def test_claims_call_nothing_but_postgresqls_own(twin: Instance, connection: psy
             assert claims.hold(session, column, claim)
         assert claims.count(session, column, claim, 100) == 10
         assert len(claims.holders(other, column, [uuid.uuid4()])) == 1
+        second = claims.attend(other)
+        last = claims.take(other, column, second, goal=goal, rows=100, lease=5.0)
+        assert isinstance(last, claims.Claim)
+        assert (last.low, last.high) == (["10"], ["30"])
+        assert claims.take(other, column, second, goal=goal, rows=10, lease=5.0) is claims.Nothing.BUSY
+        claims.advance(other, column, last, ["30"], 5.0, left=None)
         claims.advance(session, column, claim, ["5"], 5.0, left=None)
         claims.release(session, column, claim)
-        taken = claims.take(other, column, claims.attend(other), goal=goal, rows=10, lease=5.0)
+        taken = claims.take(other, column, second, goal=goal, rows=10, lease=5.0)
         assert isinstance(taken, claims.Claim)
         assert (taken.low, taken.high, taken.attempts) == (["5"], ["10"], 2)
         claims.advance(other, column, taken, ["10"], 5.0, left=None)
         assert claims.end_of(session, column, ["10"], None, 10) == ["20"]
-        claim = claims.take(session, column, worker, goal=goal, rows=100, lease=5.0)
-        assert isinstance(claim, claims.Claim)
-        claims.advance(session, column, claim, claim.high, 5.0, left=None)
         over = claims.take(session, column, worker, goal=goal, rows=10, lease=5.0)
         assert over is claims.Nothing.OVER

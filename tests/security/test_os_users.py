@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import subprocess
@@ -12,9 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from azpg.errors import AzpgError
 from azpg_runtime.home import Home
 from azpg_runtime.models import StoredModel
-from azpg_runtime.postgres.account import SHARED_OS_USER, server_account
+from azpg_runtime.postgres.account import SHARED_OS_USER, host_os_user, server_account
 from azpg_runtime.postgres.instance import Instance, Wishes
 from tests import command_line
 from tests.conftest import MODEL, URI, new_home, remove_home
@@ -194,6 +196,33 @@ def test_the_users_go_with_the_instance(home: Home) -> None:
     assert users <= {one.pw_name for one in pwd.getpwall()}
     instance.down(delete=True)
     assert not users & {one.pw_name for one in pwd.getpwall()}
+
+
+def test_a_start_that_fails_before_anything_is_made_leaves_no_user(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one for which the disk has no room: there is no instance with which they could go."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    instance = Instance("never", home=home)
+    monkeypatch.setattr("azpg_runtime.postgres.instance.prepare", full)
+    with pytest.raises(AzpgError):
+        instance.up(Wishes(durable=False))
+    assert not instance.home.root.exists()
+    assert instance.home.os_user not in {one.pw_name for one in pwd.getpwall()}
+
+
+def test_what_a_start_leaves_that_was_killed_goes_with_a_tests_home() -> None:
+    """It has no description yet, and is no instance to `azpg status`."""
+    home = new_home()
+    begun = home.instance("begun")
+    begun.root.mkdir(parents=True)
+    server_account(begun.os_user, create=True)
+    server_account(host_os_user(begun.os_user), create=True)
+    remove_home(home)
+    assert not {begun.os_user, host_os_user(begun.os_user)} & {one.pw_name for one in pwd.getpwall()}
 
 
 def test_a_user_that_was_made_anew_gets_the_data(home: Home) -> None:

@@ -1005,3 +1005,30 @@ def test_two_columns_of_one_owner_are_installed_at_the_same_time(
     assert errors == []
     for table in (first, second):
         assert sync.installed(connection, table.column)
+
+
+def test_a_table_that_another_role_made_anew_is_another_one(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, dev: Attacker, tmp_path: Path
+) -> None:
+    """By whatever name it goes: nothing that is known of the first one is taken for the second one's."""
+    table = owned(twin, connection, eve, Sync.QUEUE)
+    table.execute("INSERT INTO shop.products VALUES (1, 'one')")
+    site = Site(twin, tmp_path, name=database)
+    spec = site.spec(HEAD + SHOP.replace("NAMES", "products"), init=None)
+    site.apply(spec)
+    assert site.plan(spec).changes == ()
+    connection.execute(
+        sql.SQL(
+            "CREATE TABLE shop.other (LIKE shop.products INCLUDING ALL);"
+            "INSERT INTO shop.other SELECT id, 'two', embedding FROM shop.products;"
+            "DROP TABLE shop.products; ALTER TABLE shop.other RENAME TO products;"
+            "GRANT {0} TO CURRENT_USER; GRANT USAGE, CREATE ON SCHEMA shop TO {0};"
+            "ALTER TABLE shop.products OWNER TO {0}"
+        ).format(dev.role)
+    )
+    assert kinds(site.plan(spec)) == ["update ledger", "update column", "create sync", "update rows"]
+    site.apply(spec)
+    assert site.plan(spec).changes == ()
+    with dev.connect(database) as owner:
+        owner.execute("SELECT 'azpg.state_2'::regclass")
+    assert table.wrong() == []

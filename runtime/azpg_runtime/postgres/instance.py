@@ -526,7 +526,12 @@ class Instance:
                 cluster = self._cluster(description)
                 if cluster.postmaster() is not None:
                     return cluster
-        return self._newest(description, account, say=say)
+        try:
+            return self._newest(description, account, say=say)
+        except BaseException:
+            if not self.home.root.exists():  # there is nothing with which its user would go
+                remove_users(account.name)
+            raise
 
     def _newest(self, description: Description, account: Account, *, say: Say) -> Cluster:
         """PostgreSQL as it is installed by now, whatever runs."""
