@@ -192,7 +192,8 @@ def test_a_worker_goes_on_beside_a_database_that_is_dropped(own_twin: Instance, 
             connection.execute(drop)
         missing = f'database "{gone}" does not exist'
         assert wait_for(lambda: any(missing in said for said in complaints), timeout=PATIENCE), complaints
-        other = kept(table.connection, replace(table.column, prefix="passage: "))
+        with table.connection.transaction():  # the worker does not see it half made
+            other = kept(table.connection, replace(table.column, prefix="passage: "))
         table.execute("UPDATE products SET title = title || ', anew'")
         found = replace(table, column=other)
         assert wait_for(lambda: found.backlog() == (ROWS, 0, 0), timeout=PATIENCE)
