@@ -201,7 +201,7 @@ def test_a_worker_goes_on_beside_a_database_that_is_dropped(own_twin: Instance, 
         stop.set()
         thread.join()
     assert len(complaints) == len(set(complaints)), "each reason once"
-    assert all(said.endswith("It is tried again every 5 s.") for said in complaints)
+    assert all(said.endswith("It is tried again every 5 s.") for said in complaints), complaints
 
 
 def test_backends_are_ended(own_twin: Instance, table: Table) -> None:
