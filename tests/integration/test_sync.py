@@ -169,7 +169,7 @@ def test_nobody_else_may_use_the_functions(twin: Instance, connection: Connectio
     vectorized(twin, connection, mode=mode)
     rows = connection.execute(
         "SELECT proname, prosecdef, has_function_privilege('public', oid, 'EXECUTE') FROM pg_proc"
-        " WHERE pronamespace = 'azpg'::regnamespace AND proname <> 'is_owner'"
+        " WHERE pronamespace = 'azpg'::regnamespace AND proname <> 'in_hand'"
     ).fetchall()
     assert len(rows) == {Sync.TRIGGER: 5, Sync.QUEUE: 4}[mode]
     assert all(row[1:] == (row[0] != "text_1", False) for row in rows)
@@ -178,7 +178,7 @@ def test_nobody_else_may_use_the_functions(twin: Instance, connection: Connectio
 # What is installed
 
 CHANGES: dict[str, str] = {
-    "without the owner's function": "DROP FUNCTION azpg.is_owner",
+    "without their condition": "DROP FUNCTION azpg.in_hand CASCADE",
     "disabled": "ALTER TABLE products DISABLE TRIGGER USER",
     "always": "ALTER TABLE products ENABLE ALWAYS TRIGGER azpg_1_clear",
     "gone": "DROP TRIGGER azpg_1_clear ON products",
@@ -223,7 +223,7 @@ def test_another_sync_replaces_the_one_before(twin: Instance, connection: Connec
     assert connection.execute("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal").fetchone() == (0,)
     assert connection.execute(
         "SELECT proname FROM pg_proc WHERE pronamespace = 'azpg'::regnamespace"
-    ).fetchall() == [("is_owner",)]
+    ).fetchall() == [("in_hand",)]
 
 
 def test_a_generated_column(twin: Instance, connection: Connection) -> None:

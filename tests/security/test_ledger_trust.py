@@ -102,8 +102,8 @@ MINE: dict[str, tuple[str, str]] = {
         "azpg.columns .* may be written by others",
     ),
     "another owner of the function": (
-        "ALTER FUNCTION azpg.is_owner(regclass) OWNER TO {eve}",
-        "azpg.is_owner .* belongs to another role",
+        "ALTER FUNCTION azpg.in_hand(regclass, regprocedure, boolean) OWNER TO {eve}",
+        "azpg.in_hand .* belongs to another role",
     ),
     "everybody's": ("GRANT UPDATE ON azpg.columns TO PUBLIC", "azpg.columns .* may be written by others"),
     "made by others": ("GRANT CREATE ON SCHEMA azpg TO {eve}", "may create things in schema azpg"),

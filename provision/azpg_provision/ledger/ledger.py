@@ -26,10 +26,10 @@ from azpg_provision.target.target import Connection
 VERSION = 2
 _CARRIED_FROM = 1
 """The version that `carry` brings to this one."""
-_FUNCTION = "SELECT pg_catalog.to_regprocedure('azpg.is_owner(pg_catalog.regclass)') IS NOT NULL"
+_FUNCTION = "SELECT pg_catalog.to_regproc('azpg.in_hand') IS NOT NULL"
 _CARRIED = """
 SELECT definition OPERATOR(pg_catalog.=) %s
-       AND pg_catalog.to_regprocedure('azpg.is_owner(pg_catalog.regclass)') IS NOT NULL
+       AND pg_catalog.to_regproc('azpg.in_hand') IS NOT NULL
 FROM azpg.columns WHERE id OPERATOR(pg_catalog.=) %s
 """
 # A table that is gone leaves its number in `relation`, and no row here.
@@ -121,7 +121,7 @@ def _finish(connection: Connection) -> None:
 def _make_function(connection: Connection) -> None:
     """Makes what triggers call, unless it is there."""
     if connection.execute(_FUNCTION).fetchone() != (True,):
-        connection.execute(files(__package__).joinpath("is_owner.sql").read_bytes())
+        connection.execute(files(__package__).joinpath("in_hand.sql").read_bytes())
 
 
 def _close(connection: Connection) -> None:

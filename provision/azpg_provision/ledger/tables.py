@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from psycopg import sql
+from typing import Any
+
+from psycopg import errors, sql
 
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import LedgerMismatch
@@ -44,6 +46,12 @@ CREATE TABLE {table} (
 _CARRIED = """
 SELECT pg_catalog.count(*) FILTER (
            WHERE relation.relkind OPERATOR(pg_catalog.=) 'r'
+             AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger AS trigger
+                             WHERE trigger.tgrelid OPERATOR(pg_catalog.=) relation.oid)
+             AND NOT relation.relhasrules AND NOT relation.relrowsecurity
+             AND relation.relowner OPERATOR(pg_catalog.=) (
+                 SELECT class.relowner FROM pg_catalog.pg_class AS class
+                 WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s))
              AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(relation.relacl) AS acl
                              WHERE acl.grantee OPERATOR(pg_catalog.<>) relation.relowner)),
        pg_catalog.count(attribute.attname)
@@ -54,6 +62,49 @@ LEFT JOIN pg_catalog.pg_attribute AS attribute
 WHERE relation.relnamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')
   AND relation.relname OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.text[])
 """
+# Relations of others' making, and what of ours runs or keeps something that we did not make.
+_STRANGE = """
+SELECT relation.relname::pg_catalog.text
+FROM pg_catalog.pg_class AS relation
+WHERE relation.oid OPERATOR(pg_catalog.=) ANY (ARRAY[pg_catalog.to_regclass(%(state)s),
+                                                     pg_catalog.to_regclass(%(queue)s)]::pg_catalog.oid[])
+  AND (relation.relkind OPERATOR(pg_catalog.<>) 'r' OR relation.relpersistence OPERATOR(pg_catalog.<>) 'p'
+       OR relation.relhasrules OR relation.relrowsecurity OR relation.relforcerowsecurity
+       OR EXISTS (SELECT FROM pg_catalog.pg_trigger AS trigger
+                  WHERE trigger.tgrelid OPERATOR(pg_catalog.=) relation.oid)
+       OR EXISTS (SELECT FROM pg_catalog.pg_policy AS policy
+                  WHERE policy.polrelid OPERATOR(pg_catalog.=) relation.oid)
+       OR EXISTS (SELECT FROM pg_catalog.pg_inherits AS heir
+                  WHERE relation.oid OPERATOR(pg_catalog.=) ANY (ARRAY[heir.inhparent, heir.inhrelid]))
+       OR EXISTS (SELECT FROM pg_catalog.pg_statistic_ext AS statistics
+                  WHERE statistics.stxrelid OPERATOR(pg_catalog.=) relation.oid)
+       OR EXISTS (SELECT FROM pg_catalog.pg_constraint AS condition
+                  WHERE relation.oid
+                        OPERATOR(pg_catalog.=) ANY (ARRAY[condition.conrelid, condition.confrelid])
+                    AND condition.contype OPERATOR(pg_catalog.<>) ALL (ARRAY['p', 'n']::pg_catalog."char"[]))
+       OR EXISTS (SELECT FROM pg_catalog.pg_index AS index
+                  WHERE index.indrelid OPERATOR(pg_catalog.=) relation.oid AND NOT index.indisprimary))
+"""
+_TRIGGERS = """
+SELECT trigger.tgname::pg_catalog.text, relation.relname::pg_catalog.text
+FROM pg_catalog.pg_trigger AS trigger
+JOIN pg_catalog.pg_class AS relation ON relation.oid OPERATOR(pg_catalog.=) trigger.tgrelid
+WHERE relation.oid OPERATOR(pg_catalog.=) ANY (ARRAY[pg_catalog.to_regclass(%(state)s),
+                                                     pg_catalog.to_regclass(%(queue)s)]::pg_catalog.oid[])
+  AND NOT trigger.tgisinternal
+"""
+_MADE = """
+SELECT attribute.attname::pg_catalog.text,
+       pg_catalog.format_type(attribute.atttypid, attribute.atttypmod), attribute.attcollation,
+       attribute.attidentity::pg_catalog.text, attribute.attgenerated::pg_catalog.text,
+       pg_catalog.pg_get_expr(default_.adbin, default_.adrelid)
+FROM pg_catalog.pg_attribute AS attribute
+LEFT JOIN pg_catalog.pg_attrdef AS default_
+       ON default_.adrelid OPERATOR(pg_catalog.=) attribute.attrelid
+      AND default_.adnum OPERATOR(pg_catalog.=) attribute.attnum
+WHERE attribute.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)
+  AND attribute.attnum OPERATOR(pg_catalog.>) 0 AND NOT attribute.attisdropped
+"""
 _FUNCTIONS = """
 SELECT pg_catalog.concat('azpg.', pg_catalog.quote_ident(proname),
                          '(', pg_catalog.pg_get_function_identity_arguments(oid), ')')
@@ -61,6 +112,8 @@ FROM pg_catalog.pg_proc
 WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')
   AND proname OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.name[]) ORDER BY 1
 """
+_DEFAULT_COLLATION = 100
+"""PostgreSQL's number of the collation that a column of type text has."""
 FUNCTIONS = ("embed", "note", "enqueue", "clear", "text", "act")
 """What a column's functions are called, before its number."""
 
@@ -96,23 +149,58 @@ def _tables(column: VectorColumn) -> list[sql.Identifier]:
 
 
 def carry(connection: Connection, column: VectorColumn) -> None:
-    """Brings both to the present version of the ledger, with all that they hold; makes what is gone."""
-    names = [f"azpg.state_{column.id}", f"azpg.queue_{column.id}"]
-    query = (
-        "SELECT pg_catalog.count(*) FROM pg_catalog.unnest(%s::pg_catalog.text[]) AS wanted (name) "
-        "WHERE pg_catalog.to_regclass(wanted.name) IS NULL"
-    )
-    if connection.execute(query, [names]).fetchone() != (0,):
+    """Brings both to the present version of the ledger, with all that they hold.
+
+    Triggers on them are dropped. Where anything else hangs there that would run with the rights of the
+    table's owner, who may be another role by now than the one who hung it there, they are made anew, empty.
+    """
+    try:
+        with connection.transaction():
+            for trigger, table in connection.execute(_TRIGGERS, _names(column)).fetchall():
+                statement = sql.SQL("DROP TRIGGER {} ON {}")
+                name = sql.Identifier("azpg", table)
+                connection.execute(statement.format(sql.Identifier(trigger), name))
+            add = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS vector bytea")
+            connection.execute(add.format(column.state))
+            kept = _as_made(connection, column)
+    except errors.Error:  # such as of a view in the place of one, or of a role as which this one cannot act
+        kept = False
+    if not kept:
         drop(connection, column.id)
         make(connection, column)
-    connection.execute(sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS vector bytea").format(column.state))
     close(connection, "TABLE", *_tables(column))
 
 
+def _as_made(connection: Connection, column: VectorColumn) -> bool:
+    """Whether both are what `make` makes, and nothing more, whoever may use them."""
+    if connection.execute(_STRANGE, _names(column)).fetchone() is not None:
+        return False
+    table = {row[0]: row[1:] for row in _columns_of(connection, column.relation.as_string(connection))}
+    if not all(key.name in table for key in column.keys):
+        return False
+    keys = {f"key_{n}": (*table[key.name][:2], "", "", None) for n, key in enumerate(column.keys, 1)}
+    state, queue = (
+        {row[0]: row[1:] for row in _columns_of(connection, name)} for name in _names(column).values()
+    )
+    text, bytes_ = ("text", _DEFAULT_COLLATION, "", "", None), ("bytea", 0, "", "", None)
+    now = ("timestamp with time zone", 0, "", "", "now()")
+    noted = {"hash": bytes_, "failure": text, "sqlstate": text, "at": now, "vector": bytes_}
+    waits = {"id": ("bigint", 0, "a", "", None), "since": now, "not_before": now}
+    return state == keys | noted | {"attempts": ("integer", 0, "", "", "1")} and queue == keys | waits
+
+
+def _columns_of(connection: Connection, name: str) -> list[tuple[Any, ...]]:
+    return connection.execute(_MADE, [name]).fetchall()
+
+
+def _names(column: VectorColumn) -> dict[str, str]:
+    return {"state": f"azpg.state_{column.id}", "queue": f"azpg.queue_{column.id}"}
+
+
 def carried(connection: Connection, column: VectorColumn) -> bool:
-    """Whether both are as `make` makes them now, and nobody else's to use."""
+    """Whether both are as `make` makes them now, the table's owner's, and nobody else's to use."""
     names = [f"state_{column.id}", f"queue_{column.id}"]
-    row = connection.execute(_CARRIED, [names]).fetchone()
+    row = connection.execute(_CARRIED, [column.relation.as_string(connection), names]).fetchone()
     return row == (2, 1)
 
 

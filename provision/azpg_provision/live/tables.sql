@@ -23,6 +23,7 @@ SELECT CAST(schema.nspname AS pg_catalog.text),
               AND (trigger.tgtype OPERATOR(pg_catalog.&) 3) OPERATOR(pg_catalog.=) 3
               AND (trigger.tgtype OPERATOR(pg_catalog.&) 20) OPERATOR(pg_catalog.<>) 0
               AND trigger.tgname OPERATOR(pg_catalog.>) 'zzz_azpg_'
+              AND trigger.tgname OPERATOR(pg_catalog.!~) '^zzz_azpg_[0-9]+_embed$'  -- azpg's, wherever its function is
               AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace AS own
                               WHERE own.nspname OPERATOR(pg_catalog.=) 'azpg'
                                     AND own.oid OPERATOR(pg_catalog.=) function.pronamespace)) AS later,

@@ -1,6 +1,6 @@
 #variable_conflict use_column
 -- BEFORE INSERT OR UPDATE, each row: the vector of the new text. A failure leaves NULL and never fails the writer.
--- With other rights than the table's owner nothing is run at all: who dumped or gave away the table gave them.
+-- It is called with the rights of the table's owner only: azpg_provision/ledger/in_hand.sql.
 -- A model host that is silent for {timeout} ms is not asked again for as long, so that a statement waits for it once.
 DECLARE
     azpg_text pg_catalog.text;
@@ -11,13 +11,6 @@ BEGIN
         IF {known} AND {untouched} THEN
             RETURN NEW;  -- neither what the text is made of, nor the vector
         END IF;
-    END IF;
-    IF NOT ({own_row}) THEN
-        RAISE WARNING 'azpg: a row keeps the % that it had: its trigger has not the rights of the table''s owner',
-            {name}
-            USING HINT = 'Run `azpg apply`, which makes it anew and embeds what has changed.';
-        NEW.{column} := CASE TG_OP WHEN 'UPDATE' THEN OLD.{column} END;
-        RETURN NEW;
     END IF;
     azpg_text := CASE WHEN {known} THEN {new_text} END;
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN

@@ -4,11 +4,6 @@ DECLARE
     -- Vectors are held against those of before by a quick hash, which nobody knows beforehand.
     azpg_seed pg_catalog.int8 := pg_catalog.hashtextextended(pg_catalog.gen_random_uuid()::pg_catalog.text, 0);
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_class AS azpg_class WHERE {owned}) THEN
-        RAISE WARNING 'azpg: no change of % is noted: its trigger has not the rights of the table''s owner', {name}
-            USING HINT = 'Run `azpg apply`, which makes it anew and embeds what has changed.';
-        RETURN NULL;
-    END IF;
     IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
         DELETE FROM {state} AS azpg_state WHERE EXISTS (SELECT FROM azpg_new AS {table} WHERE {state_is_table});
         INSERT INTO {queue} ({own}) SELECT {keys} FROM azpg_new AS {table};

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -16,7 +17,7 @@ from azpg_provision.sync import acting
 from azpg_provision.sync.bound import bind, bound, judge, needs_text
 from azpg_provision.sync.generated import add_generated
 from azpg_provision.sync.session import FORMATS, left_out
-from azpg_provision.sync.triggers import NEW, OLD, body, triggers, when
+from azpg_provision.sync.triggers import NEW, OLD, body, triggers
 from azpg_provision.target.connecting import atomic
 from azpg_provision.target.target import Connection
 
@@ -30,7 +31,11 @@ SET search_path = pg_catalog, pg_temp {settings} AS {body}
 _JOINS = {"enable_hashjoin": "off", "enable_mergejoin": "off"}
 _FOUND = """
 SELECT t.tgname, t.tgtype::int, t.tgenabled::text, p.proname, t.tgoldtable, t.tgnewtable,
-       pg_catalog.pg_get_expr(t.tgqual, t.tgrelid), t.tgattr::text, p.prosrc, p.prosecdef, l.lanname,
+       pg_catalog.replace(pg_catalog.replace(
+           pg_catalog.pg_get_expr(t.tgqual, t.tgrelid),
+           pg_catalog.quote_literal(t.tgrelid::pg_catalog.regclass), '{relation}'),
+           pg_catalog.quote_literal(t.tgfoid::pg_catalog.regprocedure), '{function}'),
+       t.tgattr::text, p.prosrc, p.prosecdef, l.lanname,
        p.proconfig = ARRAY['search_path=pg_catalog, pg_temp'] || %(formats)s::text[]
            || CASE WHEN p.proname ~ '^enqueue_' THEN %(joins)s::text[] ELSE '{}' END,
        p.proacl::text = ARRAY[pg_catalog.makeaclitem(p.proowner, p.proowner, 'EXECUTE', false)]::text
@@ -39,7 +44,8 @@ FROM pg_catalog.pg_trigger AS t
 JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
 JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang
 WHERE t.tgrelid = pg_catalog.to_regclass(%(relation)s) AND NOT t.tgisinternal
-  AND p.pronamespace = pg_catalog.to_regnamespace('azpg') AND p.proname = ANY (%(functions)s)
+  AND (p.pronamespace = pg_catalog.to_regnamespace('azpg') AND p.proname = ANY (%(functions)s)
+       OR t.tgname = ANY (%(triggers)s))
 ORDER BY t.tgname
 """
 
@@ -170,7 +176,7 @@ def _in_step(connection: Connection, column: VectorColumn) -> bool:
             trigger.function,
             OLD if trigger.old else None,
             NEW if trigger.new else None,
-            None if trigger.by_worker else when(column, owner),
+            trigger.when(column, owner),
             "",
             bodies[trigger.function],
             True,
@@ -199,6 +205,8 @@ def _found(connection: Connection, column: VectorColumn) -> list[tuple[Any, ...]
     values = {
         "relation": column.relation.as_string(connection),
         "functions": _functions(column),
+        # By its name, too: the owner can put a function into another schema.
+        "triggers": [trigger.name for sync in Sync for trigger in triggers(replace(column, sync=sync))],
         "formats": [f"{one}={value}" for one, value in FORMATS.items()],
         "joins": [f"{one}={value}" for one, value in _JOINS.items()],
     }

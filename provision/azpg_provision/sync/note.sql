@@ -6,9 +6,6 @@ DECLARE
     azpg_changed pg_catalog.bool := TG_OP OPERATOR(pg_catalog.=) 'INSERT';
 BEGIN
     IF TG_OP OPERATOR(pg_catalog.=) 'DELETE' OR (TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND NOT ({same_key})) THEN
-        IF NOT ({own_row}) THEN
-            RETURN NULL;  -- the trigger before has said it
-        END IF;
         DELETE FROM {state} WHERE {state_is_old} AND NOT EXISTS (SELECT FROM {relation} WHERE {table_is_old});
     END IF;
     IF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
@@ -20,9 +17,6 @@ BEGIN
             IF {known} AND {untouched} THEN
                 RETURN NULL;
             END IF;
-        END IF;
-        IF NOT ({own_row}) THEN
-            RETURN NULL;
         END IF;
         azpg_text := CASE WHEN {known} THEN {new_text} END;
         IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN

@@ -45,19 +45,31 @@ class Trigger:
             for word, name, wanted in (("OLD", OLD, self.old), ("NEW", NEW, self.new))
             if wanted
         ]
-        return sql.SQL("CREATE TRIGGER {} {} {} ON {} {} FOR EACH {} {} EXECUTE FUNCTION {}()").format(
+        return sql.SQL("CREATE TRIGGER {} {} {} ON {} {} FOR EACH {} WHEN ({}) EXECUTE FUNCTION {}()").format(
             sql.Identifier(self.name),
             sql.SQL("BEFORE" if self.kind & _BEFORE else "AFTER"),
             sql.SQL(" OR ").join(events),
             column.relation,
             sql.SQL("REFERENCING {}").format(sql.SQL(" ").join(tables)) if tables else sql.SQL(""),
             sql.SQL("ROW" if self.kind & _ROW else "STATEMENT"),
-            sql.SQL("") if self.by_worker else sql.SQL("WHEN ({})").format(sql.SQL(when(column, owner))),
+            sql.SQL(self.when(column, owner)).format(
+                relation=sql.Literal(column.relation.as_string()),
+                function=sql.Literal(sql.Identifier("azpg", self.function).as_string() + "()"),
+            ),
             sql.Identifier("azpg", self.function),
         )
 
+    def when(self, column: VectorColumn, owner: int) -> str:
+        """Its condition as PostgreSQL prints it, with {relation} and {function} for the literals of both.
 
-def when(column: VectorColumn, owner: int) -> str:
+        Of the table's triggers, one says where it is not met: azpg_provision/ledger/in_hand.sql.
+        """
+        quiet = "true" if self.by_worker or self.kind & _DELETE else "false"
+        in_hand = f"azpg.in_hand({{relation}}::regclass, {{function}}::regprocedure, {quiet})"
+        return in_hand if self.by_worker else f"({in_hand} AND {_unless_worker(column, owner)})"
+
+
+def _unless_worker(column: VectorColumn, owner: int) -> str:
     """The condition of triggers that leave a worker's writes alone, as PostgreSQL prints it.
 
     Not those of triggers of the user's own that they fire. A worker says the column's secret, which is in
@@ -115,16 +127,6 @@ def body(column: VectorColumn, function: str) -> sql.Composed:
         old_text=column.text_in(sql.SQL("OLD")),
         text=column.text_in(table),
         relation=column.relation,
-        # Whoever restores a dump, or gives the table away, may leave the function to another role.
-        owned=sql.SQL(
-            "azpg_class.oid OPERATOR(pg_catalog.=) TG_RELID"
-            " AND pg_catalog.pg_get_userbyid(azpg_class.relowner) OPERATOR(pg_catalog.=) current_user"
-        ),
-        # The same, as a part of the plan of a statement for each row.
-        own_row=sql.SQL(
-            "azpg.is_owner({name}::pg_catalog.regclass)"
-            " AND TG_RELID OPERATOR(pg_catalog.=) {name}::pg_catalog.regclass::pg_catalog.oid"
-        ).format(name=sql.Literal(column.relation.as_string())),
         # Always true. It names the table, without a right to it or a lock, so that a session that has the
         # statement planned plans it anew when a column of the table gets another type.
         known=sql.SQL("{}::pg_catalog.regclass IS NOT NULL").format(sql.Literal(column.relation.as_string())),
