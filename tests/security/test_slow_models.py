@@ -28,6 +28,7 @@ from tests.security.test_hostile_models import (
     changed,
     embed,
     endless,
+    growing_little,
     host,
     panicking,
     register,
@@ -109,6 +110,22 @@ def test_a_slow_tokenizer_holds_up_its_own_callers_only(
         assert embed(host, good, *["the passage"] * 300) is not None, "nor those whose texts take turns"
         assert host.status()["pid"] == before
         assert not call.answered(), "the text is too easy for this machine"
+
+
+def test_a_text_that_grows_holds_up_its_own_callers_only(host: Host, good: str, source: Path) -> None:
+    """It becomes a hundred times as large, and is refused; others' calls are answered before that."""
+    growing = register(host, "growing", growing_little(source))
+    before = host.process.pid
+    for text in ("z" * 4000, "z" * 250_000):
+        with under_way(host, growing, text) as call:
+            assert embed(host, good, "the passage") is not None
+            if len(text) < 10_000:
+                assert isinstance(call.reply(), np.ndarray)
+                continue
+            with pytest.raises(RemoteError, match="may make 4500000 bytes of a text") as caught:
+                call.reply()
+            assert caught.value.sqlstate == "54000"
+    assert host.status()["pid"] == before
 
 
 def test_who_leaves_a_slow_tokenizer_takes_along_what_the_call_took(

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from azpg_runtime.errors import OutOfMemory
-from azpg_runtime.host.memory import cgroup_limits, check_available, default_limit, give_back, megabytes
 from azpg_runtime.models import StoredModel
+from azpg_runtime.system.memory import cgroup_limits, check_available, default_limit, give_back, megabytes
 
 
 def groups(root: Path, own: str, files: dict[str, str]) -> list[int]:
@@ -66,7 +66,7 @@ def test_what_the_system_gives_and_what_it_does_not() -> None:
 def test_a_limit_of_the_process_is_noticed() -> None:
     script = f"""
 import resource
-from azpg_runtime.host.memory import check_available
+from azpg_runtime.system.memory import check_available
 from azpg_runtime.errors import OutOfMemory
 used = int(open("/proc/self/statm").read().split()[0]) * {os.sysconf("SC_PAGE_SIZE")}
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, {resource.RLIM_INFINITY}))
@@ -98,7 +98,7 @@ import numpy as np
 import psutil
 from azpg_runtime.embedding.session import Session
 from azpg_runtime.embedding.tokenizer import Tokenizer
-from azpg_runtime.host.memory import give_back
+from azpg_runtime.system.memory import give_back
 from azpg_runtime.models.stored import StoredModel
 model = StoredModel.open(Path(sys.argv[1]), name=None)
 before = psutil.Process().memory_info().rss
