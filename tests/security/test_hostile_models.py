@@ -252,14 +252,22 @@ def endless(token: int | None = None) -> onnx.ModelProto:
     loop = helper.make_node("Loop", ["turns", "true", "rows"], ["last_hidden_state"], body=body)
     if token is None:
         return encoder([times, helper.make_node("Identity", ["times"], ["turns"]), true, loop])
-    seek = [
-        helper.make_node("Constant", [], ["token"], value=numpy_helper.from_array(np.array(token))),
+    multiply = helper.make_node("Mul", ["times", "any"], ["turns"])
+    return encoder([times, *seeking(token), multiply, true, loop])
+
+
+def constant(name: str, value: Any) -> onnx.NodeProto:
+    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.array(value)))
+
+
+def seeking(token: int) -> list[onnx.NodeProto]:
+    """What makes `any` 1 where the token is among a run's, else 0."""
+    return [
+        constant("token", token),
         helper.make_node("Equal", ["input_ids", "token"], ["equal"]),
         helper.make_node("Cast", ["equal"], ["found"], to=TensorProto.INT64),
         helper.make_node("ReduceMax", ["found"], ["any"], keepdims=0),
-        helper.make_node("Mul", ["times", "any"], ["turns"]),
     ]
-    return encoder([times, *seek, true, loop])
 
 
 def children(of: psutil.Process) -> list[psutil.Process]:

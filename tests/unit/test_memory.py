@@ -13,7 +13,14 @@ import pytest
 
 from azpg_runtime.errors import OutOfMemory
 from azpg_runtime.models import StoredModel
-from azpg_runtime.system.memory import cgroup_limits, check_available, default_limit, give_back, megabytes
+from azpg_runtime.system.memory import (
+    cgroup_limits,
+    check_available,
+    default_limit,
+    give_back,
+    megabytes,
+    process_limit,
+)
 
 
 def groups(root: Path, own: str, files: dict[str, str]) -> list[int]:
@@ -53,6 +60,30 @@ def test_the_limit_is_three_quarters_of_what_there_is() -> None:
     total = psutil.virtual_memory().total
     assert 0 < default_limit() <= 0.75 * total
     assert default_limit() == int(0.75 * min([total, *cgroup_limits()]))
+
+
+def test_the_limit_of_the_process_leaves_room_for_runs() -> None:
+    available = min([psutil.virtual_memory().total, *cgroup_limits()])
+    assert process_limit(None) == max(1 << 32, int(0.9 * available)) > default_limit()
+    assert process_limit(10**9) == 10**9 + max(1 << 32, int(0.25 * available))
+
+
+def test_a_process_is_limited_and_a_lower_limit_stays() -> None:
+    script = """
+import mmap, resource
+from azpg_runtime.errors import OutOfMemory
+from azpg_runtime.system.memory import check_available, limit_process
+for size in (2**29, 2**40):
+    limit_process(size)
+    print(resource.getrlimit(resource.RLIMIT_DATA)[0] == 2**29)
+mmap.mmap(-1, 2**30, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+try:
+    check_available(2**29)
+except OutOfMemory as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout == "True\nTrue\nthe system refuses 537 MB: Cannot allocate memory\n"
 
 
 def test_what_the_system_gives_and_what_it_does_not() -> None:
