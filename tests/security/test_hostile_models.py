@@ -20,7 +20,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from azpg_runtime.embedding import Embedder
-from azpg_runtime.errors import HostError, ModelError, ModelInvalid, ModelUnreadable
+from azpg_runtime.errors import HostError, ModelError, ModelInvalid, ModelUnreadable, TextTooLong
 from azpg_runtime.files import write_atomically
 from azpg_runtime.home import Home
 from azpg_runtime.host.client import HostClient
@@ -252,14 +252,22 @@ def endless(token: int | None = None) -> onnx.ModelProto:
     loop = helper.make_node("Loop", ["turns", "true", "rows"], ["last_hidden_state"], body=body)
     if token is None:
         return encoder([times, helper.make_node("Identity", ["times"], ["turns"]), true, loop])
-    seek = [
-        helper.make_node("Constant", [], ["token"], value=numpy_helper.from_array(np.array(token))),
+    multiply = helper.make_node("Mul", ["times", "any"], ["turns"])
+    return encoder([times, *seeking(token), multiply, true, loop])
+
+
+def constant(name: str, value: Any) -> onnx.NodeProto:
+    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.array(value)))
+
+
+def seeking(token: int) -> list[onnx.NodeProto]:
+    """What makes `any` 1 where the token is among a run's, else 0."""
+    return [
+        constant("token", token),
         helper.make_node("Equal", ["input_ids", "token"], ["equal"]),
         helper.make_node("Cast", ["equal"], ["found"], to=TensorProto.INT64),
         helper.make_node("ReduceMax", ["found"], ["any"], keepdims=0),
-        helper.make_node("Mul", ["times", "any"], ["turns"]),
     ]
-    return encoder([times, *seek, true, loop])
 
 
 def children(of: psutil.Process) -> list[psutil.Process]:
@@ -344,6 +352,26 @@ def precompiled(longest: int) -> dict[str, Any]:
     return {"normalizer": {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()}}
 
 
+def sequence(*steps: dict[str, Any], key: str = "normalizers") -> dict[str, Any]:
+    return {"type": "Sequence", key: list(steps)}
+
+
+def growing_by_regex(content: str) -> dict[str, Any]:
+    """Of each character it makes `content`, which is decomposed, and of each byte of that a character."""
+    replace = {"type": "Replace", "pattern": {"Regex": "\\S"}, "content": content}
+    return {"normalizer": sequence(replace, {"type": "NFKD"}), "pre_tokenizer": by_bytes()}
+
+
+def by_bytes() -> dict[str, Any]:
+    return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+
+
+def growing_little(source: Path) -> Path:
+    """The folder of a model that is within what is allowed: its tokenizer lets a z grow 11 * 18 times."""
+    table = precompiled(18)["normalizer"]
+    return changed(source, {"normalizer": sequence(table, {"type": "NFKD"}), "pre_tokenizer": None})
+
+
 def panicking() -> dict[str, Any]:
     """Where its regular expression has too much to try, the library panics."""
     split = {"type": "Split", "pattern": {"Regex": "(a|a)*(a|aa)+$"}, "behavior": "Isolated", "invert": False}
@@ -392,6 +420,14 @@ def smuggled(store: ModelStore, name: str, folder: Path, changes: dict[str, Any]
         ),
         ({"normalizer": {"type": "Prepend", "prepend": "a" * 100_000}}, "lets a text grow"),
         (precompiled(1_000_000), "lets a text grow"),
+        ({"normalizer": sequence(*[precompiled(18)["normalizer"]] * 6)}, "lets a text grow 1.36e\\+08 times"),
+        (growing_by_regex("\ufdfa" * 32), "lets a text grow 2.11e\\+03 times"),
+        (growing_by_regex("\U0001f600" * 32), "lets a text grow 2.82e\\+03 times"),
+        ({"normalizer": sequence(*[{"type": "NFKC"}] * 4)}, "lets a text grow 5.86e\\+04 times"),
+        (
+            {"pre_tokenizer": sequence(*[by_bytes()] * 12, key="pretokenizers")},
+            "lets a text grow 4.51e\\+04 times",
+        ),
     ],
 )
 def test_a_tokenizer_that_lets_texts_grow_is_refused(
@@ -399,6 +435,14 @@ def test_a_tokenizer_that_lets_texts_grow_is_refused(
 ) -> None:
     with pytest.raises(ModelError, match=message) as caught:
         store.add("growing", changed(source, changes))
+    assert caught.value.hint
+
+
+def test_a_text_that_grows_too_large_is_refused(store: ModelStore, source: Path) -> None:
+    embedder = Embedder(store.add("growing", growing_little(source)))
+    assert np.isfinite(embedder.embed(["z" * 1000])).all()
+    with pytest.raises(TextTooLong, match="may make 4500000 bytes of a text; the limit is 4194304") as caught:
+        embedder.embed(["z" * 250_000])
     assert caught.value.hint
 
 
@@ -432,6 +476,13 @@ def test_a_part_of_every_token_that_is_very_long_is_refused(
     changes = {**model, affix: "#" * 1_000_000, "vocab": {"<unk>": 0, "a": 1}}
     with pytest.raises(ModelInvalid, match="adds 1000000 characters to its tokens"):
         store.add("slow", changed(source, {"model": changes, "added_tokens": [], "post_processor": None}))
+
+
+def test_a_very_long_token_for_what_is_not_known_is_refused(store: ModelStore, source: Path) -> None:
+    unknown = "?" * 1_000_000
+    model = {"type": "BPE", "merges": [], "unk_token": unknown, "vocab": {unknown: 0, "a": 1}}
+    with pytest.raises(ModelInvalid, match="writes 1000000 characters for each word that it does not know"):
+        store.add("slow", changed(source, {"model": model, "added_tokens": [], "post_processor": None}))
 
 
 def test_a_table_of_characters_as_usual_tokenizers_have_it(store: ModelStore, source: Path) -> None:
@@ -515,7 +566,7 @@ def test_a_tokenizer_that_grows_ends_one_call_of_the_host(
     smuggled(ModelStore(home.models), "growing", source, growing())
     before = host.process.pid
     error = host.refused(Kind.REGISTER, Register("growing", "growing").pack())
-    assert error.message.startswith("the tokenizer lets a text grow 1e+12 times")
+    assert error.message.startswith("the tokenizer lets a text grow 4e+12 times")
     assert embed(host, good, "the passage") is not None
     assert host.status()["pid"] == before
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+from onnx import helper
 
+from azpg_runtime.home import Home
 from azpg_runtime.host import protocol
 from azpg_runtime.host.client import host_status
 from azpg_runtime.host.protocol import Embed, Frame, FrameDecoder, Kind, RemoteError
 from azpg_runtime.postgres.instance import Instance, Wishes
+from azpg_runtime.system.memory import process_limit
 from azpg_runtime.wait import wait_for
 from tests import command_line
 from tests.conftest import new_home, remove_home
@@ -26,11 +29,15 @@ from tests.integration.conftest import start
 from tests.integration.hosts import Host
 from tests.security.test_hostile_models import (
     changed,
+    constant,
     embed,
+    encoder,
     endless,
+    growing_little,
     host,
     panicking,
     register,
+    seeking,
     source,
     write,
 )
@@ -109,6 +116,22 @@ def test_a_slow_tokenizer_holds_up_its_own_callers_only(
         assert embed(host, good, *["the passage"] * 300) is not None, "nor those whose texts take turns"
         assert host.status()["pid"] == before
         assert not call.answered(), "the text is too easy for this machine"
+
+
+def test_a_text_that_grows_holds_up_its_own_callers_only(host: Host, good: str, source: Path) -> None:
+    """It becomes a hundred times as large, and is refused; others' calls are answered before that."""
+    growing = register(host, "growing", growing_little(source))
+    before = host.process.pid
+    for text in ("z" * 4000, "z" * 250_000):
+        with under_way(host, growing, text) as call:
+            assert embed(host, good, "the passage") is not None
+            if len(text) < 10_000:
+                assert isinstance(call.reply(), np.ndarray)
+                continue
+            with pytest.raises(RemoteError, match="may make 4500000 bytes of a text") as caught:
+                call.reply()
+            assert caught.value.sqlstate == "54000"
+    assert host.status()["pid"] == before
 
 
 def test_who_leaves_a_slow_tokenizer_takes_along_what_the_call_took(
@@ -212,6 +235,45 @@ def test_a_host_with_a_run_without_an_end_can_be_stopped(host: Host, tmp_path: P
     with under_way(host, looping(host, tmp_path), WORD):
         host.process.terminate()
         assert wait_for(lambda: not host.process.is_running(), timeout=PATIENCE)
+
+
+# Graphs that take memory
+
+
+def hungry(host: Host, folder: Path, size: int) -> str:
+    """The URI of a model that passes its trial, and makes a tensor of `size` bytes where a text has that word."""
+    token = tiny.tokenizer().token_to_id(WORD)
+    nodes = [
+        *seeking(token),
+        constant("floats", [size // 4]),
+        helper.make_node("Mul", ["floats", "any"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["large"]),
+        helper.make_node("ReduceSum", ["large"], ["nothing"], keepdims=0),
+        helper.make_node("Add", ["rows", "nothing"], ["last_hidden_state"]),
+    ]
+    uri = register(host, "hungry", write(folder, encoder(nodes)))
+    assert embed(host, uri, "the passage") is not None
+    return uri
+
+
+@pytest.mark.parametrize("limit", [500_000_000, None])
+def test_a_run_that_takes_all_memory_ends_its_own_call(
+    start: Callable[..., Host], home: Home, tmp_path: Path, limit: int | None
+) -> None:
+    home.models.unlink()
+    home.models.mkdir()
+    host = start(memory_limit=limit)
+    good = register(host, "good", tiny.write(tmp_path / "good"))
+    uri = hungry(host, tmp_path / "hungry", process_limit(limit))
+    before = host.process.pid
+    for _ in range(3):
+        error = host.refused(Kind.EMBED, Embed(uri, ["the passage", WORD]).pack())
+        assert (error.sqlstate, error.message) == ("53200", "the memory does not suffice to run the model")
+        assert "--model-memory" in error.hint
+        for one in (uri, good):
+            assert embed(host, one, *["the passage"] * 300) is not None
+    assert host.status()["pid"] == before
+    assert host.anonymous < 1 << 30
 
 
 # SQL

@@ -12,8 +12,15 @@ import psutil
 import pytest
 
 from azpg_runtime.errors import OutOfMemory
-from azpg_runtime.host.memory import cgroup_limits, check_available, default_limit, give_back, megabytes
 from azpg_runtime.models import StoredModel
+from azpg_runtime.system.memory import (
+    cgroup_limits,
+    check_available,
+    default_limit,
+    give_back,
+    megabytes,
+    process_limit,
+)
 
 
 def groups(root: Path, own: str, files: dict[str, str]) -> list[int]:
@@ -55,6 +62,30 @@ def test_the_limit_is_three_quarters_of_what_there_is() -> None:
     assert default_limit() == int(0.75 * min([total, *cgroup_limits()]))
 
 
+def test_the_limit_of_the_process_leaves_room_for_runs() -> None:
+    available = min([psutil.virtual_memory().total, *cgroup_limits()])
+    assert process_limit(None) == max(1 << 32, int(0.9 * available)) > default_limit()
+    assert process_limit(10**9) == 10**9 + max(1 << 32, int(0.25 * available))
+
+
+def test_a_process_is_limited_and_a_lower_limit_stays() -> None:
+    script = """
+import mmap, resource
+from azpg_runtime.errors import OutOfMemory
+from azpg_runtime.system.memory import check_available, limit_process
+for size in (2**29, 2**40):
+    limit_process(size)
+    print(resource.getrlimit(resource.RLIMIT_DATA)[0] == 2**29)
+mmap.mmap(-1, 2**30, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+try:
+    check_available(2**29)
+except OutOfMemory as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout == "True\nTrue\nthe system refuses 537 MB: Cannot allocate memory\n"
+
+
 def test_what_the_system_gives_and_what_it_does_not() -> None:
     check_available(1 << 20)
     with pytest.raises(OutOfMemory) as caught:
@@ -66,7 +97,7 @@ def test_what_the_system_gives_and_what_it_does_not() -> None:
 def test_a_limit_of_the_process_is_noticed() -> None:
     script = f"""
 import resource
-from azpg_runtime.host.memory import check_available
+from azpg_runtime.system.memory import check_available
 from azpg_runtime.errors import OutOfMemory
 used = int(open("/proc/self/statm").read().split()[0]) * {os.sysconf("SC_PAGE_SIZE")}
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, {resource.RLIM_INFINITY}))
@@ -98,7 +129,7 @@ import numpy as np
 import psutil
 from azpg_runtime.embedding.session import Session
 from azpg_runtime.embedding.tokenizer import Tokenizer
-from azpg_runtime.host.memory import give_back
+from azpg_runtime.system.memory import give_back
 from azpg_runtime.models.stored import StoredModel
 model = StoredModel.open(Path(sys.argv[1]), name=None)
 before = psutil.Process().memory_info().rss

@@ -26,12 +26,12 @@ from azpg_runtime.host import protocol
 from azpg_runtime.host import server as server_module
 from azpg_runtime.host import service as service_module
 from azpg_runtime.host.client import HostClient, host_status
-from azpg_runtime.host.memory import default_limit
 from azpg_runtime.host.protocol import Embed, Frame, FrameDecoder, Kind, Register, RemoteError
 from azpg_runtime.host.room import Place, Room
 from azpg_runtime.host.server import Connection, serve
 from azpg_runtime.host.service import Service
 from azpg_runtime.models import ModelStore, Registry, StoredModel
+from azpg_runtime.system.memory import default_limit
 from azpg_runtime.system.peers import peer_uid
 from azpg_runtime.wait import wait_for
 from tests.conftest import MODEL, URI

@@ -16,7 +16,7 @@ from typing import Any
 
 from tokenizers import Tokenizer as Pipeline
 
-from azpg_runtime.models.vocabulary import parts
+from azpg_runtime.models.growth import parts
 
 WHITESPACE = " \t\n\r"
 """What Python and every tokenizer agree on; they differ on U+001C to U+001F and others."""

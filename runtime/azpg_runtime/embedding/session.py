@@ -102,5 +102,8 @@ def _failure(error: Exception, *, terminated: bool) -> Exception:
     if terminated:
         return EmbeddingCancelled("the embedding was cancelled")
     if out_of_memory(error):
-        return OutOfMemory("the memory does not suffice to run the model")
+        return OutOfMemory(
+            "the memory does not suffice to run the model",
+            hint="Send shorter texts, or raise the limit: `azpg down`, then `azpg up --model-memory MB`.",
+        )
     return ModelInvalid(f"the model failed: {first_line(error)}")

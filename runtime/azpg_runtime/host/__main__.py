@@ -39,6 +39,9 @@ def main() -> None:
     from azpg_runtime.host.service import Service  # noqa: PLC0415
     from azpg_runtime.host.store import InstanceStore  # noqa: PLC0415
     from azpg_runtime.models import ModelStore  # noqa: PLC0415
+    from azpg_runtime.system.memory import limit_process, process_limit  # noqa: PLC0415
+
+    limit_process(process_limit(options.memory_limit))
 
     shared = ModelStore(options.store)
     store = shared if options.own_store is None else InstanceStore(options.own_store, shared)

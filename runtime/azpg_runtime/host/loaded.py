@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from azpg_runtime.embedding.embedder import Embedder
 from azpg_runtime.errors import ModelError, OutOfMemory, RuntimeTwinError
-from azpg_runtime.host.memory import check_available, give_back, megabytes
 from azpg_runtime.host.settings import HostSettings
 from azpg_runtime.models import ModelStore
+from azpg_runtime.system.memory import check_available, give_back, megabytes
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +28,6 @@ from azpg_runtime.host.deployments import Deployments
 from azpg_runtime.host.engine import Engine
 from azpg_runtime.host.exchange import Exchange
 from azpg_runtime.host.loaded import LoadedModels
-from azpg_runtime.host.memory import default_limit
 from azpg_runtime.host.preparation import at_once, prepare
 from azpg_runtime.host.protocol import Frame, Kind
 from azpg_runtime.host.room import Room
@@ -37,6 +36,7 @@ from azpg_runtime.host.turns import Turns
 from azpg_runtime.models import ModelStore, Registration, Registry, StoredModel
 from azpg_runtime.models.catalog import CATALOG
 from azpg_runtime.models.registry import normalise_uri
+from azpg_runtime.system.memory import default_limit
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,9 @@ _BOOKKEEPING = 256
 """Bytes that a text takes besides its tokens and its vector: an array's head, places in lists."""
 
 _INLINE_BYTES, _INLINE_TEXTS = 8192, 256
-"""A request of no more than this is tokenised at once, if its model is known to be quick; others take turns
-on a thread of the model's own, so that a text on which its tokenizer works for hours holds up no other model.
+"""A request of no more than this needs no room, and is tokenised at once if that is known to be quick. Others
+take turns on a thread of the model's own, so that a text on which its tokenizer works for hours holds up no
+other model.
 """
 
 Result = TypeVar("Result")
@@ -175,7 +176,7 @@ class Service:
             self._under_way -= 1
 
     async def _compute(
-        self, embedder: Embedder, exchange: Exchange, count: int, texts: Iterator[str]
+        self, embedder: Embedder, exchange: Exchange, count: int, texts: Iterable[str]
     ) -> Frame:
         most = protocol.most_texts(embedder.dimensions)
         if count > most:
@@ -186,7 +187,9 @@ class Service:
             )
         size = len(exchange.frame.body)
         small = count <= _INLINE_TEXTS and size <= _INLINE_BYTES
-        if not small:
+        if small:
+            texts = list(texts)
+        else:
             await exchange.reserve(self._room, footprint(embedder, count, size))
         reply, matrix = protocol.vectors(exchange.frame.request_id, count, embedder.dimensions)
         loop = asyncio.get_running_loop()
@@ -198,7 +201,7 @@ class Service:
         given_up = False
         steps = prepare(embedder, texts, matrix, finish, cancelled=lambda: given_up)
         try:
-            if small and embedder.tokenizer.is_linear:
+            if isinstance(texts, list) and embedder.tokenizer.is_quick(texts):
                 job = at_once(steps)
             else:
                 job = await asyncio.wrap_future(self._turns(embedder).submit(steps))

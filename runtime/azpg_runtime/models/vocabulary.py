@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,31 +9,21 @@ from typing import Any
 from tokenizers import Tokenizer, models
 
 from azpg_runtime.errors import ModelInvalid
+from azpg_runtime.models.growth import find_growth, parts
 from azpg_runtime.models.regexes import is_quick
 from azpg_runtime.models.sources import File, read_file
 
 _PADDING_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<PAD>")
 _LIBRARY_PANIC = "pyo3_runtime"
 
-# One character of a regular expression, perhaps repeated: itself, escaped, or of a class.
-_ATOM = re.compile(
-    r"(?:\\[pP]\{\w+\}|\\[^\w]|\\[dswntrDSW]|\[[^\[\]\\]+\]|[^\\^$*+?{}\[\]|()])(?:\+|\{([1-9]\d{0,2})(?:,\d*)?\})?"
-)
-
-_MOST_GROWTH = 32
-"""How many times as many characters the steps of a normalizer that replace may make of a text, together."""
-
-_UNICODE_GROWTH = 18
-"""Characters that one stands for at most in Unicode's own tables: U+FDFA. They count as no growth."""
-
-_MOST_PREPENDED = 1000
-"""Characters that a normalizer may put before a text."""
-
 _LONGEST_WORD, _LONGEST_QUICK_WORD = 1000, 200
 """Characters of a word that WordPiece may look up; its time is their square. Models have 100 to 200."""
 
 _MOST_ADDED = 100
-"""Characters that mark a token as the beginning or the end of a word. Models have "##" or "</w>"."""
+"""Characters that mark a token as the beginning or the end of a word. Models have "##" or "</w>".
+
+So many the token for unknown words may have, too, which stands for each of them in full.
+"""
 
 _LONGEST_QUICK_TOKEN = 64
 """Characters of a Unigram model's token: at each place of a text, all are tried that begin there."""
@@ -79,7 +66,7 @@ def load_tokenizer(file: File) -> Tokenizer:
             f"{file.name} is not a tokenizer: {_first_line(error)}",
             hint="azpg reads the tokenizer.json of the tokenizers library, as models on the hub have it.",
         ) from None
-    _check_growth(tokenizer)
+    find_growth(tokenizer)
     _check_words(tokenizer)
     _check_regexes(tokenizer)
     return tokenizer
@@ -87,59 +74,6 @@ def load_tokenizer(file: File) -> Tokenizer:
 
 def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-
-
-def parts(component: Any, inner: str) -> list[dict[str, Any]]:
-    """The JSON of a normalizer or pre-tokenizer, sequences flattened; `inner` is the key of their parts."""
-    if component is None:
-        return []
-
-    def flatten(part: dict[str, Any]) -> list[dict[str, Any]]:
-        if part["type"] != "Sequence":
-            return [part]
-        return [leaf for child in part[inner] for leaf in flatten(child)]
-
-    return flatten(json.loads(component.__getstate__()))
-
-
-def _check_growth(tokenizer: Tokenizer) -> None:
-    """Raises `ModelInvalid` for normalizers that make far more of a text than it was: memory has an end."""
-    growth, prepended = 1.0, 0
-    for step in parts(tokenizer.normalizer, "normalizers"):
-        if step["type"] == "Replace":
-            growth *= max(1.0, _growth(step["pattern"], len(step["content"])))
-        elif step["type"] == "Precompiled":
-            growth *= max(1.0, _longest_replacement(step["precompiled_charsmap"]) / _UNICODE_GROWTH)
-        elif step["type"] == "Prepend":
-            prepended += len(step["prepend"])
-    if growth > _MOST_GROWTH or prepended > _MOST_PREPENDED:
-        raise ModelInvalid(
-            f"the tokenizer lets a text grow {growth:.3g} times, and by {prepended} characters",
-            detail=f"Allowed are {_MOST_GROWTH} times and {_MOST_PREPENDED} characters.",
-            hint="Take the tokenizer.json that belongs to the model, from where the model is from.",
-        )
-
-
-def _growth(pattern: dict[str, str], content: int) -> float:
-    """How many characters at most are there for one after a pattern was replaced by `content` characters."""
-    if pattern.get("String"):
-        return content / len(pattern["String"])
-    least = _least(pattern.get("Regex", ""))
-    return content / least if least else 1 + content  # what matches nothing does so before each character
-
-
-def _longest_replacement(table: str) -> int:
-    """Characters of the longest text for one in a sentencepiece table: a trie, then texts that end with 0."""
-    raw = base64.b64decode(table)
-    size = int.from_bytes(raw[:4], "little")
-    return max(len(text.decode(errors="replace")) for text in raw[4 + size :].split(b"\0"))
-
-
-def _least(expression: str) -> int:
-    """How many characters a regular expression surely matches; 0 for one that is not simple."""
-    if not re.fullmatch(f"(?:{_ATOM.pattern})+", expression):
-        return 0
-    return sum(int(count or 1) for count in _ATOM.findall(expression))
 
 
 def _check_words(tokenizer: Tokenizer) -> None:
@@ -156,6 +90,13 @@ def _check_words(tokenizer: Tokenizer) -> None:
         raise ModelInvalid(
             f"the tokenizer adds {added} characters to its tokens",
             detail=f"Allowed are {_MOST_ADDED}, for they are copied for each look into the vocabulary.",
+            hint="Take the tokenizer.json that belongs to the model, from where the model is from.",
+        )
+    unknown = len(str(getattr(tokenizer.model, "unk_token", None) or ""))
+    if unknown > _MOST_ADDED:
+        raise ModelInvalid(
+            f"the tokenizer writes {unknown} characters for each word that it does not know",
+            detail=f"Allowed are {_MOST_ADDED}, for they are copied for each of these.",
             hint="Take the tokenizer.json that belongs to the model, from where the model is from.",
         )
 

@@ -1,4 +1,4 @@
-"""The memory that models may take: what the machine has, and giving back what is not needed any more."""
+"""The memory that models and their process may take, and giving back what is not needed any more."""
 
 from __future__ import annotations
 
@@ -6,19 +6,51 @@ import contextlib
 import ctypes
 import mmap
 import os
+import resource
 from pathlib import Path
 
 from azpg_runtime.errors import OutOfMemory
 
 _SHARE = 0.75
+_PROCESS_SHARE, _RUNS_SHARE = 0.9, 0.25
+_LEAST_FOR_RUNS = 4 << 30
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def default_limit() -> int:
     """Three quarters of the memory that this process can have, in bytes."""
-    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return int(_SHARE * min([available, *cgroup_limits()]))
+    return int(_SHARE * _available())
+
+
+def _available() -> int:
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([physical, *cgroup_limits()])
+
+
+def process_limit(models: int | None) -> int:
+    """The private memory in bytes that the process of loaded models may have.
+
+    Beside these it needs threads' stacks, texts that are being tokenised, and the tensors of the runs: a text
+    of 8,192 tokens makes some of gigabytes. Files that are mapped do not count.
+
+    Args:
+        models: bytes that these may take together; None for `default_limit`.
+    """
+    available = _available()
+    if models is None:
+        return max(_LEAST_FOR_RUNS, int(_PROCESS_SHARE * available))
+    return models + max(_LEAST_FOR_RUNS, int(_RUNS_SHARE * available))
+
+
+def limit_process(size: int) -> None:
+    """Lets the system refuse this process more private memory, whereupon what asked for it fails.
+
+    Address space may be more: mapped files, and what libraries reserve and never write to.
+    """
+    before, most = resource.getrlimit(resource.RLIMIT_DATA)
+    lowest = min([size, *(one for one in (before, most) if one != resource.RLIM_INFINITY)])
+    resource.setrlimit(resource.RLIMIT_DATA, (lowest, most))
 
 
 def cgroup_limits(root: Path = _CGROUPS, own: Path = _OWN_CGROUPS) -> list[int]:
