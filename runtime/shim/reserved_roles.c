@@ -134,6 +134,23 @@ concerns_roles(Node *statement)
 	}
 }
 
+/* CREATE ROLE ... ROLE and ADMIN are GRANTs of the new role. */
+static void
+check_members(const CreateRoleStmt *statement)
+{
+	ListCell   *cell;
+
+	foreach(cell, statement->options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+		ListCell   *role;
+
+		if (strcmp(option->defname, "rolemembers") == 0 || strcmp(option->defname, "adminmembers") == 0)
+			foreach(role, (List *) option->arg)
+				refuse_role_spec(lfirst_node(RoleSpec, role), "alter");
+	}
+}
+
 static void
 check_statement(Node *statement)
 {
@@ -145,6 +162,7 @@ check_statement(Node *statement)
 	{
 		case T_CreateRoleStmt:
 			refuse_name(castNode(CreateRoleStmt, statement)->role);
+			check_members(castNode(CreateRoleStmt, statement));
 			break;
 
 		case T_AlterRoleStmt:

@@ -112,6 +112,9 @@ def test_nothing_is_granted_to_them(admin: Connection, person: str) -> None:
         f"GRANT {person} TO azure_pg_admin",
         f"GRANT {person} TO CURRENT_USER, azure_local_ai_setting_manager",
         "REVOKE pg_monitor FROM azure_pg_admin",
+        "CREATE ROLE unmade ROLE azure_pg_admin",
+        "CREATE ROLE unmade ADMIN CURRENT_USER, azuresu",
+        "CREATE GROUP unmade USER azuresu",
     ):
         with pytest.raises(errors.InsufficientPrivilege, match="permission denied to alter restricted role"):
             admin.execute(statement)

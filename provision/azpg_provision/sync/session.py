@@ -100,15 +100,11 @@ def left_out(connection: Connection, column: VectorColumn, error: psycopg.Error)
     name, schema, owner, creating, granted = row
     who = " and ".join("everybody" if one is None else repr(one) for one in creating)
     grantees = ", ".join("PUBLIC" if one is None else quoted(one) for one in granted or ())
-    remedy = (
-        f"REVOKE CREATE ON SCHEMA {quoted(schema)} FROM {grantees}"
-        if grantees
-        else f"ALTER SCHEMA {quoted(schema)} OWNER TO {quoted(owner)}"
-    )
+    remedy = f", or REVOKE CREATE ON SCHEMA {quoted(schema)} FROM {grantees}" if grantees else ""
     return (
         f"there is {name} in the schema {schema!r}, but what the table's owner wrote, such as a trigger, "
         f"finds no names there, because {who} may create there and could not act as the role {owner!r}. "
-        f"Write the schema before the name in that function, or {remedy}"
+        f"Write the schema before the name in that function{remedy}"
     )
 
 

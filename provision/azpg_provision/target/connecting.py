@@ -36,6 +36,8 @@ OPTIONS: dict[str, Any] = {
         "-c row_security=off "
         # Nor is anybody else logged in as, such as a database's owner, because that database says so.
         "-c role=none "
+        # Nor does it keep sessions from being opened, or end them at the first error.
+        "-c local_preload_libraries= -c exit_on_error=off "
         # Limits that a role or database has for others would end a batch, and its rows would count as failed.
         "-c statement_timeout=0 -c lock_timeout=0 "
         "-c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0 "
