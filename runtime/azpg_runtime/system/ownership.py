@@ -24,13 +24,14 @@ _LONGEST = 20
 def give_tree(root: Path, *, uid: int, gid: int) -> None:
     """Gives a folder and what its owner has in it to another user.
 
-    What belongs to anybody else in there stays theirs, such as a file of root's that was linked into it. Links
-    are given, what they lead to is not. First root takes the folder, so that nobody else gets into it, and
+    What belongs to anybody else in there stays theirs, such as a file of root's that was linked into it. A
+    link is given, what it leads to is not. First root takes the folder, so that nobody else gets into it, and
     gives it away last; what was interrupted is done again.
 
     Args:
         root: the folder, in one that only root can write. Beside it stands meanwhile whose it was.
-        uid, gid: to whom; if it is theirs already, nothing is done.
+        uid: to whom; if it is theirs already, nothing is done.
+        gid: that user's group.
 
     Raises `InstanceError` for folders that nobody nests so deeply, `OSError`.
     """
