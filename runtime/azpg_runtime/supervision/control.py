@@ -149,7 +149,7 @@ class Supervised:
 
 
 def _lines(log: Path, position: int = 0) -> list[str]:
-    """The last lines of a log from a position in bytes on; none if it is gone. A service may have filled it."""
+    """The last lines of a log, which a service may have filled, from a position in bytes on; none if gone."""
     try:
         with log.open("rb") as file:
             file.seek(max(position, file.seek(0, os.SEEK_END) - _READ))
