@@ -153,6 +153,7 @@ def test_a_worker_outlives_a_stop_and_a_restart(own_twin: Instance, table: Table
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=said)
         try:
             assert wait_for(lambda: "Waiting for rows" in log.read_text(), timeout=PATIENCE), log.read_text()
+            assert wait_for(lambda: vectors(table) > 0, timeout=PATIENCE), "its first look is over"
             own_twin.down()
             assert wait_for(lambda: "does not run." in log.read_text(), timeout=PATIENCE), log.read_text()
             own_twin.up()
