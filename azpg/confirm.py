@@ -8,6 +8,7 @@ import typer
 
 from azpg.errors import UsageError
 from azpg.output import out, say
+from azpg.visible import visible
 
 
 def confirm(question: str, *, yes: bool, json: bool, nothing: str, advice: str = "") -> None:
@@ -29,7 +30,7 @@ def confirm(question: str, *, yes: bool, json: bool, nothing: str, advice: str =
     if json or not sys.stdin.isatty():
         raise UsageError(f"there is nobody to ask: repeat it with --yes{advice and f' {advice}'}.")
     try:
-        agreed = typer.confirm(question)
+        agreed = typer.confirm(visible(question))
     except typer.Abort as end:
         if isinstance(end.__context__, KeyboardInterrupt):  # which Click takes for the answer
             say("")  # ends the line of the question

@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from azpg.visible import visible, visible_json
+
 if TYPE_CHECKING:  # imported when something is printed: most of the time of a short command would go there
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
 
 def out() -> Console:
     """The console for results; without colour when it is no terminal."""
-    from rich.console import Console  # noqa: PLC0415
+    from azpg.console import Results  # noqa: PLC0415
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Results(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def err() -> Console:
@@ -33,7 +35,7 @@ def say(text: str) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     with suppress(OSError):
-        err().print(Text(text, style="dim"))
+        err().print(Text(visible(text), style="dim"))
 
 
 def complain(text: str, *reasons: str) -> None:
@@ -41,14 +43,14 @@ def complain(text: str, *reasons: str) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     with suppress(OSError):
-        err().print(Text.assemble(("azpg: ", "bold red"), _one_line(text)), soft_wrap=True)
+        err().print(Text.assemble(("azpg: ", "bold red"), one_line(text)), soft_wrap=True)
         for reason in reasons:
-            err().print(Text(f"  {_one_line(reason)}"), soft_wrap=True)
+            err().print(Text(f"  {one_line(reason)}"), soft_wrap=True)
 
 
-def _one_line(text: str) -> str:
-    line = re.sub(r"\s*[\n\t]\s*", " ", text.strip())
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
+def one_line(text: str) -> str:
+    """A text without its breaks, in which nothing commands a terminal."""
+    return visible(re.sub(r"\s*[\n\t]\s*", " ", text.strip()))
 
 
 @contextmanager
@@ -61,7 +63,7 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
     with console.status(f"{what} …"):
         from rich.text import Text  # noqa: PLC0415
 
-        yield lambda text: console.print(Text(text, style="dim"))
+        yield lambda text: console.print(Text(visible(text), style="dim"))
 
 
 @contextmanager
@@ -96,11 +98,16 @@ def counting(
 def print_table(table: Table, *, whole: bool = False) -> None:
     """A table: fitted to a terminal; in a pipe each row is a line, however long.
 
+    What cells and heads have of line breaks, or for a terminal to obey, is shown: see `azpg.visible`.
+
     Args:
         table: what to print.
         whole: each row is a line on a terminal, too, for cells that people copy.
     """
     console = out()
+    for column in table.columns:
+        column.header = _cell(column.header)
+        column._cells = [_cell(cell) for cell in column._cells]
     if console.is_terminal and not whole:
         console.print(table)
         return
@@ -112,9 +119,19 @@ def print_table(table: Table, *, whole: bool = False) -> None:
     sys.stdout.flush()  # before what standard error says next, where both go to one log
 
 
+def _cell(cell: RenderableType) -> RenderableType:
+    from rich.text import Text  # noqa: PLC0415
+
+    from azpg.console import visible_text  # noqa: PLC0415
+
+    if isinstance(cell, str):
+        return visible(cell)
+    return visible_text(cell) if isinstance(cell, Text) else cell
+
+
 def print_json(value: Any, *, lines: bool = False) -> None:
     """One JSON document on standard output, never wrapped or coloured; with `lines`, on one line."""
     # Characters that the stream's encoding lacks are written as JSON's own escapes.
     ascii_only = sys.stdout.encoding.lower().replace("-", "") != "utf8"
     text = json.dumps(value, indent=None if lines else 2, ensure_ascii=ascii_only)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(visible_json(text) + "\n")

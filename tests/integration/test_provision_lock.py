@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -141,6 +142,34 @@ def test_a_locks_database_that_does_not_come_back(site: Site, target: DsnTarget)
         locked(target, lambda text: None, patience=0.5),
     ):
         pass
+
+
+def test_a_lock_that_somebody_holds_for_ever(site: Site, target: DsnTarget) -> None:
+    """As whoever may log in can; who it is, and what to do, is said."""
+    told: list[str] = []
+    host = urlsplit(site.twin.dsn("postgres", tcp=True))
+    stranger = host._replace(netloc=f"azpg_stranger:apart@{host.hostname}:{host.port}")
+    with changed(
+        site.twin, "CREATE ROLE azpg_stranger LOGIN PASSWORD 'apart'", "DROP ROLE IF EXISTS azpg_stranger"
+    ):
+        with psycopg.connect(stranger.geturl(), application_name="an\x1b[31m app", autocommit=True) as holder:
+            # Another lock of another application, with the same number in its second half.
+            holder.execute("SELECT pg_catalog.pg_advisory_lock(7, x'617a7067'::int)")
+            holder.execute("SELECT pg_catalog.pg_advisory_lock(x'617a7067'::int::bigint)")
+            pid = holder.info.backend_pid
+            who = f"session {pid} of the role 'azpg_stranger', application 'an"
+            with (
+                pytest.raises(ApplyFailed, match="is still somebody else's after 0 s") as caught,
+                locked(target, told.append, turn=0.2),
+            ):
+                pass
+        assert f"it has the {who}" in str(caught.value)
+        assert f"end it: SELECT pg_terminate_backend({pid})." in str(caught.value)
+        assert told[0].startswith("Waiting for another `azpg apply` on dsn")
+        assert who in told[0]
+        assert "\x1b" not in f"{told[0]}{caught.value}"
+        with locked(target, told.append):
+            pass
 
 
 def test_a_role_that_may_not_go_to_the_locks_database(site: Site) -> None:

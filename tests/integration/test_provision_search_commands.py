@@ -76,6 +76,21 @@ def test_search(azpg: Run, connection: Connection) -> None:
     )
 
 
+@pytest.mark.usefixtures("column")
+def test_a_row_writes_nothing_to_the_terminal(azpg: Run, connection: Connection) -> None:
+    embed(connection, ["a cat\x1b[2J\x1b]0;title\x07 sleeps"])
+    connection.execute('ALTER TABLE notes RENAME id TO "\x1b[31mid"')
+    connection.execute(
+        "UPDATE azpg.columns SET definition = pg_catalog.replace(definition::text, '\"id\"', '\"\\u001b[31mid\"')::jsonb"
+    )
+    shown = azpg("search", "notes", "pets").stdout
+    assert {one for one in shown if not one.isprintable()} == {"\n"}
+    assert "\\x1b[31mid" in shown
+    assert "a cat\\x1b[2J\\x1b]0;title\\x07 sleeps" in shown
+    (found,) = machine(azpg("search", "notes", "pets", "--json"), "search")["results"]
+    assert found["text"] == "a cat\x1b[2J\x1b]0;title\x07 sleeps"
+
+
 def test_evaluate(
     azpg: Run, connection: Connection, column: VectorColumn, twin: Instance, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from azpg_provision import ledger
-from azpg_provision.column import Sync
+from azpg_provision.column import Key, Sync
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
 from tests.command_line import Run, Start, against, ended, machine, started
@@ -80,6 +80,23 @@ def test_failed_rows(azpg: Run, twin: Instance, connection: Connection) -> None:
     (found,) = machine(azpg("vectorize", "--failed", "--json"), "vectorize-failed")["failures"]
     table.execute("DELETE FROM products WHERE id = 3")
     assert azpg("vectorize", "--retry-failed").returncode == 0
+
+
+def test_a_failed_row_writes_nothing_to_the_terminal(
+    azpg: Run, twin: Instance, connection: Connection
+) -> None:
+    """Whoever may write rows chooses their keys, and what a trigger or a cast says of them."""
+    create = "CREATE TABLE products (id text PRIMARY KEY, title text, embedding vector(384))"
+    table = vectorized(twin, connection, create=create, keys=(Key("id", "text"),), text="title::int::text")
+    connection.execute("INSERT INTO products VALUES (%s, %s)", ["k\x1b[2J\n", "\x1b]0;t\x07"])
+    azpg("vectorize", status=1)
+    shown = azpg("vectorize", "--failed").stdout
+    assert {one for one in shown if not one.isprintable()} == {"\n"}
+    assert len(shown.splitlines()) == 2
+    assert "k\\x1b[2J\\n" in shown
+    (found,) = machine(azpg("vectorize", "--failed", "--json"), "vectorize-failed")["failures"]
+    assert found["key"] == ["k\x1b[2J\n"]
+    assert table.failed()[0].reason == found["reason"]
 
 
 def test_a_row_that_a_writer_has_locked(azpg: Run, twin: Instance, connection: Connection) -> None:

@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,7 @@ def test_a_worker_outlives_a_stop_and_a_restart(own_twin: Instance, table: Table
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=said)
         try:
             assert wait_for(lambda: "Waiting for rows" in log.read_text(), timeout=PATIENCE), log.read_text()
+            assert wait_for(lambda: vectors(table) > 0, timeout=PATIENCE), "its first look is over"
             own_twin.down()
             assert wait_for(lambda: "does not run." in log.read_text(), timeout=PATIENCE), log.read_text()
             own_twin.up()
@@ -203,6 +204,129 @@ def test_a_worker_goes_on_beside_a_database_that_is_dropped(own_twin: Instance, 
         thread.join()
     assert len(complaints) == len(set(complaints)), "each reason once"
     assert all(said.endswith("It is tried again every 5 s.") for said in complaints), complaints
+
+
+class Worker:
+    """A service on a thread of its own."""
+
+    def __init__(self, databases: Mapping[str, Callable[[], Connection]], **options: Any) -> None:
+        self.complaints: list[str] = []
+        self.metrics: list[Metrics] = []
+        self.stop = threading.Event()
+        service = Service(
+            databases,
+            Options(workers=1),
+            once=False,
+            tell=self.metrics.append,
+            complain=self.complaints.append,
+            every=1.0,
+            **options,
+        )
+        self.thread = threading.Thread(target=service.run, args=[self.stop])
+        self.thread.start()
+
+    def ends(self, seconds: float = PATIENCE) -> bool:
+        """Whether it does so when it is asked to."""
+        self.stop.set()
+        self.thread.join(seconds)
+        return not self.thread.is_alive()
+
+
+@pytest.mark.parametrize("table", [Sync.QUEUE], indirect=True)
+@pytest.mark.parametrize("first", [True, False], ids=["before", "meanwhile"])
+def test_a_schema_azpg_of_somebody_else_ends_no_worker(own_twin: Instance, table: Table, first: bool) -> None:
+    """Whoever may create in one database makes it: that is said once, the others are drained, and it is tried again."""
+    strange, there = f"strange{random.randrange(10**9)}", table.connection.info.dbname
+    with own_twin.connect(autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(strange)))
+    with own_twin.connect(strange, autocommit=True) as other:
+        other.execute("CREATE EXTENSION vector; CREATE EXTENSION azure_local_ai")
+        if first:
+            other.execute("CREATE SCHEMA azpg")
+        worker = Worker({name: connector(own_twin, name) for name in (strange, there)})
+        try:
+            if not first:
+                assert wait_for(lambda: vectors(table) == ROWS, timeout=PATIENCE)
+                other.execute("CREATE SCHEMA azpg")
+            assert wait_for(lambda: bool(worker.complaints), timeout=PATIENCE)
+            table.execute("INSERT INTO products SELECT n, 'more ' || n FROM generate_series(1001, 1010) AS n")
+            assert wait_for(lambda: vectors(table) == ROWS + 10, timeout=PATIENCE)
+            other.execute("DROP SCHEMA azpg")
+            found = vectorized(own_twin, other, mode=Sync.QUEUE)
+            found.execute("INSERT INTO products VALUES (1, 'one')")
+            assert wait_for(lambda: found.backlog() == (1, 0, 0), timeout=PATIENCE)
+        finally:
+            assert worker.ends()
+    said = f"the database {strange!r} has a schema azpg that azpg has not made: rename it, or use another database."
+    assert worker.complaints == [f"{said} It is tried again every 5 s."]
+
+
+def waits_for_lock(connection: Connection) -> bool:
+    """Whether a session does, of this database."""
+    query = """
+        SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+                       AND application_name = 'azpg' AND wait_event_type = 'Lock')
+    """
+    return connection.execute(query).fetchone() == (True,)
+
+
+@pytest.mark.parametrize("table", [Sync.QUEUE], indirect=True)
+@pytest.mark.parametrize("patient", [False, True], ids=["", "without a limit"])
+def test_a_worker_ends_while_a_queue_is_locked(table: Table, patient: bool) -> None:
+    """By its owner, who may also say how long what runs with the owner's rights waits."""
+    worker = Worker({"there": table.connect}, finish=1.0)
+    try:
+        assert wait_for(lambda: vectors(table) == ROWS, timeout=PATIENCE)
+        with table.connect() as owner, owner.transaction(force_rollback=True):
+            if patient:
+                table.execute(
+                    "ALTER FUNCTION azpg.act_1(pg_catalog.text, pg_catalog.bool) SET lock_timeout = 0"
+                )
+            owner.execute("LOCK TABLE azpg.queue_1 IN ACCESS EXCLUSIVE MODE")
+            table.execute("SELECT 1")
+            assert wait_for(lambda: waits_for_lock(table.connection), timeout=PATIENCE)
+            told = len(worker.metrics)
+            assert worker.ends(), "it waits for the lock"
+    finally:
+        worker.ends()
+    assert told <= len(worker.metrics)
+    assert worker.complaints == (
+        ["a batch took longer than 1 s: it is undone, and its rows wait for the next worker."]
+        if patient
+        else []
+    )
+
+
+@pytest.mark.parametrize("table", [Sync.QUEUE], indirect=True)
+def test_a_worker_ends_though_a_trigger_does_not(table: Table) -> None:
+    """Not even when it is cancelled."""
+    table.execute("""
+        CREATE FUNCTION holds() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            LOOP
+                BEGIN
+                    PERFORM pg_sleep(1000);
+                EXCEPTION WHEN query_canceled THEN
+                    NULL;
+                END;
+            END LOOP;
+        END $$;
+        CREATE TRIGGER holds BEFORE UPDATE ON products FOR EACH ROW EXECUTE FUNCTION holds();
+    """)
+    sleeps = """
+        SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+                       AND application_name = 'azpg' AND wait_event = 'PgSleep')
+    """
+    worker = Worker({"there": table.connect}, finish=1.0)
+    try:
+        assert wait_for(lambda: table.execute(sleeps).fetchone() == (True,), timeout=PATIENCE)
+    finally:
+        assert worker.ends()
+    assert worker.complaints == [
+        "a batch took longer than 1 s: it is undone, and its rows wait for the next worker."
+    ]
+    assert vectors(table) == 0
+    assert table.backlog() == (ROWS, ROWS, 0)
 
 
 def test_backends_are_ended(own_twin: Instance, table: Table) -> None:

@@ -1,4 +1,4 @@
-"""What the model host's user leaves in its folder neither hangs nor leads astray what root does there."""
+"""What a server's users leave in their folders neither hangs nor leads astray what root does there."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ from azpg_runtime.host.deployments import Deployments
 from azpg_runtime.host.pruning import prune
 from azpg_runtime.host.settings import HostSettings
 from azpg_runtime.models import ModelStore, Registry
+from azpg_runtime.postgres.account import own_account
+from azpg_runtime.postgres.cluster import Cluster
+from azpg_runtime.postgres.installation import Installation
+from azpg_runtime.supervision.control import Supervised
+from azpg_runtime.supervision.service import started
 from azpg_runtime.system.privileges import as_owner_of
 from tests import command_line
 from tests.conftest import new_home, remove_home
@@ -83,6 +88,24 @@ def test_the_command_that_prunes_says_what_it_is(home: Home, make: Callable[[Pat
     assert "Nothing has been deleted" in refused
     assert "secret" not in refused
     assert len(refused) < 1000
+
+
+@traps
+def test_a_postmaster_that_cannot_be_told_runs_not(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "postmaster.pid")
+    cluster = Cluster(tmp_path, Installation(18, *[tmp_path] * 4), own_account())
+    assert cluster.postmaster() is None
+
+
+def test_a_log_that_a_service_has_filled(home: Home) -> None:
+    """No more of it is read than somebody could want to."""
+    one = home.instance("one")
+    control = Supervised("model host", word="host", lock=one.host / "lock", log=one.host_log)
+    endless(one.host_log)
+    assert control.reason() == ""
+    with one.host_log.open("ab") as log:
+        log.write(f"\n{started('model host')}\nhost: it is full\n".encode())
+    assert control.reason() == "it is full"
 
 
 @traps
@@ -165,6 +188,19 @@ def test_root_prunes_a_servers_own_store_as_its_owner(site: Home, tmp_path: Path
     Registry(site.instance("other").registry).register("mine:v1", kept.name)
     assert set(prune(site)) == {garbage.name}
     assert kept.is_dir()
+
+
+@as_root
+@traps
+def test_a_name_that_a_host_made_in_its_own_store(site: Home, make: Callable[[Path], None]) -> None:
+    store = site.instance("one").own_store
+    (store / "content").mkdir(parents=True)
+    (store / "names").mkdir()
+    make(store / "names" / "mine.json")
+    give(store)
+    refused = command_line.run("models", "prune", "--yes", status=1, AZPG_HOME=str(site.root)).stderr
+    assert "mine.json" in refused
+    assert "secret" not in refused
 
 
 @as_root

@@ -5,21 +5,25 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 from azpg.errors import AzpgError
+from azpg_runtime.errors import InstanceError
 from azpg_runtime.home import Home
 from azpg_runtime.models import StoredModel
-from azpg_runtime.postgres.account import SHARED_OS_USER, host_os_user, server_account
+from azpg_runtime.postgres.account import SHARED_OS_USER, Account, host_os_user, server_account
 from azpg_runtime.postgres.instance import Instance, Wishes
 from tests import command_line
 from tests.conftest import MODEL, URI, new_home, remove_home
+from tests.support.moments import at_moment
 from tests.support.python import others_run_python
 
 pytestmark = [
@@ -265,3 +269,114 @@ def test_a_host_that_could_not_read_its_models_stays_root_and_says_so(home: Home
     with instance.connect(autocommit=True) as connection:
         connection.execute("CREATE EXTENSION azure_local_ai")
         assert connection.execute("SELECT azure_local_ai.get_setting() IS NOT NULL").fetchone() == (True,)
+
+
+OLD, NEW = 59_998, 59_999
+"""Users that nobody is."""
+
+
+class Interrupted(Exception):
+    """As by a signal."""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder of OLD's, with a folder `x` in it that has the same names as one of root's, and a link to that."""
+    victim, data = tmp_path / "victim", tmp_path / "data"
+    for folder in (victim, data, data / "x", data / "x" / "deep"):
+        folder.mkdir()
+    for number in range(3):
+        (victim / f"{number}").write_text("root's")
+        (data / "x" / f"{number}").write_text("OLD's")
+    (victim / "deep").mkdir()
+    (data / "l").symlink_to(victim)
+    for path in (data, *data.rglob("*")):
+        os.chown(path, OLD, OLD, follow_symlinks=False)
+    os.link(victim / "0", data / "linked")
+    return data
+
+
+def owners(folder: Path) -> set[int]:
+    return {path.lstat().st_uid for path in (folder, *folder.rglob("*"))}
+
+
+def moments(data: Path) -> int:
+    """How many there are in the giving of `data`, at which something else could happen."""
+    copy = data.with_name("copy")
+    subprocess.run(["cp", "-a", data, copy], check=True)
+    with at_moment(0, lambda: None) as count:
+        Account("new", NEW, NEW).own_tree(copy)
+    return count[0]
+
+
+def test_data_are_given_with_all_that_is_in_them(data: Path) -> None:
+    Account("new", NEW, NEW).own_tree(data)
+    assert owners(data / "x") == {NEW}
+    assert [(data / name).lstat().st_uid for name in ("", "l", "linked")] == [NEW, NEW, 0]
+    assert owners(data.with_name("victim")) == {0}
+    assert not data.with_name("data.owner").exists()
+
+
+def test_what_the_old_user_swaps_meanwhile_stays_roots(data: Path, tmp_path: Path) -> None:
+    """At each moment in turn: a link to root's folder gets the name of one that has just been looked at."""
+    link, aside = tmp_path / "link", tmp_path / "aside"
+
+    def swap() -> None:
+        (data / "x").rename(aside)
+        link.rename(data / "x")
+
+    (data / "linked").unlink()
+    for number in range(1, moments(data) + 1):
+        link.symlink_to(tmp_path / "victim")
+        with at_moment(number, swap):
+            Account("new", NEW, NEW).own_tree(data)
+        assert owners(tmp_path / "victim") == {0}, number
+        (data / "x").unlink()
+        aside.rename(data / "x")
+        for path in (data, *data.rglob("*")):
+            os.chown(path, OLD, OLD, follow_symlinks=False)
+
+
+def test_data_whose_giving_was_interrupted(data: Path, tmp_path: Path) -> None:
+    """At each moment in turn; what is root's in there stays so, though root has the folder itself by then."""
+
+    def interrupt() -> None:
+        raise Interrupted
+
+    for number in range(1, moments(data) + 1):
+        with at_moment(number, interrupt), suppress(Interrupted):
+            Account("new", NEW, NEW).own_tree(data)
+        Account("new", NEW, NEW).own_tree(data)
+        assert owners(data / "x") == {NEW}, number
+        assert [(data / name).lstat().st_uid for name in ("", "l", "linked")] == [NEW, NEW, 0], number
+        assert owners(tmp_path / "victim") == {0}, number
+        for path in (data, *data.rglob("*")):
+            if path.name != "linked":
+                os.chown(path, OLD, OLD, follow_symlinks=False)
+
+
+def test_nobody_else_gets_into_data_that_are_being_given(data: Path) -> None:
+    seen = set()
+    for number in range(1, moments(data) + 1):
+
+        def look() -> None:
+            found = data.stat()
+            seen.add((found.st_uid, stat.S_IMODE(found.st_mode)))
+
+        data.chmod(0o755)
+        with at_moment(number, look):
+            Account("new", NEW, NEW).own_tree(data)
+        for path in (data, data / "x"):
+            os.chown(path, OLD, OLD)
+    assert (0, 0o700) in seen
+    assert {mode for uid, mode in seen if uid == NEW} <= {0o700}
+
+
+def test_folders_of_the_old_users_that_have_no_end(data: Path) -> None:
+    deep = data
+    for _ in range(70):
+        deep /= "d"
+        deep.mkdir()
+        os.chown(deep, OLD, OLD)
+    with pytest.raises(InstanceError, match="are more than 64 deep"):
+        Account("new", NEW, NEW).own_tree(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import psycopg
 
@@ -17,6 +18,8 @@ _POLL = 0.2
 """Seconds between two tries: a lock that is waited for in PostgreSQL would hold a transaction open."""
 PATIENCE = 60.0
 """Seconds for which the database of the lock may be out of reach, such as because the server is full."""
+TURN = 600.0
+"""Seconds for which somebody else may hold the lock, which whoever may log in could do for ever."""
 _BARRED = """
 SELECT NOT EXISTS (
     SELECT FROM pg_catalog.pg_database
@@ -24,16 +27,34 @@ SELECT NOT EXISTS (
 """
 """Whether the role may never go there: 3D000 and 42501, which libpq does not tell of a connection."""
 _HOLDER = """
-SELECT activity.pid, activity.backend_start::pg_catalog.timestamptz(0)::pg_catalog.text
+SELECT activity.pid, activity.usename::pg_catalog.text, activity.application_name::pg_catalog.text,
+       activity.backend_start::pg_catalog.timestamptz(0)::pg_catalog.text
 FROM pg_catalog.pg_locks AS lock
 JOIN pg_catalog.pg_stat_activity AS activity ON activity.pid OPERATOR(pg_catalog.=) lock.pid
 JOIN pg_catalog.pg_database AS database ON database.oid OPERATOR(pg_catalog.=) lock.database
 WHERE lock.locktype OPERATOR(pg_catalog.=) 'advisory' AND lock.granted
+      AND lock.classid OPERATOR(pg_catalog.=) 0::pg_catalog.oid
       AND lock.objid OPERATOR(pg_catalog.=) %s::pg_catalog.oid
+      AND lock.objsubid OPERATOR(pg_catalog.=) 1::pg_catalog.int2
       AND database.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
 """
 _BARRED_SIGNS = ("pg_hba.conf", "no such database")
 """The same for 28000, in whatever language the server speaks, and for PgBouncer's 3D000."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """A session that has the lock; since when is not told to everybody."""
+
+    pid: int
+    role: str | None
+    application: str | None
+    since: str | None
+
+    def __str__(self) -> str:
+        # Both names are what their owner chose them to be.
+        since = "" if self.since is None else f", since {self.since}"
+        return f"session {self.pid} of the role {self.role!r}, application {self.application!r}{since}"
 
 
 class Lock:
@@ -47,17 +68,22 @@ class Lock:
         target: what is locked.
         tell: told, in a sentence, what is waited for.
         patience: seconds for which `postgres` may be out of reach.
+        turn: seconds for which somebody else may hold it.
     """
 
-    def __init__(self, target: Target, tell: Callable[[str], None], *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, target: Target, tell: Callable[[str], None], *, patience: float = PATIENCE, turn: float = TURN
+    ) -> None:
         self._target = target
         self._tell = tell
         self._patience = patience
+        self._turn = turn
         self._connection: Connection | None = None
 
     def take(self) -> None:
-        """Waits until nobody else holds it. Raises `ApplyFailed` if it cannot be asked for in time."""
+        """Waits until nobody else holds it. Raises `ApplyFailed` if that takes too long."""
         told = False
+        deadline = time.monotonic() + self._turn
         while True:
             connection = self._connection = self._connect()
             answered = False
@@ -66,8 +92,11 @@ class Lock:
                     answered = True
                     if not told:
                         holder = _holder(connection)
-                        self._tell(f"Waiting for another `azpg apply` on {self._target.name}{holder}")
+                        told_whom = f" ({holder})" if holder is not None else ""
+                        self._tell(f"Waiting for another `azpg apply` on {self._target.name}{told_whom}")
                     told = True
+                    if time.monotonic() >= deadline:
+                        raise self._held(_holder(connection))
                     time.sleep(_POLL)
             except psycopg.OperationalError:
                 if not answered:
@@ -75,6 +104,16 @@ class Lock:
                 self.release()  # the session has ended, as when the other apply restarts the server
             else:
                 return
+
+    def _held(self, holder: _Holder | None) -> ApplyFailed:
+        said = f"the lock that keeps two applies on {self._target.name} apart is still somebody else's after "
+        said += f"{self._turn:.0f} s"
+        if holder is None:
+            return ApplyFailed(f"{said}. Run `azpg apply` again.")
+        return ApplyFailed(
+            f"{said}: it has the {holder}. If that is an `azpg apply`, run this one again when it has ended; "
+            f"if not, end it: SELECT pg_terminate_backend({holder.pid})."
+        )
 
     def _connect(self) -> Connection:
         """A session in the lock's database. Raises `ApplyFailed` after `patience`."""
@@ -137,9 +176,11 @@ class Lock:
 
 
 @contextlib.contextmanager
-def locked(target: Target, tell: Callable[[str], None], *, patience: float = PATIENCE) -> Iterator[Lock]:
+def locked(
+    target: Target, tell: Callable[[str], None], *, patience: float = PATIENCE, turn: float = TURN
+) -> Iterator[Lock]:
     """Holds the target's lock, as `Lock` says."""
-    lock = Lock(target, tell, patience=patience)
+    lock = Lock(target, tell, patience=patience, turn=turn)
     try:
         lock.take()
         yield lock
@@ -152,9 +193,6 @@ def _try(connection: Connection) -> bool:
     return bool(row and row[0])
 
 
-def _holder(connection: Connection) -> str:
-    row = connection.execute(
-        _HOLDER,
-        [_KEY],
-    ).fetchone()
-    return f" (session {row[0]}, since {row[1]})" if row else ""
+def _holder(connection: Connection) -> _Holder | None:
+    row = connection.execute(_HOLDER, [_KEY]).fetchone()
+    return _Holder(*row) if row else None

@@ -55,23 +55,24 @@ def preflight(
 
 
 def _print(target: str, checks: list[Check]) -> None:
+    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Column, Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
     table = Table(
         Column("check", overflow="fold"),
         "status",
         Column("why", overflow="fold"),
-        title=f"Preflight of {target}",
+        title=f"Preflight of {escape(target)}",
         title_justify="left",
         box=None,
         pad_edge=False,
     )
     for one in checks:
-        said = Text(one.reason)
+        said = escape(one.reason)
         if one.action:
-            said.append(f" → {one.action}", style="bold" if one.status == "fail" else "dim")
-        table.add_row(Text(one.id), Text(one.status, style=_COLOURS[one.status]), said)
+            style = "bold" if one.status == "fail" else "dim"
+            said += f"[{style}] → {escape(one.action)}[/]"
+        table.add_row(escape(one.id), f"[{_COLOURS[one.status]}]{one.status}[/]", said)
     print_table(table)
     counts = {status: sum(one.status == status for one in checks) for status in _COLOURS}
     out().print(

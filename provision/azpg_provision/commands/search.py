@@ -71,7 +71,7 @@ def _print(rows: list[Found]) -> None:
     keys = list(rows[0].key)
     table = Table(
         Column("distance", justify="right"),
-        *(Column(header, overflow="fold") for header in (*keys, "text")),
+        *(Column(escape(header), overflow="fold") for header in (*keys, "text")),
         box=None,
         pad_edge=False,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from azpg.output import out, print_json, print_table
+from azpg.output import one_line, out, print_json, print_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,7 +35,7 @@ def show_plan(plan: Plan) -> None:
     if plan.changes:
         print_table(_table([_row(change) for change in plan.changes]))
     for note in plan.notes:
-        out().print(f"[dim]note: {escape(_one_line(note))}[/]")
+        out().print(f"[dim]note: {escape(one_line(note))}[/]")
 
 
 def _row(change: Change) -> tuple[str, str, str, str, str]:
@@ -44,8 +44,8 @@ def _row(change: Change) -> tuple[str, str, str, str, str]:
     return (
         change.action.value,
         change.kind.value.replace("_", " "),
-        _one_line(change.database or ""),
-        _one_line(change.name),
+        one_line(change.database or ""),
+        one_line(change.name),
         "; ".join(part for part in parts if part),
     )
 
@@ -127,9 +127,5 @@ def _short(value: Any, key: str = "") -> str:
             from azpg_provision.spec.expression import unjoined  # noqa: PLC0415
 
             text = ", ".join(unjoined(text)) or text
-    text = _one_line(text)
+    text = one_line(text)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-
-
-def _one_line(text: str) -> str:
-    return "".join(one if one.isprintable() else " " for one in text)

@@ -134,6 +134,7 @@ def _to_tell(found: dict[str, Any]) -> bool:
 
 
 def _estimate(found: list[Place], *, json: bool) -> None:
+    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Column, Table  # noqa: PLC0415
 
     from azpg_provision.target.connecting import begin_read_only  # noqa: PLC0415
@@ -163,7 +164,12 @@ def _estimate(found: list[Place], *, json: bool) -> None:
         )
         about = "" if took is None else f"about {took:.0f}"
         table.add_row(
-            place.database, place.column.name, f"{one.total:,}", f"{one.pending:,}", f"{one.failed:,}", about
+            escape(place.database),
+            escape(place.column.name),
+            f"{one.total:,}",
+            f"{one.pending:,}",
+            f"{one.failed:,}",
+            about,
         )
     if json:
         print_json({"version": 1, "columns": columns})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import threading
 import uuid
 from collections.abc import Callable
@@ -41,7 +43,7 @@ class Stopped(Exception):
 
 
 class Hand:
-    """One worker of a run, for one thread, but for `abort`.
+    """One worker of a run, for one thread, but for `abort` and `sever`.
 
     Args:
         connect: opens a connection in autocommit.
@@ -128,6 +130,17 @@ class Hand:
         if connection is not None:
             with contextlib.suppress(psycopg.Error):
                 connection.cancel_safe(timeout=1.0)
+
+    def sever(self) -> None:
+        """Cuts the connection, from another thread: the statement fails here, and is undone by the server."""
+        self._aborted = True
+        connection = self._connection
+        if connection is not None:
+            with (
+                contextlib.suppress(psycopg.Error, OSError),
+                socket.socket(fileno=os.dup(connection.fileno())) as line,
+            ):
+                line.shutdown(socket.SHUT_RDWR)
 
     def _do(self, work: Callable[[Connection], Result], *, prepared: bool) -> Result:
         with self._connections.lend(self._connect, self.halt) as session:

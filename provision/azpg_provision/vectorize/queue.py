@@ -15,6 +15,7 @@ from psycopg import sql
 
 from azpg_provision.column import VectorColumn
 from azpg_provision.sync.acting import leave, look
+from azpg_provision.sync.session import LOCK_TIMEOUT
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize import claims, failures, keys
 from azpg_provision.vectorize.connections import Connections
@@ -63,6 +64,7 @@ _LOOK = """
 SELECT EXISTS (SELECT FROM {queue} WHERE {due}),
        EXISTS (SELECT FROM {queue})
 """
+_PATIENCE = "SELECT pg_catalog.set_config('lock_timeout', %s, true)"
 SOONEST, LATEST = 0.2, 5.0
 """Seconds after which a row is embedded again that could not be written, because a writer had locked it or a
 trigger did not let it be: a quarter of the time that it has waited, within these."""
@@ -263,6 +265,8 @@ class Queue:
     def _look(self, connection: Connection) -> _Look:
         """What waits, also of what other workers are at."""
         column = self._hand.column
-        claims.goal(connection, column)  # raises if the column is another one now, or none
         query = sql.SQL(_LOOK).format(queue=column.queue, due=_DUE)
-        return _Look(*look(connection, column, query, "due bool, any_ bool")[0])
+        with connection.transaction():
+            connection.execute(_PATIENCE, [LOCK_TIMEOUT])
+            claims.goal(connection, column)  # raises if the column is another one now, or none
+            return _Look(*look(connection, column, query, "due bool, any_ bool")[0])

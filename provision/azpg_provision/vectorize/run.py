@@ -122,6 +122,11 @@ class Crew:
         for hand in self._hands:
             hand.abort()
 
+    def sever(self) -> None:
+        """Ends what even that does not end, such as a trigger that catches it: their connections are cut."""
+        for hand in self._hands:
+            hand.sever()
+
     def join(self, timeout: float | None = None) -> None:
         """Waits for each of them, so many seconds at most."""
         for thread in self._threads:

@@ -13,6 +13,7 @@ import psycopg
 from azpg_provision import ledger
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch, RowsFailed, TargetUnreachable
+from azpg_provision.sync.session import LOCK_TIMEOUT
 from azpg_provision.vectorize.connections import Connections
 from azpg_provision.vectorize.hand import Hand
 from azpg_provision.vectorize.queue import Queue, Waiting, waiting
@@ -20,6 +21,8 @@ from azpg_provision.vectorize.run import Crew
 from azpg_provision.vectorize.trouble import pause, said
 from azpg_provision.vectorize.work import Connect, Options, Progress, Tally
 
+_STEP = 0.05
+"""Seconds between two looks at who has ended."""
 LOOK = 5.0
 """Seconds between two looks at which columns there are."""
 _CONNECTING = 0.03
@@ -28,11 +31,21 @@ opened a second, however many databases there are."""
 _REST = 60.0
 """Seconds after which a column is tried again whose work could not go on."""
 
+FINISH = 60.0
+"""Seconds for which batches may go on after the end was asked for: fewer than systemd gives a service."""
+_UNDO = 5.0
+"""Seconds for which a server may take to undo them."""
+_COUNT = 5.0
+"""Seconds that counting what waits may take in all: who owns a queue may lock it for as long as they like."""
+
 _AWAY = (psycopg.Error, TargetUnreachable)
 """What a server that is away now raises: it is asked again later."""
 
-_OWN = (psycopg.ProgrammingError, psycopg.errors.QueryCanceled)
-"""What only a column's own functions and tables raise, such as for one that its owner has dropped."""
+_OWN = (psycopg.ProgrammingError, psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable)
+"""What only a column's own functions and tables raise, such as for one that is gone or locked."""
+_LIMITS = """
+SELECT pg_catalog.set_config('statement_timeout', %s, false), pg_catalog.set_config('lock_timeout', %s, false)
+"""
 
 Place = tuple[str, VectorColumn]
 """A column and the name of its database."""
@@ -67,6 +80,8 @@ class Service:
         once: drain and leave, instead of waiting for more.
         tell: told the metrics every `every` seconds in which something was done.
         complain: told in a sentence what cannot go on.
+        every: seconds.
+        finish: seconds for which batches may go on after the end was asked for; then they are undone.
     """
 
     def __init__(
@@ -78,6 +93,7 @@ class Service:
         tell: Callable[[Metrics], None],
         complain: Callable[[str], None],
         every: float = 10.0,
+        finish: float = FINISH,
     ) -> None:
         self._databases = databases
         self._options = options if once else replace(options, attempts=0)
@@ -85,19 +101,22 @@ class Service:
         self._tell = tell
         self._complain = complain
         self._every = every
+        self._finish = finish
         self._connections = Connections(options.workers)
         self._slower = max(1.0, _CONNECTING * (len(databases) - options.workers))
         self._crews: dict[Place, _Crew] = {}
         self._places: set[Place] = set()
         self._resting: dict[Place, float] = {}
         self._away: dict[str, set[str]] = {}
+        self._refused: LedgerMismatch | None = None
         self._gone = Progress(0, 0, 0, 0.0)
 
     def run(self, stop: threading.Event) -> Metrics:
         """Works until `stop` is set, or with `once` until nothing waits; returns the last metrics.
 
         A KeyboardInterrupt undoes the batches at hand. Raises what connecting raises at the first time, with
-        `once` also what stops a column's work.
+        `once` also what stops a column's work. `LedgerMismatch` is raised at the first time if there is no
+        other database, with `once` in the end.
         """
         looked = told = time.monotonic()
         look = LOOK * self._slower
@@ -120,29 +139,55 @@ class Service:
                     told = now
                     with suppress(*_AWAY):
                         before = self._report(before)
-        except BaseException:
-            for crew in self._crews.values():
-                crew.abort()
-            raise
-        finally:
             for crew in self._crews.values():
                 crew.halt.set()
-            for crew in self._crews.values():
-                crew.join()
+            if not self._ended(self._finish):
+                self._complain(
+                    f"a batch took longer than {self._finish:.0f} s: it is undone, and its rows wait for the "
+                    "next worker."
+                )
+        finally:
+            self._abort()
             self._connections.close()
         self._collect()
+        if self._once and self._refused is not None:
+            raise self._refused
         return self._metrics(patient=True)
+
+    def _ended(self, seconds: float) -> bool:
+        """Waits for all crews, so many seconds at most; returns whether they have ended."""
+        deadline = time.monotonic() + seconds
+        while crews := [crew for crew in self._crews.values() if crew.alive]:
+            if time.monotonic() >= deadline:
+                return False
+            crews[0].join(_STEP)
+        return True
+
+    def _abort(self) -> None:
+        """Ends what is still at work: cancels its statements, or else cuts its lines."""
+        for end in (_Crew.abort, _Crew.sever):
+            if not self._ended(0):
+                for crew in self._crews.values():
+                    end(crew)
+                self._ended(_UNDO)
 
     def _reconcile(self, *, first: bool = False) -> None:
         """Begins with the columns that are there, ends with those that are gone or vectorized otherwise.
 
-        Those of a database that is away stay, but at the `first` time that is raised.
+        Those of a database that is away stay, but at the `first` time that is raised. Those of a ledger that
+        is not azpg's own, as whoever may create a schema can make one, end.
         """
         wanted: dict[Place, Connect] = {}
         for name, connect in self._databases.items():
             try:
                 with connect() as connection:
                     columns = ledger.columns(connection)
+            except LedgerMismatch as error:
+                if first and len(self._databases) == 1:
+                    raise
+                self._refused = error
+                self._miss(name, error)
+                columns = []
             except _AWAY as error:
                 if first:
                     raise
@@ -207,12 +252,17 @@ class Service:
         """`patient`: of a server that is away nothing is known to wait."""
         progress = [self._gone, *(crew.progress for crew in self._crews.values())]
         counts = [Waiting(0, None)]
+        deadline = time.monotonic() + _COUNT
         for name, connect in self._databases.items():
             columns = [column for database, column in self._places if database == name]
             away = suppress(*_AWAY) if patient else nullcontext()
-            if columns and name not in self._away:
+            if columns and name not in self._away and time.monotonic() < deadline:
                 with away, connect() as connection:
                     for column in columns:
+                        left = deadline - time.monotonic()
+                        if left <= 0:
+                            break
+                        connection.execute(_LIMITS, [f"{left * 1000:.0f}ms", LOCK_TIMEOUT])
                         with suppress(*_OWN):  # one column's trouble is said when its queue is drained
                             counts.append(waiting(connection, column))
         return Metrics(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -195,7 +196,11 @@ def _print_models(models: list[StoredModel]) -> None:
     for model in models:
         about = model.description
         table.add_row(
-            model.name, str(about.dimensions), str(about.max_tokens), about.licence, model.digest[:12]
+            model.name,
+            str(about.dimensions),
+            str(about.max_tokens),
+            escape(about.licence or ""),
+            model.digest[:12],
         )
     if models:
         print_table(table)

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from azpg_runtime.errors import ModelConflict, ModelInvalid, ModelNotFound
-from azpg_runtime.files import not_written, sync_folder, write_atomically
+from azpg_runtime.files import not_written, read_plainly, sync_folder, write_atomically
 from azpg_runtime.models.catalog import CATALOG, nearest
 from azpg_runtime.models.description import ModelDescription
 from azpg_runtime.models.import_process import ImportLimits, ImportRequest, Imports
@@ -33,6 +33,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _UNFINISHED = ".new-"
 _GRACE = 3600.0
+_NAME_FILE = 512
+"""Bytes at most of a file in which the digest of a name stands."""
 
 
 def check_name(name: str) -> None:
@@ -114,12 +116,12 @@ class ModelStore:
             return None
         path = self._names / f"{name}.json"
         try:
-            raw = json.loads(path.read_bytes())
+            raw = json.loads(read_plainly(path, limit=_NAME_FILE))
         except FileNotFoundError:
             return None
         except OSError as error:
             raise unreadable(path, error) from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raw = None
         digest = raw.get("digest") if isinstance(raw, dict) else None
         if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):

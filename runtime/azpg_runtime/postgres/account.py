@@ -20,6 +20,7 @@ from azpg.errors import UsageError
 from azpg.process import find_program
 from azpg_runtime.errors import InstanceError
 from azpg_runtime.system.locks import locked
+from azpg_runtime.system.ownership import give_tree
 
 SHARED_OS_USER = "azpg"
 """Whom all instances of root ran as before each had its own; `up` gives them that."""
@@ -53,16 +54,9 @@ class Account:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
     def own_tree(self, root: Path) -> None:
-        """Gives a folder and all that is in it to this user, unless it has it already.
-
-        The folder itself comes last, so that what was interrupted is done again.
-        """
-        if not self.other or root.lstat().st_uid == self.uid:
-            return
-        for folder, folders, files in os.walk(root):
-            for name in (*folders, *files):
-                self.own(Path(folder, name))
-        self.own(root)
+        """Gives a folder and what is in it to this user, unless it has it already; see `give_tree`."""
+        if self.other:
+            give_tree(root, uid=self.uid, gid=self.gid)
 
     def check_runs(self, program: Path) -> None:
         """Raises `InstanceError` unless this user can run `program`, by running it for its version."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from azpg_runtime.errors import InstanceError
-from azpg_runtime.files import full_disk, open_log, sync_folder
+from azpg_runtime.files import full_disk, open_log, read_plainly, sync_folder
 from azpg_runtime.postgres.account import Account
 from azpg_runtime.postgres.installation import Installation
 from azpg_runtime.postgres.roles import SUPERUSER
@@ -25,6 +25,8 @@ from azpg_runtime.wait import wait_for
 _START_TIMEOUT, _STOP_TIMEOUT = 120, 30
 """Seconds: recovery after a crash may take its time; a fast shutdown does not."""
 _LOG_READ = 65536
+_LARGEST_PID_FILE = 8192
+"""Bytes: eight lines, of which one is a path, and one the options that it was started with."""
 _NEW_SIZE = 45
 """Megabytes of a new data folder."""
 _OF_PG_CTL = re.compile(r"pg_ctl: |Examine the log output|(?:waiting for server|stopped waiting)")
@@ -70,10 +72,12 @@ class Cluster:
     def postmaster(self) -> int | None:
         """The process id of the postmaster that runs this folder now, or None.
 
-        A postmaster.pid proves nothing: after a reboot its process may be any other.
+        A postmaster.pid proves nothing: after a reboot its process may be any other, and the server's user
+        may have put anything in its place.
         """
         try:
-            pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+            raw = read_plainly(self.data / "postmaster.pid", limit=_LARGEST_PID_FILE)
+            pid = int(raw.split(b"\n", 1)[0])
             return pid if pid > 0 and _works_in(pid, self.data) else None
         except (OSError, ValueError):
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from azpg_runtime.system.locks import UNKNOWN, holder
 from azpg_runtime.wait import wait_for
 
 _START_TIMEOUT, _STOP_TIMEOUT = 30.0, 20.0
+_READ = 1 << 20
+"""Bytes of a log, from its end."""
 
 
 class Supervised:
@@ -146,10 +149,10 @@ class Supervised:
 
 
 def _lines(log: Path, position: int = 0) -> list[str]:
-    """The lines of a log from a position in bytes on; none if it is gone."""
+    """The last lines of a log, which a service may have filled, from a position in bytes on; none if gone."""
     try:
         with log.open("rb") as file:
-            file.seek(position)
-            return file.read().decode(errors="replace").splitlines()
+            file.seek(max(position, file.seek(0, os.SEEK_END) - _READ))
+            return file.read(_READ).decode(errors="replace").splitlines()
     except FileNotFoundError:
         return []

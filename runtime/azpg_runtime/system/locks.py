@@ -69,7 +69,7 @@ def claim(path: Path) -> IO[str] | None:
 def holder(path: Path) -> int | None:
     """The id of the process that holds the lock of `claim`, `UNKNOWN` if it cannot be told, None if none."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
