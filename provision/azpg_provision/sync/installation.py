@@ -9,7 +9,7 @@ from psycopg import sql
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.ledger import carried, carry_column
 from azpg_provision.ledger.access import close, creating, give
-from azpg_provision.ledger.tables import FUNCTIONS, disarm
+from azpg_provision.ledger.tables import FUNCTIONS, disarm, made_for
 from azpg_provision.sync import acting
 from azpg_provision.sync.bound import bind, bound, judge, needs_text
 from azpg_provision.sync.generated import add_generated
@@ -73,7 +73,7 @@ def install(connection: Connection, column: VectorColumn) -> None:
     with connection.transaction():
         remove(connection, column)
         carry_column(connection, column)
-        with creating(connection, owner):
+        with creating(connection, owner, made_for(column.id)):
             give(connection, owner, "TABLE", column.state)
             give(connection, owner, "TABLE", column.queue)
             acting.make(connection, column, owner)
@@ -117,7 +117,7 @@ def make_generated(connection: Connection, column: VectorColumn, *, vector: sql.
     Raises `ApplyFailed` as `azpg_provision.sync.bound.bind`.
     """
     owner = acting.owner_of(connection, column)
-    with creating(connection, owner):
+    with creating(connection, owner, made_for(column.id)):
         acting.make(connection, column, owner)
         with connection.transaction(force_rollback=True):  # before any of it is computed
             bind(connection, column, strict=False)
