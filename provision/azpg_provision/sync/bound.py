@@ -232,7 +232,8 @@ def judge(connection: Connection, column: VectorColumn, kind: str, oid: int, *, 
 def _judge_literals(connection: Connection, column: VectorColumn, *, strict: bool) -> None:
     """Raises `ApplyFailed` as `judge` for the types of a text's string literals, before any of them is read.
 
-    PostgreSQL reads them while it parses the text, and computes the conditions of domains in their types.
+    PostgreSQL reads them while it parses the text, and computes the conditions of domains in their types. Who
+    changes between the two what is in sight runs something with the owner's rights, never with an admin's.
     """
 
     def prepare(statement: sql.Composed) -> None:

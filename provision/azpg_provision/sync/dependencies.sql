@@ -1,6 +1,6 @@
--- Of all that {{first}} selects, and what that depends on, what may not stay: its name, its owner, the table's owner, whether it is the
--- owner whom to trust, and for a function of such an owner its search_path and its body in SQL: what others own
--- than a superuser, the present role or the table's owner; or a function whose body is a string, unless its
+-- Of all that {{first}} selects, and what that depends on, what may not stay: its name, its owner, the table's owner,
+-- whether it is the owner whom to trust, and for a function of such an owner its search_path and its body in SQL: what
+-- others own than a superuser, the present role or the table's owner; or a function whose body is a string, unless its
 -- search_path ends with pg_temp and has only schemas before it in which nobody may create who could not act as the
 -- table's owner anyway: else a table of the same name that a writer makes for itself could be found first.
 --
