@@ -175,7 +175,7 @@ def test_no_setting_of_a_database_lets_a_text_end_elsewhere(site: Site, twin: In
     with live.read_only(site.target, site.name) as session:
         session.execute("SET standard_conforming_strings = off")
         trouble = live.text_trouble(session, "public", "products", BREAKING_OUT, ["pg_catalog", "public"])
-        assert "cannot insert multiple commands" in trouble
+        assert trouble == ""  # no literal is in what is parsed
         assert session.execute("SHOW transaction_read_only").fetchone() == ("on",)
     with site.target.connect(site.name) as session:
         session.execute("SET standard_conforming_strings = off")
@@ -187,7 +187,7 @@ def test_no_setting_of_a_database_lets_a_text_end_elsewhere(site: Site, twin: In
             model=URI,
             path=["pg_catalog"],
         )
-        assert rate is None
+        assert rate is not None  # of two strings, which are no part of what is parsed
         assert session.execute("SELECT to_regclass('public.broken_out')").fetchone() == (None,)
 
 
@@ -211,7 +211,7 @@ def test_no_setting_of_a_database_lets_a_text_end_elsewhere(site: Site, twin: In
         ("random()::text", False),
         ("'products'::regclass::text", False),
         ("public.mine(title)", False),
-        ("('{x}'::public.checked[])[1]", False),  # which PostgreSQL reads when it parses
+        ("('{x}'::public.checked[])[1]", False),
         ("CASE WHEN public.lists(title) = '{x}' THEN title END", False),
         ("(title OPERATOR(public.~~~~) title)", False),
         ("title::public.checked", False),
@@ -243,12 +243,9 @@ def test_only_what_is_immutable_and_postgresqls_own_is_sampled(
         statement = sql.SQL("one AS SELECT ({})::pg_catalog.text FROM public.products").format(
             sql.SQL(expression)
         )
-        parsed = live.may_be_parsed(connection, "public", "products", expression)
-        assert parsed is ("checked" not in expression and "lists" not in expression)
-        if not parsed:
-            if "'{x}'" in expression:
-                with pytest.raises(psycopg.Error, match="it ran"):
-                    connection.execute(sql.SQL("PREPARE {}").format(statement))
+        if "'{x}'" in expression:  # which PostgreSQL reads when it parses
+            with pytest.raises(psycopg.Error, match="it ran"):
+                connection.execute(sql.SQL("PREPARE {}").format(statement))
         else:
             assert prepare_if_fit(connection, "one", statement) is fit
             assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (int(fit),)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from psycopg import sql
 
+from azpg_provision.errors import ApplyFailed
 from azpg_provision.target.connecting import atomic
 from azpg_provision.target.target import Connection
 
@@ -23,6 +25,31 @@ _CATALOGS = {
     "TABLE": {"acl": "relacl", "owner": "relowner", "catalog": "pg_class", "type": "regclass"},
     "FUNCTION": {"acl": "proacl", "owner": "proowner", "catalog": "pg_proc", "type": "regprocedure"},
 }
+_OWNED = """
+SELECT place.classid::pg_catalog.int8, place.objid::pg_catalog.int8,
+       coalesce(relation.relname, function.proname)::pg_catalog.text,
+       pg_catalog.pg_describe_object(place.classid, place.objid, 0)
+FROM pg_catalog.pg_depend AS place
+JOIN pg_catalog.pg_shdepend AS owner
+  ON owner.classid OPERATOR(pg_catalog.=) place.classid AND owner.objid OPERATOR(pg_catalog.=) place.objid
+JOIN pg_catalog.pg_database AS database ON database.oid OPERATOR(pg_catalog.=) owner.dbid
+JOIN pg_catalog.pg_roles AS role ON role.oid OPERATOR(pg_catalog.=) owner.refobjid
+LEFT JOIN pg_catalog.pg_class AS relation
+       ON place.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+      AND relation.oid OPERATOR(pg_catalog.=) place.objid
+LEFT JOIN pg_catalog.pg_proc AS function
+       ON place.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+      AND function.oid OPERATOR(pg_catalog.=) place.objid
+WHERE place.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass
+  AND place.refobjid OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')::pg_catalog.oid
+  AND database.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+  AND owner.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass
+  AND owner.deptype OPERATOR(pg_catalog.=) 'o'
+  AND role.rolname OPERATOR(pg_catalog.=) %s::pg_catalog.name
+ORDER BY 4
+"""
+_SHOWN = 3
+"""Objects that a message names."""
 
 _GRANTING = int.from_bytes(b"azpggrnt", "big")
 """The lock of those who change who may use schema azpg."""
@@ -37,10 +64,17 @@ def granting(connection: Connection) -> None:
 
 
 @contextmanager
-def creating(connection: Connection, owner: str) -> Iterator[None]:
+def creating(connection: Connection, owner: str, names: Collection[str]) -> Iterator[None]:
     """A transaction in which a role may create in schema azpg; afterwards it may see it, and no more.
 
     Nobody but this session sees that it may create there: it may not any more when that is committed.
+
+    Args:
+        connection: in any transaction, or none.
+        owner: the role.
+        names: of the tables and functions that azpg makes or gives the role there, each once.
+
+    Raises `ApplyFailed` where the role has more afterwards, which only code of its own can have made.
     """
     role = sql.Identifier(owner)
     query = (
@@ -52,9 +86,27 @@ def creating(connection: Connection, owner: str) -> Iterator[None]:
         if not own:
             granting(connection)
             connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA azpg TO {}").format(role))
+            before = {tuple(row[:2]) for row in connection.execute(_OWNED, [owner]).fetchall()}
         yield
         if not own:
+            found = connection.execute(_OWNED, [owner]).fetchall()
+            made = [(name, what) for *number, name, what in found if tuple(number) not in before]
+            _check_made(made, owner, names)
             connection.execute(sql.SQL("REVOKE CREATE ON SCHEMA azpg FROM {}").format(role))
+
+
+def _check_made(made: list[tuple[str | None, str]], owner: str, names: Collection[str]) -> None:
+    """Raise `ApplyFailed` for what is not azpg's: another name, or another object by the same one."""
+    count = Counter(name for name, _ in made)
+    strange = [what for name, what in made if name not in names or count[name] > 1]
+    if strange:
+        more = f" and {len(strange) - _SHOWN} more" if len(strange) > _SHOWN else ""
+        raise ApplyFailed(
+            f"code of the role {owner!r}, who owns the table, made what is not azpg's in schema azpg: "
+            f"{', '.join(strange[:_SHOWN])}{more}. Nothing was changed. A type's conditions may create "
+            "nothing there, nor what they call: look at those of the types that the text names, and run "
+            "`azpg apply` again."
+        )
 
 
 def give(connection: Connection, owner: str, kind: str, *names: sql.Composable) -> None:

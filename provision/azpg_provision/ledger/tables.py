@@ -118,6 +118,12 @@ FUNCTIONS = ("embed", "note", "enqueue", "clear", "text", "act")
 """What a column's functions are called, before its number."""
 
 
+def made_for(column_id: int) -> list[str]:
+    """Name all that a column has in schema azpg: functions and relations."""
+    relations = [f"state_{column_id}", f"queue_{column_id}", f"queue_{column_id}_id_seq"]
+    return [*(f"{name}_{column_id}" for name in FUNCTIONS), *relations]
+
+
 def make(connection: Connection, column: VectorColumn) -> None:
     """Makes both, empty. Raises `LedgerMismatch` if a key column is gone from the table."""
     relation = column.relation.as_string(connection)

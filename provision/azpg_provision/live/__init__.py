@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from azpg_provision.live.reading import model, read, read_only, read_table
-from azpg_provision.live.text import may_be_parsed, text_trouble
+from azpg_provision.live.text import text_trouble
 
-__all__ = ["may_be_parsed", "model", "read", "read_only", "read_table", "text_trouble"]
+__all__ = ["model", "read", "read_only", "read_table", "text_trouble"]

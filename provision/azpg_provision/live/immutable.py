@@ -69,7 +69,16 @@ SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_proc AS function
        (SELECT pg_catalog.count(*) FROM pg_catalog.pg_type AS type
         JOIN pg_catalog.pg_proc AS function ON function.oid OPERATOR(pg_catalog.=) type.typinput
         WHERE type.oid OPERATOR(pg_catalog.=) ANY (%(read)s::pg_catalog.oid[])
-              AND function.provolatile OPERATOR(pg_catalog.=) 'i')
+              AND function.provolatile OPERATOR(pg_catalog.=) 'i'),
+       -- Parameters, which are read as literals are: nothing with parts, which may be others'.
+       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_type AS type
+        LEFT JOIN pg_catalog.pg_type AS element
+               ON element.oid OPERATOR(pg_catalog.=) type.typelem
+              AND type.typcategory OPERATOR(pg_catalog.=) 'A'
+        WHERE type.oid OPERATOR(pg_catalog.=) ANY (%(given)s::pg_catalog.oid[])
+              AND type.typtype OPERATOR(pg_catalog.=) ANY (CAST('{b,e}' AS pg_catalog."char"[]))
+              AND coalesce(element.typtype, 'b') OPERATOR(pg_catalog.=)
+                  ANY (CAST('{b,e}' AS pg_catalog."char"[])))
 """
 
 
@@ -169,7 +178,7 @@ def prepare_if_fit(connection: Connection, name: str, statement: sql.Composable)
 
 
 def _is_fit(connection: Connection, top: Node) -> bool:
-    functions, types, printed, read = set[int](), set[int](), set[int](), set[int]()
+    functions, types, printed, read, given = (set[int]() for _ in range(5))
     for node in top.nodes():
         if node.tag not in _PLAIN and node.tag not in _CALLS:
             return False
@@ -181,6 +190,8 @@ def _is_fit(connection: Connection, top: Node) -> bool:
             return False
         functions |= set(node.numbers(_CALLS.get(node.tag, ())))
         types |= set(node.numbers(_TYPES))
+        if node.tag == "PARAM":
+            given |= set(node.numbers(("paramtype",)))
         if node.tag == "COERCEVIAIO":
             read |= set(node.numbers(("resulttype",)))
             printed |= {_type_of(value) for value in dict(node.fields).get("arg", [])}
@@ -191,9 +202,10 @@ def _is_fit(connection: Connection, top: Node) -> bool:
             "types": sorted(types),
             "printed": sorted(printed),
             "read": sorted(read),
+            "given": sorted(given),
         },
     ).fetchone()
-    return row == (len(functions), len(types), len(printed), len(read))
+    return row == (len(functions), len(types), len(printed), len(read), len(given))
 
 
 def _type_of(value: Node | str) -> int:

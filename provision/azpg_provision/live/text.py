@@ -1,124 +1,178 @@
-"""Whether a server can make a column's text of a table's rows."""
+"""Whether a server can make a column's text of a table's rows.
+
+Nothing of a text is run to tell that, nor of what others wrote: its string literals, which PostgreSQL reads
+as values of types while it parses, are parameters then (`azpg_provision.spec.literals`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
-from azpg_provision.spec import expression
+from azpg_provision.spec.literals import Template, template
 
 _MISTAKES = "42"
 """The class of SQLSTATEs for names, types and rights that are wrong whatever the rows hold."""
+_PREPARED = "azpg_text"
+_TYPES = """
+SELECT type.oid::pg_catalog.oid::pg_catalog.int8
+FROM pg_catalog.pg_prepared_statements AS statement
+CROSS JOIN pg_catalog.unnest(statement.parameter_types) WITH ORDINALITY AS type (oid, position)
+WHERE statement.name OPERATOR(pg_catalog.=) 'azpg_text'
+ORDER BY type.position
+"""
+_IS_CAST = """
+SELECT typrelid OPERATOR(pg_catalog.=) 0 FROM pg_catalog.pg_type WHERE oid OPERATOR(pg_catalog.=) %s
+"""
+_NUMBER = re.compile(r"\$(\d+)")
+_REGISTERED = {
+    24: "regproc",
+    2202: "regprocedure",
+    2203: "regoper",
+    2204: "regoperator",
+    2205: "regclass",
+    2206: "regtype",
+    3734: "regconfig",
+    3769: "regdictionary",
+    4089: "regnamespace",
+    4096: "regrole",
+    4191: "regcollation",
+}
+"""PostgreSQL's own types whose literals are names, which may be wrong like any other, by their numbers."""
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-
-# Types of others whose literals run what others wrote as soon as they are read: the CHECK of a domain within
-# an array, a row or a range. A domain itself is not checked before a query runs, and enums check nothing.
-_FOREIGN_LITERALS = """
-SELECT EXISTS (
-WITH azpg_named AS MATERIALIZED (
-    SELECT type.oid, type.typarray FROM pg_catalog.pg_type AS type
-    WHERE type.typname OPERATOR(pg_catalog.=) ANY ({types}::pg_catalog.name[])
-),
--- By indexes only: a database has types for each of its tables.
-azpg_used (oid) AS (
-    SELECT named.oid FROM azpg_named AS named
-    UNION SELECT named.typarray FROM azpg_named AS named
-    UNION
-    SELECT depend.objid  -- what else has it as its element
-    FROM azpg_named AS named
-    JOIN pg_catalog.pg_depend AS depend
-         ON depend.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
-            AND depend.refobjid OPERATOR(pg_catalog.=) named.oid
-            AND depend.classid OPERATOR(pg_catalog.=) depend.refclassid
-    UNION
-    SELECT attribute.atttypid
-    FROM pg_catalog.pg_class AS class
-    JOIN pg_catalog.pg_namespace AS schema ON schema.oid OPERATOR(pg_catalog.=) class.relnamespace
-    JOIN pg_catalog.pg_attribute AS attribute ON attribute.attrelid OPERATOR(pg_catalog.=) class.oid
-    WHERE schema.nspname OPERATOR(pg_catalog.=) {schema} AND class.relname OPERATOR(pg_catalog.=) {table}
-          AND attribute.attname OPERATOR(pg_catalog.=) ANY ({columns}::pg_catalog.name[])
-    UNION
-    SELECT part.oid
-    FROM pg_catalog.pg_proc AS function
-    CROSS JOIN LATERAL (
-        SELECT function.prorettype UNION ALL SELECT pg_catalog.unnest(function.proargtypes)
-    ) AS part (oid)
-    WHERE function.proname OPERATOR(pg_catalog.=) ANY ({functions}::pg_catalog.name[])
-    UNION
-    SELECT part.oid
-    FROM pg_catalog.pg_operator AS operator
-    CROSS JOIN LATERAL (VALUES (operator.oprleft), (operator.oprright), (operator.oprresult)) AS part (oid)
-    WHERE operator.oprname OPERATOR(pg_catalog.=) ANY ({operators}::pg_catalog.name[])
-)
-SELECT FROM azpg_used
-CROSS JOIN LATERAL (
-    SELECT type.oid, type.typowner, type.typtype, type.typelem FROM pg_catalog.pg_type AS type
-    WHERE type.oid OPERATOR(pg_catalog.=) azpg_used.oid OFFSET 0
-) AS type
-JOIN pg_catalog.pg_roles AS owner ON owner.oid OPERATOR(pg_catalog.=) type.typowner
-LEFT JOIN pg_catalog.pg_type AS element ON element.oid OPERATOR(pg_catalog.=) type.typelem
-WHERE NOT {fine}
-      AND (type.typtype OPERATOR(pg_catalog.=) ANY (CAST('{{c,r,m}}' AS pg_catalog."char"[]))
-           OR element.typtype OPERATOR(pg_catalog.=) ANY (CAST('{{d,c,r,m}}' AS pg_catalog."char"[])))
-)
-"""
-
-
-_SUPERUSERS = sql.SQL("owner.rolsuper")
-
-
-def may_be_parsed(
-    connection: Connection, schema: str, table: str, text: str, *, fine: sql.Composable = _SUPERUSERS
-) -> bool:
-    """Whether reading a text's literals runs nothing of others: see `_FOREIGN_LITERALS`.
-
-    Args:
-        connection: in any transaction.
-        schema: of the table that the text is over.
-        table: its name.
-        text: an expression.
-        fine: a condition on `owner`, a row of pg_roles: whether what that role wrote may be run.
-    """
-    names = expression.names_of(text)
-    query = sql.SQL(_FOREIGN_LITERALS).format(
-        fine=fine,
-        schema=sql.Literal(schema),
-        table=sql.Literal(table),
-        columns=sql.Literal(list(expression.columns_of(text))),
-        types=sql.Literal(list(names.types)),
-        functions=sql.Literal(list(names.functions)),
-        operators=sql.Literal(list(names.operators)),
-    )
-    row = connection.execute(query).fetchone()  # without parameters: a name may hold a percent sign
-    return row == (False,)
+Prepare = Callable[[sql.Composed], None]
+"""Prepares a statement, with the names of a text in sight."""
 
 
 def text_trouble(connection: Connection, schema: str, table: str, text: str, path: Sequence[str]) -> str:
     """Why no row could have this text, such as a function that is not there; empty where rows may have it.
 
     Names are looked up in the schemas of `path`, as a worker and a trigger do. The text is parsed, and
-    nothing of it is run: to plan a query would compute what is constant in it. Empty also where to parse it
-    would run what others wrote.
+    nothing of it is run: to plan a query would compute what is constant in it, and to read its literals what
+    belongs to their types.
     """
-    query = sql.SQL("PREPARE azpg_text AS SELECT ({}\n)::pg_catalog.text FROM {}").format(
-        sql.SQL(text), sql.Identifier(schema, table)
-    )
-    if not may_be_parsed(connection, schema, table, text):
+    found = template(text)
+    if found is None:
         return ""
+    relation = sql.Identifier(schema, table)
+
+    def prepare(statement: sql.Composed) -> None:
+        connection.execute(statement, binary=True)  # by the protocol that takes one statement only
+
     try:
         with connection.transaction(force_rollback=True):
+            connection.execute("SET LOCAL standard_conforming_strings = on")
             connection.execute(sql.SQL("SET LOCAL search_path = {}").format(names(path)))
-            connection.execute(query, binary=True)  # by the protocol that takes one statement only
-            connection.execute("DEALLOCATE azpg_text")
+            types, _ = _types(connection, relation, found, prepare, {})
+            named = {
+                number: sql.SQL("CAST({} AS pg_catalog.{})")
+                .format(sql.Literal(found.values[number]), sql.SQL(_REGISTERED[type_]))
+                .as_string(connection)
+                for number, type_ in types.items()
+                if type_ in _REGISTERED
+            }
+            if named:
+                _types(connection, relation, found, prepare, named)
     except psycopg.Error as error:
         if not (error.sqlstate or "").startswith(_MISTAKES):
             return ""  # for a row, or for the moment
         return error.diag.message_primary or str(error)
     return ""
+
+
+def literal_types(
+    connection: Connection, relation: sql.Identifier, text: str, prepare: Prepare
+) -> list[int] | None:
+    """The types as which PostgreSQL reads the string literals of a text, by their numbers.
+
+    Those that it leaves as they are have none. None is returned where that cannot be told.
+
+    Args:
+        connection: in a transaction.
+        relation: the table that the text is over.
+        text: an expression.
+        prepare: as whom it is to be read, and where names are.
+
+    Raises what PostgreSQL says of a text that it cannot read.
+    """
+    found = template(text)
+    if found is None:
+        return None
+    types, casts = _types(connection, relation, found, prepare, {})
+    return sorted({*types.values(), *casts})
+
+
+def _types(
+    connection: Connection,
+    relation: sql.Identifier,
+    found: Template,
+    prepare: Prepare,
+    given: Mapping[int, str],
+) -> tuple[dict[int, int], set[int]]:
+    """The types of literals, by their places, and of those that have no parameter.
+
+    Args:
+        connection: in a transaction.
+        relation: the table that the text is over.
+        found: the text.
+        prepare: as of `literal_types`.
+        given: what is to stand in places that get no parameter.
+    """
+    count = len(found.values)
+    filled, casts = dict(given), set[int]()
+    for number, name in found.calls.items():
+        if (type_ := _type_called(connection, name, prepare)) is not None:
+            filled[number] = "NULL"  # of which nothing is read
+            casts.add(type_)
+    while True:
+        asked = [number for number in range(count + len(found.types)) if number not in filled]
+        places = filled | {number: f"${place}" for place, number in enumerate(asked, 1)}
+        columns = [
+            sql.SQL("({}\n)::pg_catalog.text").format(
+                sql.SQL(found.filled([places[number] for number in range(count)]))
+            ),
+            *(_cast(places[count + number], type_) for number, type_ in enumerate(found.types)),
+        ]
+        query = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(columns), relation)
+        try:
+            types = _parameters(connection, query, prepare)
+        except errors.IndeterminateDatatype as error:
+            number_ = _NUMBER.search(error.diag.message_primary or "")
+            if number_ is None or int(number_[1]) > len(asked):
+                raise
+            # It stays as it is, as an argument of concat() does. No type that has parts takes an empty text.
+            filled[asked[int(number_[1]) - 1]] = "''"
+        else:
+            return dict(zip(asked, types, strict=True)), casts
+
+
+def _type_called(connection: Connection, name: str, prepare: Prepare) -> int | None:
+    """The type of a name as which a call with a literal in it is a cast, None if there is none."""
+    try:
+        (type_,) = _parameters(connection, sql.SQL("SELECT {}").format(_cast("$1", name)), prepare)
+    except (psycopg.ProgrammingError, psycopg.NotSupportedError):
+        return None
+    return type_ if connection.execute(_IS_CAST, [type_]).fetchone() == (True,) else None
+
+
+def _cast(value: str, type_: str) -> sql.Composed:
+    return sql.SQL("CAST({} AS {})").format(sql.SQL(value), sql.SQL(type_))
+
+
+def _parameters(connection: Connection, query: sql.Composed, prepare: Prepare) -> list[int]:
+    """The types that PostgreSQL gives the parameters of a query, which it parses."""
+    statement = sql.Identifier(_PREPARED)
+    with connection.transaction():
+        prepare(sql.SQL("PREPARE {} AS {}").format(statement, query))
+    try:
+        return [int(type_) for (type_,) in connection.execute(_TYPES).fetchall()]
+    finally:
+        connection.execute(sql.SQL("DEALLOCATE {}").format(statement))
 
 
 def names(path: Sequence[str]) -> sql.Composed:

@@ -11,7 +11,8 @@ from psycopg import sql
 
 from azpg_provision.live.immutable import prepare_if_fit
 from azpg_provision.live.owner import OwnersView, as_owner
-from azpg_provision.live.text import may_be_parsed, names
+from azpg_provision.live.text import names
+from azpg_provision.spec.literals import template
 from azpg_provision.target.target import Connection
 
 _FEW = 16
@@ -47,24 +48,30 @@ def rows_per_second(
 
     None where there is no row, or the sample fails, such as for a model that is not registered, or takes
     longer than anybody would wait; and where the text calls what is not PostgreSQL's own or an extension's,
-    or is not IMMUTABLE: nothing of that is run for a look (`azpg_provision.live.immutable`).
+    or is not IMMUTABLE: nothing of that is run for a look (`azpg_provision.live.immutable`). Its string
+    literals are parameters, which nothing reads before their types are found fit.
 
     Raises `PlanRefused` as `azpg_provision.live.owner`.
     """
+    literals = template(text)
+    if literals is None:
+        return None
     statement = sql.SQL(_SAMPLE).format(
         model=sql.Literal(model),
         prefix=sql.Literal(prefix),
-        text=sql.SQL(text),
+        text=sql.SQL(literals.filled([f"${number}" for number in range(2, len(literals.values) + 2)])),
         relation=sql.Identifier(*relation),
     )
-    if not may_be_parsed(connection, *relation, text):
-        return None
-    settings = {"search_path": names(path).as_string(connection), "statement_timeout": _LONGEST}
+    settings = {
+        "search_path": names(path).as_string(connection),
+        "statement_timeout": _LONGEST,
+        "standard_conforming_strings": "on",
+    }
     try:
         with as_owner(connection, *relation, settings) as owner:
             if not prepare_if_fit(connection, "azpg_sample", statement):
                 return None
-            return _rate(owner)
+            return _rate(owner, literals.values)
     except psycopg.Error:
         return None
     finally:
@@ -72,10 +79,11 @@ def rows_per_second(
             connection.execute("DEALLOCATE azpg_sample")
 
 
-def _rate(owner: OwnersView) -> float | None:
+def _rate(owner: OwnersView, literals: Sequence[str]) -> float | None:
     done, took = 0, 0.0
     for rows in (1, _FEW):  # the first call may have to load the model
         began = time.perf_counter()
-        ((done,),) = owner.rows(sql.SQL("EXECUTE azpg_sample ({})").format(sql.Literal(rows)), "rows int8")
+        values = sql.SQL(", ").join(map(sql.Literal, [rows, *literals]))
+        ((done,),) = owner.rows(sql.SQL("EXECUTE azpg_sample ({})").format(values), "rows int8")
         took = time.perf_counter() - began
     return done / took if done else None

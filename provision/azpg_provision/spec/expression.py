@@ -7,8 +7,7 @@ alone and in parentheses alike, so that it can leave no place that it is put in.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -72,7 +71,7 @@ def columns_of(text: str) -> frozenset[str]:
         raise ValueError(f"has {len(text)} characters: use {LONGEST} at most")
     try:
         alone, inside = _target(text, "SELECT {}"), _target(text, "SELECT (\n{}\n)")
-        if _plain(alone) != _plain(inside):  # such as `a, b`, which is a row in parentheses
+        if plain(alone) != plain(inside):  # such as `a, b`, which is a row in parentheses
             raise ValueError(f"is not exactly one expression: {_ALLOWED}")
         names: set[str] = set()
         _walk(alone, names)
@@ -81,37 +80,37 @@ def columns_of(text: str) -> frozenset[str]:
     return frozenset(names)
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What an expression names, each without its schema, as PostgreSQL folds it."""
-
-    functions: frozenset[str]
-    operators: frozenset[str]
-    types: frozenset[str]
-
-
 @lru_cache(maxsize=256)
-def names_of(text: str) -> Names:
-    """The functions, operators and types of an expression. Raises `ValueError` as `columns_of`."""
+def functions_of(text: str) -> frozenset[str]:
+    """Name the functions that an expression calls, without schemas. Raises `ValueError` as `columns_of`."""
     columns_of(text)
-    found: dict[str, set[str]] = {"FuncCall": set(), "A_Expr": set(), "TypeName": set()}
-    _collect(_target(text, "SELECT {}"), found)
-    return Names(*map(frozenset, found.values()))
+    nodes = _nodes(tree_of(text))
+    return frozenset(node.funcname[-1].sval for node in nodes if type(node).__name__ == "FuncCall")
 
 
-def _collect(node: Any, found: Mapping[str, set[str]]) -> None:
+def tree_of(text: str) -> Any:
+    """Parse an expression into pglast's nodes. Raises `ValueError` as `columns_of`."""
+    return _target(text, "SELECT {}")
+
+
+def is_node(value: Any) -> bool:
+    """Tell whether something is one of pglast's nodes."""
+    from pglast.ast import Node  # noqa: PLC0415 - a parser of 10 MB
+
+    return isinstance(value, Node)
+
+
+def _nodes(tree: Any) -> Iterator[Any]:
+    """A node and all below it."""
     from pglast.ast import Node  # noqa: PLC0415
 
-    if isinstance(node, tuple):
-        for one in node:
-            _collect(one, found)
-    elif isinstance(node, Node):
-        kind = type(node).__name__
-        if kind in found:
-            name = {"FuncCall": "funcname", "A_Expr": "name", "TypeName": "names"}[kind]
-            found[kind].add(getattr(node, name)[-1].sval)
-        for _, value in _members(node):
-            _collect(value, found)
+    if isinstance(tree, tuple):
+        for part in tree:
+            yield from _nodes(part)
+    elif isinstance(tree, Node):
+        yield tree
+        for _, value in _members(tree):
+            yield from _nodes(value)
 
 
 def _target(text: str, around: str) -> Any:
@@ -143,14 +142,14 @@ def _members(node: Any) -> list[tuple[str, Any]]:
     return [(name, value) for name in node if (value := getattr(node, name)) is not None]
 
 
-def _plain(node: Any) -> Any:
-    """A tree without the places of its parts in the text."""
+def plain(node: Any) -> Any:
+    """Return a tree without the places of its parts in the text."""
     from pglast.ast import Node  # noqa: PLC0415
 
     if isinstance(node, Node):
-        parts = {name: _plain(value) for name, value in _members(node) if not name.endswith(_PLACES)}
+        parts = {name: plain(value) for name, value in _members(node) if not name.endswith(_PLACES)}
         return type(node).__name__, parts
-    return [_plain(one) for one in node] if isinstance(node, tuple) else node
+    return [plain(one) for one in node] if isinstance(node, tuple) else node
 
 
 def _walk(node: Any, names: set[str]) -> None:

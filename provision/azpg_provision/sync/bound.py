@@ -20,7 +20,7 @@ from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed
 from azpg_provision.ledger import trust
 from azpg_provision.ledger.access import close
-from azpg_provision.live.text import may_be_parsed
+from azpg_provision.live.text import literal_types
 from azpg_provision.spec import expression
 from azpg_provision.sync import acting
 from azpg_provision.sync.bodies import RUN_SQL, is_plain
@@ -72,9 +72,15 @@ SELECT EXISTS (
     JOIN pg_catalog.pg_proc AS function ON function.oid OPERATOR(pg_catalog.=) called.oid
     WHERE function.proparallel OPERATOR(pg_catalog.<>) 's')
 """
-_FINE = """({trusted} OR owner.oid OPERATOR(pg_catalog.=) (
-    SELECT class.relowner FROM pg_catalog.pg_class AS class
-    WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({relation})))
+_DEPENDED_ON = """
+SELECT depend.refclassid, depend.refobjid
+    FROM pg_catalog.pg_depend AS depend
+    WHERE depend.classid OPERATOR(pg_catalog.=) {class_}::pg_catalog.regclass
+      AND depend.objid OPERATOR(pg_catalog.=) {object_}::pg_catalog.oid
+"""
+_OF_TYPES = """
+SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, type.oid
+    FROM pg_catalog.unnest({types}::pg_catalog.int8[]::pg_catalog.oid[]) AS type (oid)
 """
 _NAME = re.compile(r'([^\W\d]\w*|"(?:[^"]|"")+")\s*\(')
 _BOUND = """
@@ -141,18 +147,12 @@ def bind(connection: Connection, column: VectorColumn, *, strict: bool = True) -
     signature = sql.SQL("{}({})").format(
         column.text_function, sql.SQL(", ").join(sql.SQL(type_) for _, type_, _ in arguments)
     )
-    if strict and (running := sorted(expression.names_of(column.text).functions & RUN_SQL)):
+    if strict and (running := sorted(expression.functions_of(column.text) & RUN_SQL)):
         raise ApplyFailed(
             f"the text of {column.name} calls {running[0]}(), which runs a text as SQL, with the rights of "
             "the table's owner: leave that out, or let a generated column of text hold what it makes."
         )
-    relation = sql.Literal(column.relation.as_string(connection))
-    fine = sql.SQL(_FINE).format(trusted=trust.trusted("owner"), relation=relation)
-    if not may_be_parsed(connection, column.schema, column.table, column.text, fine=fine):
-        raise ApplyFailed(
-            f"the text of {column.name} names a type of others, whose conditions PostgreSQL computes as soon "
-            "as it reads the text: use types that belong to the table's owner or to an admin."
-        )
+    _judge_literals(connection, column, strict=strict)
     acting.command(connection, column, named(column, statement))
     if not acting.made(connection, column):  # reading the text ran what its owner wrote
         raise ApplyFailed(
@@ -228,10 +228,34 @@ def judge(connection: Connection, column: VectorColumn, kind: str, oid: int, *, 
         oid: its number.
         strict: whether its functions may not look names up when they run.
     """
+    first = sql.SQL(_DEPENDED_ON).format(class_=sql.Literal(kind), object_=sql.Literal(oid))
+    _judge(connection, column, first, strict=strict)
+
+
+def _judge_literals(connection: Connection, column: VectorColumn, *, strict: bool) -> None:
+    """Raises `ApplyFailed` as `judge` for the types of a text's string literals, before any of them is read.
+
+    PostgreSQL reads them while it parses the text, and computes the conditions of domains in their types. Who
+    changes between the two what is in sight runs something with the owner's rights, never with an admin's.
+    """
+
+    def prepare(statement: sql.Composed) -> None:
+        acting.command(connection, column, named(column, statement))
+
+    types = literal_types(connection, column.relation, column.text, prepare)
+    if types is None:
+        raise ApplyFailed(
+            f"the text of {column.name} has a string whose type cannot be told before PostgreSQL reads it: "
+            "write CAST('…' AS the type) in its place."
+        )
+    if types:
+        _judge(connection, column, sql.SQL(_OF_TYPES).format(types=sql.Literal(types)), strict=strict)
+
+
+def _judge(connection: Connection, column: VectorColumn, first: sql.Composed, *, strict: bool) -> None:
     relation = sql.Literal(column.relation.as_string(connection))
     query = template("dependencies").format(
-        **{"class": sql.Literal(kind)},
-        object=sql.Literal(oid),
+        first=first,
         relation=relation,
         strict=sql.Literal(strict),
         runs=sql.Literal(rf"\m({'|'.join(sorted(RUN_SQL))})\M"),

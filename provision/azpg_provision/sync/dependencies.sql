@@ -1,16 +1,13 @@
--- Of all that an object depends on, what may not stay: its name, its owner, the table's owner, whether it is the
--- owner whom to trust, and for a function of such an owner its search_path and its body in SQL: what others own
--- than a superuser, the present role or the table's owner; or a function whose body is a string, unless its
+-- Of all that {{first}} selects, and what that depends on, what may not stay: its name, its owner, the table's owner,
+-- whether it is the owner whom to trust, and for a function of such an owner its search_path and its body in SQL: what
+-- others own than a superuser, the present role or the table's owner; or a function whose body is a string, unless its
 -- search_path ends with pg_temp and has only schemas before it in which nobody may create who could not act as the
 -- table's owner anyway: else a table of the same name that a writer makes for itself could be found first.
 --
 -- A type's own parts, such as a domain's or an array's, count, too, what a domain's conditions call, and what a
 -- view's query and a table's policies read. A body that runs a text as SQL is none that looks nothing up.
 WITH RECURSIVE azpg_object (class, object) AS (
-    SELECT depend.refclassid, depend.refobjid
-    FROM pg_catalog.pg_depend AS depend
-    WHERE depend.classid OPERATOR(pg_catalog.=) {class}::pg_catalog.regclass
-      AND depend.objid OPERATOR(pg_catalog.=) {object}::pg_catalog.oid
+    {first}
     UNION
     SELECT part.class, part.object
     FROM azpg_object

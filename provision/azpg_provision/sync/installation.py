@@ -12,7 +12,7 @@ from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed
 from azpg_provision.ledger import carried, carry_column
 from azpg_provision.ledger.access import close, creating, give
-from azpg_provision.ledger.tables import FUNCTIONS, disarm
+from azpg_provision.ledger.tables import FUNCTIONS, disarm, made_for
 from azpg_provision.sync import acting
 from azpg_provision.sync.bound import bind, bound, judge, needs_text
 from azpg_provision.sync.generated import add_generated
@@ -84,7 +84,7 @@ def install(connection: Connection, column: VectorColumn) -> None:
         remove(connection, column)
         if not is_carried:
             carry_column(connection, column)
-        with creating(connection, owner):
+        with creating(connection, owner, made_for(column.id)):
             give(connection, owner, "TABLE", column.state, column.queue)
             acting.make(connection, column, owner)
             if needs_text(column):
@@ -129,7 +129,7 @@ def make_generated(connection: Connection, column: VectorColumn, *, vector: sql.
     Raises `ApplyFailed` as `azpg_provision.sync.bound.bind`.
     """
     owner = acting.owner_of(connection, column)
-    with creating(connection, owner):
+    with creating(connection, owner, made_for(column.id)):
         acting.make(connection, column, owner)
         with connection.transaction(force_rollback=True):  # before any of it is computed
             bind(connection, column, strict=False)
