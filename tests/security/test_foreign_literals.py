@@ -271,7 +271,7 @@ def test_what_the_owner_makes_in_schema_azpg_does_not_stay(
         assert "azpg apply" in str(said.value)
         assert connection.execute(
             "SELECT proname FROM pg_proc WHERE pronamespace = 'azpg'::regnamespace"
-        ).fetchall() == [("is_owner",)]
+        ).fetchall() == [("in_hand",)]
         assert connection.execute(
             "SELECT to_regclass('azpg.state_196'), to_regtype('azpg.named')"
         ).fetchone() == (
