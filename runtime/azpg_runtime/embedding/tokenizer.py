@@ -90,13 +90,13 @@ class Tokenizer:
     def _run(self, text: str, cancelled: Callable[[], bool], *, special: bool = False) -> Encoding:
         """Runs the library, which lets other threads go on only where it is given a batch."""
         size = self._growth.most(text)
+        if self.is_linear and size <= QUICK_BYTES and len(text) <= _LONGEST_ALONE:
+            return self._pipeline.encode(text, add_special_tokens=special)
         if size > MOST_BYTES:
             self._check(text)
         memory = _MEMORY_A_BYTE * (1 + min(size, MOST_BYTES))
         if size <= _WITHOUT_BUDGET:
             check_available(memory)
-            if self.is_linear and size <= QUICK_BYTES and len(text) <= _LONGEST_ALONE:
-                return self._pipeline.encode(text, add_special_tokens=special)
             return self._encode_apart(text, special=special)
         with self._budget.taking(memory, cancelled=cancelled):
             return self._encode_apart(text, special=special)

@@ -135,6 +135,9 @@ class LoadedModels:
         loop = asyncio.get_running_loop()
 
         def release() -> None:
+            if _is_running_here(loop):  # as for most: to wake it would cost as much as a short text's tokens
+                self._released(entry)
+                return
             with suppress(RuntimeError):  # closed
                 loop.call_soon_threadsafe(self._released, entry)
 
@@ -287,3 +290,10 @@ class LoadedModels:
 
 async def _result(future: asyncio.Future[Embedder]) -> Embedder:
     return await future
+
+
+def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:  # on this thread runs none
+        return False
