@@ -8,9 +8,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
+from psycopg import errors, sql
 
 from azpg_provision.column import Sync
+from azpg_provision.ledger import carry_column
 from azpg_runtime.postgres.instance import Instance
 from tests.conftest import URI
 from tests.integration.calls import counters
@@ -172,6 +173,19 @@ def test_what_a_former_owner_hung_on_azpgs_tables_is_not_given_on(
     assert not eve.is_admin()
     query = "SELECT count(*) FROM pg_trigger WHERE tgrelid IN ('azpg.state_1'::regclass, 'azpg.queue_1'::regclass)"
     assert connection.execute(query).fetchone() == (0,)
+
+
+def test_who_waits_for_a_lock_forgets_nothing(
+    twin: Instance, connection: Connection, database: str, eve: Attacker
+) -> None:
+    table = owned(twin, connection, eve, Sync.TRIGGER)
+    connection.execute("INSERT INTO shop.products VALUES (1, 'one'), (2, 'two')")
+    connection.execute("SET lock_timeout = '100ms'")
+    with table.connect() as other, other.transaction():
+        other.execute("LOCK TABLE azpg.state_1 IN SHARE MODE")
+        with pytest.raises(errors.LockNotAvailable), connection.transaction():
+            carry_column(connection, table.column)
+    assert connection.execute("SELECT count(*) FROM azpg.state_1").fetchone() == (2,)
 
 
 MOVES = {

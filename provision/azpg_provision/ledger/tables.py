@@ -112,6 +112,8 @@ FROM pg_catalog.pg_proc
 WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')
   AND proname OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.name[]) ORDER BY 1
 """
+_MISTAKES = "42"
+"""The class of SQLSTATEs for what is not there, is something else, or is not this role's to change."""
 _DEFAULT_COLLATION = 100
 """PostgreSQL's number of the collation that a column of type text has."""
 FUNCTIONS = ("embed", "note", "enqueue", "clear", "text", "act")
@@ -169,8 +171,10 @@ def carry(connection: Connection, column: VectorColumn) -> None:
             add = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS vector bytea")
             connection.execute(add.format(column.state))
             kept = _as_made(connection, column)
-    except errors.Error:  # such as of a view in the place of one, or of a role as which this one cannot act
-        kept = False
+    except errors.Error as error:
+        if not (error.sqlstate or "").startswith(_MISTAKES):
+            raise
+        kept = False  # such as for a view in the place of one, or a role as which this one cannot act
     if not kept:
         drop(connection, column.id)
         make(connection, column)
