@@ -138,9 +138,8 @@ def test_a_look_at_a_text_reads_no_type_but_its_own(twin: Instance, tmp_path: Pa
             )
             connection.execute("SELECT pg_stat_force_next_flush()")
             (before,) = watcher.execute(read).fetchone() or (0,)
-            assert live.may_be_parsed(
-                connection, "public", "products", "lower(title)::varchar || description"
-            )
+            text, path = "lower(title)::varchar || 'x' || description", ["pg_catalog", "public", "pg_temp"]
+            assert live.text_trouble(connection, "public", "products", text, path) == ""
             connection.execute("SELECT pg_stat_force_next_flush()")
             (after,) = watcher.execute(read).fetchone() or (0,)
         assert after - before < 3000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from psycopg import errors, sql
 from azpg_provision.column import Sync
 from azpg_provision.ledger import carry_column
 from azpg_runtime.postgres.instance import Instance
+from azpg_runtime.wait import wait_for
 from tests.conftest import URI
-from tests.integration.calls import counters
 from tests.integration.provisioning import HEAD, Site
 from tests.security.roles import Attacker, attacker
 from tests.security.test_owners import owned
@@ -129,7 +130,27 @@ def test_a_new_owner_does_not_act_as_the_one_before(
     assert not eve.is_admin()
 
 
-@pytest.mark.parametrize("hung", ["a trigger", "a default"])
+HUNG: dict[str, str] = {
+    "triggers": TRAP
+    + "".join(
+        f";CREATE TRIGGER {each} BEFORE INSERT OR UPDATE OR DELETE ON azpg.{table}"
+        f" FOR EACH {each} EXECUTE FUNCTION shop.trap()"
+        for table in ("state_1", "queue_1")
+        for each in ("ROW", "STATEMENT")
+    ),
+    "defaults": CODE.format("", "timestamptz", "{escape}", "now()")
+    + "ALTER TABLE azpg.state_1 ALTER at SET DEFAULT shop.evil();"
+    "ALTER TABLE azpg.queue_1 ALTER since SET DEFAULT shop.evil()",
+    "rights to columns": "GRANT REFERENCES (key_1), SELECT (key_1) ON azpg.state_1 TO {other}",
+    "no key": "ALTER TABLE azpg.state_1 DROP CONSTRAINT state_1_pkey",
+    "no NULL": "DELETE FROM azpg.state_1; ALTER TABLE azpg.state_1 ALTER failure SET NOT NULL",
+    "no identity": "ALTER TABLE azpg.state_1 REPLICA IDENTITY NOTHING",
+    "few numbers": "ALTER SEQUENCE azpg.queue_1_id_seq MAXVALUE 100",
+}
+
+
+@pytest.mark.parametrize("along", [False, True], ids=["the table", "and azpg's tables"])
+@pytest.mark.parametrize("hung", HUNG)
 @pytest.mark.parametrize("mode", [Sync.TRIGGER, Sync.QUEUE])
 def test_what_a_former_owner_hung_on_azpgs_tables_is_not_given_on(
     twin: Instance,
@@ -139,40 +160,105 @@ def test_what_a_former_owner_hung_on_azpgs_tables_is_not_given_on(
     tmp_path: Path,
     hung: str,
     mode: Sync,
+    along: bool,
 ) -> None:
-    """Fourth attack, 2: apply gives them to the next owner."""
+    """Fourth attack, 2; fifth, 3, 4 and 6: apply gives them to the next owner, or somebody did by hand."""
     owned(twin, connection, eve, mode)
     site = Site(twin, tmp_path, name=database)
     spec = spec_of(site, mode)
     site.apply(spec)
     connection.execute("INSERT INTO shop.products VALUES (1, 'one'), (2, 'two')")
     site.apply(spec)
-    with eve.connect(database) as evil:
-        if hung == "a trigger":
-            evil.execute(TRAP.format(escape=eve.escape))
-            for table in ("state_1", "queue_1"):
-                for each in ("ROW", "STATEMENT"):
-                    evil.execute(
-                        f"CREATE TRIGGER {each} BEFORE INSERT OR UPDATE OR DELETE ON azpg.{table}"
-                        f" FOR EACH {each} EXECUTE FUNCTION shop.trap()"
-                    )
-        else:
-            evil.execute(CODE.format("", "timestamptz", eve.escape, "now()"))
-            evil.execute("ALTER TABLE azpg.state_1 ALTER at SET DEFAULT shop.evil()")
-            evil.execute("ALTER TABLE azpg.queue_1 ALTER since SET DEFAULT shop.evil()")
-    connection.execute(ADMINS)
-    assert site.plan(spec).changes != ()
-    before = counters(twin)["texts"]
+    with attacker(twin, database) as other:
+        with eve.connect(database) as evil:
+            evil.execute(HUNG[hung].format(escape=eve.escape, other=other.name))
+        connection.execute(ADMINS)
+        if along:
+            connection.execute("ALTER TABLE azpg.state_1 OWNER TO CURRENT_USER")
+            connection.execute("ALTER TABLE azpg.queue_1 OWNER TO CURRENT_USER")
+        assert site.plan(spec).changes != ()
+        site.apply(spec)
+        assert site.plan(spec).changes == ()
+        connection.execute("UPDATE shop.products SET title = title || '!'")
+        connection.execute("INSERT INTO shop.products VALUES (3, 'three')")
+        site.apply(spec)
+        assert not eve.is_admin()
+        assert {name: count for name, count in connection.execute(LEFT).fetchall() if count} == {}
+
+
+LEFT = """
+SELECT 'triggers', count(*) FROM pg_trigger WHERE tgrelid IN ('azpg.state_1'::regclass, 'azpg.queue_1'::regclass)
+UNION ALL
+SELECT 'rights', count(*) FROM pg_attribute
+WHERE attrelid IN ('azpg.state_1'::regclass, 'azpg.queue_1'::regclass) AND attacl IS NOT NULL
+UNION ALL
+SELECT 'defaults', count(*) FROM pg_attrdef
+WHERE adrelid IN ('azpg.state_1'::regclass, 'azpg.queue_1'::regclass)
+  AND pg_get_expr(adbin, adrelid) NOT IN ('1', 'now()')
+"""
+
+
+def test_what_a_former_owner_has_begun_is_not_given_on(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, tmp_path: Path
+) -> None:
+    """Fifth attack, 2: it is committed while apply looks through azpg's tables."""
+    owned(twin, connection, eve, Sync.QUEUE)
+    site = Site(twin, tmp_path, name=database)
+    spec = spec_of(site, Sync.QUEUE)
     site.apply(spec)
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = to_regclass('azpg.queue_1')"
+    with eve.connect(database) as evil, ThreadPoolExecutor(1) as pool:
+        evil.execute(CODE.format("", "timestamptz", eve.escape, "now()"))
+        evil.execute("BEGIN; ALTER TABLE azpg.queue_1 ALTER since SET DEFAULT shop.evil()")
+        connection.execute(ADMINS)
+        applied = pool.submit(site.apply, spec)
+        assert wait_for(lambda: connection.execute(waiting).fetchone() != (0,), timeout=60)
+        evil.execute("COMMIT")
+        applied.result()
     assert site.plan(spec).changes == ()
-    if hung == "a trigger" and mode is Sync.TRIGGER:
-        assert counters(twin)["texts"] - before <= 1, "what is known of the rows is kept"
-    connection.execute("UPDATE shop.products SET title = title || '!'")
-    connection.execute("INSERT INTO shop.products VALUES (3, 'three')")
-    site.apply(spec)
+    connection.execute("INSERT INTO shop.products VALUES (1, 'one')")
     assert not eve.is_admin()
-    query = "SELECT count(*) FROM pg_trigger WHERE tgrelid IN ('azpg.state_1'::regclass, 'azpg.queue_1'::regclass)"
-    assert connection.execute(query).fetchone() == (0,)
+
+
+def test_an_old_snapshot_does_not_hide_a_new_owner(
+    twin: Instance, connection: Connection, database: str, eve: Attacker
+) -> None:
+    """Fifth attack, 1: in REPEATABLE READ a table belongs to whom it did when the transaction began."""
+    owned(twin, connection, eve, Sync.TRIGGER)
+    connection.execute("GRANT ALL ON shop.products TO CURRENT_USER")
+    for kind in ("embed", "note", "clear"):
+        connection.execute(f"ALTER FUNCTION azpg.{kind}_1() OWNER TO CURRENT_USER")
+    connection.execute(ADMINS)
+    with eve.connect(database) as evil:
+        evil.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM pg_class LIMIT 1")
+        hers(connection, eve)
+        setup, _ = WAYS["a domain's check"]
+        evil.execute(setup.split(";ALTER TABLE shop.products RENAME")[0].format(escape=eve.escape))
+        evil.execute("INSERT INTO shop.products (id, title) VALUES (77, 'x')")
+        evil.execute("COMMIT")
+    assert not eve.is_admin()
+
+
+@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
+def test_writers_of_every_isolation_level_are_served(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, level: str
+) -> None:
+    owned(twin, connection, eve, Sync.TRIGGER)
+    with eve.connect(database) as writer:
+        writer.execute(f"BEGIN ISOLATION LEVEL {level}; SELECT FROM pg_class LIMIT 1")
+        writer.execute("INSERT INTO shop.products VALUES (1, 'one')")
+        writer.execute("COMMIT")
+    query = "SELECT count(embedding) FROM shop.products"
+    assert connection.execute(query).fetchone() == (1,)
+
+
+def test_azpgs_sessions_see_what_is(twin: Instance, connection: Connection, tmp_path: Path) -> None:
+    """A database can make every transaction one that sees who owned what when it began."""
+    database = connection.info.dbname
+    statement = "ALTER DATABASE {} SET default_transaction_isolation = 'repeatable read'"
+    connection.execute(sql.SQL(statement).format(sql.Identifier(database)))
+    with Site(twin, tmp_path, name=database).target.connect(database) as session:
+        assert session.execute("SHOW transaction_isolation").fetchone() == ("read committed",)
 
 
 def test_who_waits_for_a_lock_forgets_nothing(

@@ -278,3 +278,44 @@ def test_what_the_owner_makes_in_schema_azpg_does_not_stay(
             None,
             None,
         )
+
+
+def test_nor_does_what_a_role_below_the_owner_makes_there(
+    twin: Instance, connection: Connection, database: str
+) -> None:
+    """Fifth attack, 7: its function, which the owner's calls, has the owner's right to create there."""
+    with attacker(twin, database) as eve, attacker(twin, database) as helper:
+        connection.execute(
+            sql.SQL(
+                "GRANT {0} TO CURRENT_USER; GRANT {0} TO {1}; CREATE SCHEMA shop AUTHORIZATION {0};"
+                "CREATE TABLE shop.products (id bigint PRIMARY KEY, title text, embedding vector(384));"
+                "ALTER TABLE shop.products OWNER TO {0}; GRANT USAGE, CREATE ON SCHEMA shop TO {1}"
+            ).format(eve.role, helper.role)
+        )
+        with helper.connect(database) as session:
+            session.execute(
+                "CREATE FUNCTION shop.helps() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS"
+                " $$ BEGIN CREATE FUNCTION azpg.in_hand(integer) RETURNS integer LANGUAGE sql RETURN 1; END $$"
+            )
+        with eve.connect(database) as session:
+            session.execute(
+                "CREATE FUNCTION shop.squat(text) RETURNS bool LANGUAGE plpgsql"
+                " SET search_path = pg_catalog, pg_temp AS $$ BEGIN"
+                " IF has_schema_privilege('azpg', 'CREATE') THEN EXECUTE 'SELECT shop.helps()'; END IF;"
+                " RETURN true; END $$;"
+                "CREATE DOMAIN shop.a AS text CHECK (shop.squat(value))"
+            )
+        with pytest.raises(
+            ApplyFailed, match=r"made what is not azpg's in schema azpg: function azpg\.in_hand"
+        ):
+            vectorized(
+                twin,
+                connection,
+                create="SELECT",
+                schema="shop",
+                mode=Sync.QUEUE,
+                text="'{x}'::shop.a[]::text",
+            )
+        query = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'azpg'::regnamespace"
+        assert connection.execute(query).fetchone() == (1,)
+        connection.execute("DROP SCHEMA shop CASCADE")

@@ -589,7 +589,7 @@ def test_a_table_that_is_given_away_is_still_written(
             writer.execute("INSERT INTO shop.products VALUES (3, 'three')")
             writer.execute("DELETE FROM shop.products WHERE id = 2")
         assert said
-        assert all("its trigger has not the rights of the table's owner" in one for one in said)
+        assert all("their trigger has not the rights of the table's owner" in one for one in said)
         rows = connection.execute("SELECT id, title, embedding IS NULL FROM shop.products ORDER BY id")
         assert rows.fetchall() == [(1, "uno", False), (3, "three", True)]
         sync.install(connection, table.column)

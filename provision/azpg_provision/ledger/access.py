@@ -45,7 +45,9 @@ WHERE place.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_cata
   AND database.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
   AND owner.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass
   AND owner.deptype OPERATOR(pg_catalog.=) 'o'
-  AND role.rolname OPERATOR(pg_catalog.=) %s::pg_catalog.name
+  AND (role.rolname OPERATOR(pg_catalog.=) %(owner)s::pg_catalog.name
+       OR role.rolname OPERATOR(pg_catalog.<>) session_user
+          AND pg_catalog.pg_has_role(role.oid, %(owner)s::pg_catalog.name, 'USAGE'))
 ORDER BY 4
 """
 _SHOWN = 3
@@ -86,10 +88,10 @@ def creating(connection: Connection, owner: str, names: Collection[str]) -> Iter
         if not own:
             granting(connection)
             connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA azpg TO {}").format(role))
-            before = {tuple(row[:2]) for row in connection.execute(_OWNED, [owner]).fetchall()}
+            before = {tuple(row[:2]) for row in connection.execute(_OWNED, {"owner": owner}).fetchall()}
         yield
         if not own:
-            found = connection.execute(_OWNED, [owner]).fetchall()
+            found = connection.execute(_OWNED, {"owner": owner}).fetchall()
             made = [(name, what) for *number, name, what in found if tuple(number) not in before]
             _check_made(made, owner, names)
             connection.execute(sql.SQL("REVOKE CREATE ON SCHEMA azpg FROM {}").format(role))

@@ -131,15 +131,15 @@ def _close(connection: Connection) -> None:
     close(connection, "TABLE", *(sql.Identifier("azpg", table) for table in tables))
 
 
-def carry_column(connection: Connection, column: VectorColumn) -> None:
-    """Brings what belongs to a column to this version, with all that is known of its rows.
+def carry_column(connection: Connection, column: VectorColumn, *, anew: bool = False) -> None:
+    """Brings what belongs to a column to this version, with all that is known of its rows unless `anew`.
 
     A worker of the version before leaves the column alone from then on, as one that is another by now.
     """
     values = [Jsonb(definition(column)), column.id]
     with atomic(connection):
         _make_function(connection)
-        tables.carry(connection, column)
+        tables.carry(connection, column, anew=anew)
         connection.execute(
             "UPDATE azpg.columns SET definition = %s WHERE id OPERATOR(pg_catalog.=) %s", values
         )

@@ -9,6 +9,7 @@ from psycopg import errors, sql
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import LedgerMismatch
 from azpg_provision.ledger.access import close
+from azpg_provision.ledger.trust import trusted
 from azpg_provision.target.target import Connection
 
 # A key's collation must be the table's own: PostgreSQL compares no two texts of different collations.
@@ -70,6 +71,21 @@ WHERE relation.oid OPERATOR(pg_catalog.=) ANY (ARRAY[pg_catalog.to_regclass(%(st
                                                      pg_catalog.to_regclass(%(queue)s)]::pg_catalog.oid[])
   AND (relation.relkind OPERATOR(pg_catalog.<>) 'r' OR relation.relpersistence OPERATOR(pg_catalog.<>) 'p'
        OR relation.relhasrules OR relation.relrowsecurity OR relation.relforcerowsecurity
+       OR relation.reloftype OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
+       OR relation.relreplident OPERATOR(pg_catalog.<>) 'd'
+       OR EXISTS (SELECT FROM pg_catalog.pg_publication_rel AS published
+                  WHERE published.prrelid OPERATOR(pg_catalog.=) relation.oid)
+       OR EXISTS (SELECT FROM pg_catalog.pg_attribute AS attribute
+                  WHERE attribute.attrelid OPERATOR(pg_catalog.=) relation.oid
+                    AND attribute.attacl IS NOT NULL)
+       OR NOT EXISTS (SELECT FROM pg_catalog.pg_index AS index
+                      WHERE index.indrelid OPERATOR(pg_catalog.=) relation.oid AND index.indisprimary)
+       OR NOT EXISTS (SELECT FROM pg_catalog.pg_sequence AS sequence
+                      WHERE sequence.seqrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%(sequence)s)
+                        AND sequence.seqtypid OPERATOR(pg_catalog.=) 'pg_catalog.int8'::pg_catalog.regtype
+                        AND sequence.seqincrement OPERATOR(pg_catalog.=) 1
+                        AND sequence.seqmax OPERATOR(pg_catalog.=) 9223372036854775807
+                        AND NOT sequence.seqcycle)
        OR EXISTS (SELECT FROM pg_catalog.pg_trigger AS trigger
                   WHERE trigger.tgrelid OPERATOR(pg_catalog.=) relation.oid)
        OR EXISTS (SELECT FROM pg_catalog.pg_policy AS policy
@@ -94,16 +110,34 @@ WHERE relation.oid OPERATOR(pg_catalog.=) ANY (ARRAY[pg_catalog.to_regclass(%(st
   AND NOT trigger.tgisinternal
 """
 _MADE = """
-SELECT attribute.attname::pg_catalog.text,
+SELECT wanted.position::pg_catalog.int4, attribute.attname::pg_catalog.text,
        pg_catalog.format_type(attribute.atttypid, attribute.atttypmod), attribute.attcollation,
-       attribute.attidentity::pg_catalog.text, attribute.attgenerated::pg_catalog.text,
+       attribute.attnotnull, attribute.attidentity::pg_catalog.text, attribute.attgenerated::pg_catalog.text,
        pg_catalog.pg_get_expr(default_.adbin, default_.adrelid)
-FROM pg_catalog.pg_attribute AS attribute
+FROM pg_catalog.unnest(%s::pg_catalog.text[]) WITH ORDINALITY AS wanted (name, position)
+JOIN pg_catalog.pg_attribute AS attribute
+  ON attribute.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(wanted.name)
 LEFT JOIN pg_catalog.pg_attrdef AS default_
        ON default_.adrelid OPERATOR(pg_catalog.=) attribute.attrelid
       AND default_.adnum OPERATOR(pg_catalog.=) attribute.attnum
-WHERE attribute.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)
-  AND attribute.attnum OPERATOR(pg_catalog.>) 0 AND NOT attribute.attisdropped
+WHERE attribute.attnum OPERATOR(pg_catalog.>) 0 AND NOT attribute.attisdropped
+"""
+# A role that was the table's owner, and may have written into them what it liked.
+_FORMER = """
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_class AS class
+    CROSS JOIN LATERAL (
+        SELECT relation.relowner FROM pg_catalog.pg_class AS relation
+        WHERE relation.relnamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')
+          AND relation.relname OPERATOR(pg_catalog.=) ANY (%(tables)s::pg_catalog.name[])
+        UNION
+        SELECT function.proowner FROM pg_catalog.pg_proc AS function
+        WHERE function.pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')
+          AND function.proname OPERATOR(pg_catalog.=) ANY (%(functions)s::pg_catalog.name[])
+    ) AS made (owner)
+    JOIN pg_catalog.pg_roles AS owner ON owner.oid OPERATOR(pg_catalog.=) made.owner
+    WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%(relation)s)
+      AND made.owner OPERATOR(pg_catalog.<>) class.relowner AND NOT {trusted})
 """
 _FUNCTIONS = """
 SELECT pg_catalog.concat('azpg.', pg_catalog.quote_ident(proname),
@@ -156,25 +190,41 @@ def _tables(column: VectorColumn) -> list[sql.Identifier]:
     return [column.state, column.queue, sql.Identifier("azpg", f"queue_{column.id}_id_seq")]
 
 
-def carry(connection: Connection, column: VectorColumn) -> None:
+def former(connection: Connection, column: VectorColumn) -> bool:
+    """Whether what belongs to a column is another role's than its table and no admin's: a former owner's."""
+    names = {
+        "tables": [f"state_{column.id}", f"queue_{column.id}"],
+        "functions": [f"{name}_{column.id}" for name in FUNCTIONS],
+        "relation": column.relation.as_string(connection),
+    }
+    query = sql.SQL(_FORMER).format(trusted=trusted("owner"))
+    return connection.execute(query, names).fetchone() == (True,)
+
+
+def carry(connection: Connection, column: VectorColumn, *, anew: bool) -> None:
     """Brings both to the present version of the ledger, with all that they hold.
 
-    Triggers on them are dropped. Where anything else hangs there that would run with the rights of the
-    table's owner, who may be another role by now than the one who hung it there, they are made anew, empty.
+    Triggers on them are dropped. With `anew`, or where anything else hangs there that would run with the
+    rights of the table's owner, who may be another role by now than the one who hung it there, they are made
+    anew, and empty: all rows are embedded once more.
     """
-    try:
-        with connection.transaction():
-            for trigger, table in connection.execute(_TRIGGERS, _names(column)).fetchall():
-                statement = sql.SQL("DROP TRIGGER {} ON {}")
-                name = sql.Identifier("azpg", table)
-                connection.execute(statement.format(sql.Identifier(trigger), name))
-            add = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS vector bytea")
-            connection.execute(add.format(column.state))
-            kept = _as_made(connection, column)
-    except errors.Error as error:
-        if not (error.sqlstate or "").startswith(_MISTAKES):
-            raise
-        kept = False  # such as for a view in the place of one, or a role as which this one cannot act
+    kept = not anew
+    if kept:
+        try:
+            with connection.transaction():
+                lock = sql.SQL("LOCK TABLE ONLY {}, ONLY {} IN ACCESS EXCLUSIVE MODE")
+                connection.execute(lock.format(column.state, column.queue))
+                for trigger, table in connection.execute(_TRIGGERS, _names(column)).fetchall():
+                    statement = sql.SQL("DROP TRIGGER {} ON {}")
+                    name = sql.Identifier("azpg", table)
+                    connection.execute(statement.format(sql.Identifier(trigger), name))
+                add = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS vector bytea")
+                connection.execute(add.format(column.state))
+                kept = _as_made(connection, column)
+        except errors.Error as error:
+            if not (error.sqlstate or "").startswith(_MISTAKES):
+                raise
+            kept = False  # such as for a view in the place of one, or a role as which this one cannot act
     if not kept:
         drop(connection, column.id)
         make(connection, column)
@@ -183,35 +233,47 @@ def carry(connection: Connection, column: VectorColumn) -> None:
 
 def _as_made(connection: Connection, column: VectorColumn) -> bool:
     """Whether both are what `make` makes, and nothing more, whoever may use them."""
-    if connection.execute(_STRANGE, _names(column)).fetchone() is not None:
+    names = _names(column)
+    if connection.execute(_STRANGE, names).fetchone() is not None:
         return False
-    table = {row[0]: row[1:] for row in _columns_of(connection, column.relation.as_string(connection))}
+    places = [column.relation.as_string(connection), names["state"], names["queue"]]
+    found: list[dict[str, tuple[Any, ...]]] = [{}, {}, {}]
+    for position, name, *properties in connection.execute(_MADE, [places]).fetchall():
+        found[position - 1][name] = tuple(properties)
+    table, state, queue = found
     if not all(key.name in table for key in column.keys):
         return False
-    keys = {f"key_{n}": (*table[key.name][:2], "", "", None) for n, key in enumerate(column.keys, 1)}
-    state, queue = (
-        {row[0]: row[1:] for row in _columns_of(connection, name)} for name in _names(column).values()
-    )
-    text, bytes_ = ("text", _DEFAULT_COLLATION, "", "", None), ("bytea", 0, "", "", None)
-    now = ("timestamp with time zone", 0, "", "", "now()")
-    noted = {"hash": bytes_, "failure": text, "sqlstate": text, "at": now, "vector": bytes_}
-    waits = {"id": ("bigint", 0, "a", "", None), "since": now, "not_before": now}
-    return state == keys | noted | {"attempts": ("integer", 0, "", "", "1")} and queue == keys | waits
-
-
-def _columns_of(connection: Connection, name: str) -> list[tuple[Any, ...]]:
-    return connection.execute(_MADE, [name]).fetchall()
+    keys = {f"key_{number}": table[key.name][:2] for number, key in enumerate(column.keys, 1)}
+    text, bytes_ = ("text", _DEFAULT_COLLATION, False, "", "", None), ("bytea", 0, False, "", "", None)
+    now = ("timestamp with time zone", 0, True, "", "", "now()")
+    known = {
+        "hash": ("bytea", 0, True, "", "", None),
+        "failure": text,
+        "sqlstate": text,
+        "attempts": ("integer", 0, True, "", "", "1"),
+        "at": now,
+        "vector": bytes_,
+    }
+    waits = {"id": ("bigint", 0, True, "a", "", None), "since": now, "not_before": now}
+    of_state = {name: (*type_, True, "", "", None) for name, type_ in keys.items()} | known
+    of_queue = {name: (*type_, False, "", "", None) for name, type_ in keys.items()} | waits
+    return state == of_state and queue == of_queue
 
 
 def _names(column: VectorColumn) -> dict[str, str]:
-    return {"state": f"azpg.state_{column.id}", "queue": f"azpg.queue_{column.id}"}
+    number = column.id
+    return {
+        "state": f"azpg.state_{number}",
+        "queue": f"azpg.queue_{number}",
+        "sequence": f"azpg.queue_{number}_id_seq",
+    }
 
 
 def carried(connection: Connection, column: VectorColumn) -> bool:
     """Whether both are as `make` makes them now, the table's owner's, and nobody else's to use."""
     names = [f"state_{column.id}", f"queue_{column.id}"]
     row = connection.execute(_CARRIED, [column.relation.as_string(connection), names]).fetchone()
-    return row == (2, 1)
+    return row == (2, 1) and _as_made(connection, column)
 
 
 def drop(connection: Connection, column_id: int) -> None:

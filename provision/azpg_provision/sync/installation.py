@@ -12,7 +12,7 @@ from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed
 from azpg_provision.ledger import carried, carry_column
 from azpg_provision.ledger.access import close, creating, give
-from azpg_provision.ledger.tables import FUNCTIONS, disarm, made_for
+from azpg_provision.ledger.tables import FUNCTIONS, disarm, former, made_for
 from azpg_provision.sync import acting
 from azpg_provision.sync.bound import bind, bound, judge, needs_text
 from azpg_provision.sync.generated import add_generated
@@ -33,8 +33,7 @@ _FOUND = """
 SELECT t.tgname, t.tgtype::int, t.tgenabled::text, p.proname, t.tgoldtable, t.tgnewtable,
        pg_catalog.replace(pg_catalog.replace(
            pg_catalog.pg_get_expr(t.tgqual, t.tgrelid),
-           pg_catalog.quote_literal(t.tgrelid::pg_catalog.regclass), '{relation}'),
-           pg_catalog.quote_literal(t.tgfoid::pg_catalog.regprocedure), '{function}'),
+           named.relation, '{relation}'), named.function, '{function}'),
        t.tgattr::text, p.prosrc, p.prosecdef, l.lanname,
        p.proconfig = ARRAY['search_path=pg_catalog, pg_temp'] || %(formats)s::text[]
            || CASE WHEN p.proname ~ '^enqueue_' THEN %(joins)s::text[] ELSE '{}' END,
@@ -43,6 +42,10 @@ SELECT t.tgname, t.tgtype::int, t.tgenabled::text, p.proname, t.tgoldtable, t.tg
 FROM pg_catalog.pg_trigger AS t
 JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
 JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang
+CROSS JOIN LATERAL (SELECT
+    pg_catalog.concat('''', pg_catalog.replace(t.tgrelid::pg_catalog.regclass::text, '''', ''''''), ''''),
+    pg_catalog.concat('''', pg_catalog.replace(t.tgfoid::pg_catalog.regprocedure::text, '''', ''''''), '''')
+) AS named (relation, function)  -- as pg_get_expr writes them, whatever they hold
 WHERE t.tgrelid = pg_catalog.to_regclass(%(relation)s) AND NOT t.tgisinternal
   AND (p.pronamespace = pg_catalog.to_regnamespace('azpg') AND p.proname = ANY (%(functions)s)
        OR t.tgname = ANY (%(triggers)s))
@@ -80,10 +83,11 @@ def install(connection: Connection, column: VectorColumn) -> None:
     if is_carried and bound(connection, column) and _in_step(connection, column):
         return
     owner = acting.owner_of(connection, column)
+    anew = former(connection, column)
     with atomic(connection):
         remove(connection, column)
-        if not is_carried:
-            carry_column(connection, column)
+        if anew or not is_carried:
+            carry_column(connection, column, anew=anew)
         with creating(connection, owner, made_for(column.id)):
             give(connection, owner, "TABLE", column.state, column.queue)
             acting.make(connection, column, owner)

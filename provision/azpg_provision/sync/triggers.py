@@ -135,7 +135,8 @@ def body(column: VectorColumn, function: str) -> sql.Composed:
         model=sql.Literal(column.model),
         timeout=sql.Literal(1000 * column.timeout),
         name=sql.Literal(column.name),
-        fingerprint=sql.Literal(column.fingerprint),
+        # Whatever a writer's session takes a backslash for.
+        fingerprint=sql.SQL("pg_catalog.decode({}, 'hex')").format(sql.Literal(column.fingerprint.hex())),
         state=column.state,
         queue=column.queue,
         own=_listed(column.own_keys),

@@ -27,6 +27,8 @@ OPTIONS: dict[str, Any] = {
         "-c search_path=pg_catalog,pg_temp "
         # A database where others only read by default; what is only looked at has `begin_read_only`.
         "-c default_transaction_read_only=off "
+        # What is looked at is as it is, not as it was when the transaction began.
+        "-c default_transaction_isolation=read\\ committed "
         # A text was read as one expression, with backslashes that are plain characters: where they quote, it
         # would end elsewhere.
         "-c standard_conforming_strings=on "

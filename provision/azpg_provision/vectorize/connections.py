@@ -91,7 +91,8 @@ class Session:
             self.connection.close()
             self._open()
         else:
-            renew(self.connection, _BY_INDEX)
+            renew(self.connection, "SELECT pg_catalog.pg_advisory_unlock_all()", _BY_INDEX)
+            self.worker = claims.attend(self.connection)
             self._column = None
 
     @property
