@@ -7,11 +7,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
+from psycopg import errors, sql
 
 from azpg_provision import live
 from azpg_provision.column import Key, Sync
 from azpg_provision.errors import ApplyFailed
+from azpg_provision.live.text import typed
 from azpg_provision.plan.sampling import rows_per_second
 from azpg_provision.target.local import LocalTarget
 from azpg_provision.vectorize import run
@@ -319,3 +320,34 @@ def test_nor_does_what_a_role_below_the_owner_makes_there(
         query = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'azpg'::regnamespace"
         assert connection.execute(query).fetchone() == (1,)
         connection.execute("DROP SCHEMA shop CASCADE")
+
+
+def test_what_fits_better_by_now_reads_no_string_as_its_own(connection: Connection) -> None:
+    """Fifth attack, 5: somebody who may create in public makes it after the types were judged."""
+    connection.execute(
+        "CREATE SCHEMA shop; CREATE TABLE shop.products (id int, title varchar(50));"
+        "INSERT INTO shop.products VALUES (1, 'one');"
+        "CREATE FUNCTION shop.f(text, text) RETURNS text LANGUAGE sql IMMUTABLE RETURN $1 || $2;"
+        "SET search_path = pg_catalog, shop, public"
+    )
+    text = "f(title, '{x}') || concat(title, '{y}')"
+    relation = sql.Identifier("shop", "products")
+
+    def prepare(statement: sql.Composed) -> None:
+        connection.execute(statement)
+
+    with connection.transaction():
+        found = typed(connection, relation, text, prepare)
+    assert found is not None
+    query = sql.SQL("SELECT {} FROM shop.products")
+    assert connection.execute(query.format(sql.SQL(text))).fetchall() == [("one{x}one{y}",)]
+    connection.execute(
+        "CREATE FUNCTION public.evil(text) RETURNS bool LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'it is read'; END $$;"
+        "CREATE DOMAIN public.a AS text CHECK (public.evil(VALUE)); CREATE DOMAIN public.b AS public.a[];"
+        "CREATE FUNCTION public.f(varchar, public.b) RETURNS text LANGUAGE sql IMMUTABLE RETURN 'theirs';"
+        "CREATE FUNCTION public.concat(varchar, public.b) RETURNS text LANGUAGE sql IMMUTABLE RETURN 'theirs'"
+    )
+    with pytest.raises(errors.RaiseException, match="it is read"):
+        connection.execute(query.format(sql.SQL(text)))
+    assert connection.execute(query.format(sql.SQL(found.text))).fetchall() == [("one{x}one{y}",)]

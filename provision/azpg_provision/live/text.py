@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -28,6 +29,14 @@ ORDER BY type.position
 _IS_CAST = """
 SELECT typrelid OPERATOR(pg_catalog.=) 0 FROM pg_catalog.pg_type WHERE oid OPERATOR(pg_catalog.=) %s
 """
+_NAMES = """
+SELECT type.oid::pg_catalog.int8,
+       pg_catalog.concat(pg_catalog.quote_ident(home.nspname), '.', pg_catalog.quote_ident(type.typname))
+FROM pg_catalog.pg_type AS type
+JOIN pg_catalog.pg_namespace AS home ON home.oid OPERATOR(pg_catalog.=) type.typnamespace
+WHERE type.oid OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.int8[]::pg_catalog.oid[])
+"""
+_AS_IT_IS = "''"
 _NUMBER = re.compile(r"\$(\d+)")
 _REGISTERED = {
     24: "regproc",
@@ -68,7 +77,7 @@ def text_trouble(connection: Connection, schema: str, table: str, text: str, pat
         with connection.transaction(force_rollback=True):
             connection.execute("SET LOCAL standard_conforming_strings = on")
             connection.execute(sql.SQL("SET LOCAL search_path = {}").format(names(path)))
-            types, _ = _types(connection, relation, found, prepare, {})
+            types, _, _ = _types(connection, relation, found, prepare, {})
             named = {
                 number: sql.SQL("CAST({} AS pg_catalog.{})")
                 .format(sql.Literal(found.values[number]), sql.SQL(_REGISTERED[type_]))
@@ -85,12 +94,24 @@ def text_trouble(connection: Connection, schema: str, table: str, text: str, pat
     return ""
 
 
-def literal_types(
-    connection: Connection, relation: sql.Identifier, text: str, prepare: Prepare
-) -> list[int] | None:
-    """The types as which PostgreSQL reads the string literals of a text, by their numbers.
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A text whose string literals have their types.
 
-    Those that it leaves as they are have none. None is returned where that cannot be told.
+    Attributes:
+        types: those as which PostgreSQL reads them, by their numbers.
+        text: the same text, in which each literal says its type: whatever somebody else has put where names
+            are looked up since, it is read as no other.
+    """
+
+    types: list[int]
+    text: str
+
+
+def typed(connection: Connection, relation: sql.Identifier, text: str, prepare: Prepare) -> Typed | None:
+    """A text with the types of its string literals; None where they cannot be told.
+
+    Those that PostgreSQL leaves as they are, as arguments of concat(), are texts.
 
     Args:
         connection: in a transaction.
@@ -103,8 +124,20 @@ def literal_types(
     found = template(text)
     if found is None:
         return None
-    types, casts = _types(connection, relation, found, prepare, {})
-    return sorted({*types.values(), *casts})
+    types, casts, filled = _types(connection, relation, found, prepare, {})
+    every = sorted({*types.values(), *casts})
+    if found.types:  # of literals that cannot be anything else
+        return Typed(every, text)
+    names_: dict[int, str] = dict(connection.execute(_NAMES, [every]).fetchall())
+    places = []
+    for number, value in enumerate(found.values):
+        literal = sql.Literal(value).as_string()
+        if number in types:
+            literal = f"CAST({literal} AS {names_[types[number]]})"
+        elif filled[number] == _AS_IT_IS:
+            literal = f"CAST({literal} AS pg_catalog.text)"
+        places.append(literal)
+    return Typed(every, found.filled(places))
 
 
 def _types(
@@ -113,14 +146,14 @@ def _types(
     found: Template,
     prepare: Prepare,
     given: Mapping[int, str],
-) -> tuple[dict[int, int], set[int]]:
-    """The types of literals, by their places, and of those that have no parameter.
+) -> tuple[dict[int, int], set[int], dict[int, str]]:
+    """The types of literals by their places, of those that have no parameter, and what stood in their places.
 
     Args:
         connection: in a transaction.
         relation: the table that the text is over.
         found: the text.
-        prepare: as of `literal_types`.
+        prepare: as of `typed`.
         given: what is to stand in places that get no parameter.
     """
     count = len(found.values)
@@ -146,9 +179,9 @@ def _types(
             if number_ is None or int(number_[1]) > len(asked):
                 raise
             # It stays as it is, as an argument of concat() does. No type that has parts takes an empty text.
-            filled[asked[int(number_[1]) - 1]] = "''"
+            filled[asked[int(number_[1]) - 1]] = _AS_IT_IS
         else:
-            return dict(zip(asked, types, strict=True)), casts
+            return dict(zip(asked, types, strict=True)), casts, filled
 
 
 def _type_called(connection: Connection, name: str, prepare: Prepare) -> int | None:

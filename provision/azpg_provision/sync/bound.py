@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 
 from psycopg import sql
 
@@ -20,7 +21,7 @@ from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed
 from azpg_provision.ledger import trust
 from azpg_provision.ledger.access import close
-from azpg_provision.live.text import literal_types
+from azpg_provision.live.text import typed
 from azpg_provision.spec import expression
 from azpg_provision.sync import acting
 from azpg_provision.sync.bodies import RUN_SQL, is_plain
@@ -126,7 +127,12 @@ def bind(connection: Connection, column: VectorColumn, *, strict: bool = True) -
         raise ApplyFailed(
             f"{column.name} is made of {missing[0]!r}, which its table has not: run `azpg plan`."
         )
-    text: sql.Composable = column.source
+    if strict and (running := sorted(expression.functions_of(column.text) & RUN_SQL)):
+        raise ApplyFailed(
+            f"the text of {column.name} calls {running[0]}(), which runs a text as SQL, with the rights of "
+            "the table's owner: leave that out, or let a generated column of text hold what it makes."
+        )
+    text: sql.Composable = replace(column, text=_judge_literals(connection, column, strict=strict)).source
     if any(collation for _, _, collation in arguments):  # an argument has none of its own
         columns = [
             sql.SQL("{0}{1} AS {0}").format(
@@ -147,12 +153,6 @@ def bind(connection: Connection, column: VectorColumn, *, strict: bool = True) -
     signature = sql.SQL("{}({})").format(
         column.text_function, sql.SQL(", ").join(sql.SQL(type_) for _, type_, _ in arguments)
     )
-    if strict and (running := sorted(expression.functions_of(column.text) & RUN_SQL)):
-        raise ApplyFailed(
-            f"the text of {column.name} calls {running[0]}(), which runs a text as SQL, with the rights of "
-            "the table's owner: leave that out, or let a generated column of text hold what it makes."
-        )
-    _judge_literals(connection, column, strict=strict)
     acting.command(connection, column, named(column, statement))
     if not acting.made(connection, column):  # reading the text ran what its owner wrote
         raise ApplyFailed(
@@ -232,24 +232,26 @@ def judge(connection: Connection, column: VectorColumn, kind: str, oid: int, *, 
     _judge(connection, column, first, strict=strict)
 
 
-def _judge_literals(connection: Connection, column: VectorColumn, *, strict: bool) -> None:
+def _judge_literals(connection: Connection, column: VectorColumn, *, strict: bool) -> str:
     """Raises `ApplyFailed` as `judge` for the types of a text's string literals, before any of them is read.
 
-    PostgreSQL reads them while it parses the text, and computes the conditions of domains in their types. Who
-    changes between the two what is in sight runs something with the owner's rights, never with an admin's.
+    PostgreSQL reads them while it parses the text, and computes the conditions of domains in their types.
+    Returns the text with those types in it, so that nobody who may create in a schema of its names can have
+    one read as another by then.
     """
 
     def prepare(statement: sql.Composed) -> None:
         acting.command(connection, column, named(column, statement))
 
-    types = literal_types(connection, column.relation, column.text, prepare)
-    if types is None:
+    found = typed(connection, column.relation, column.text, prepare)
+    if found is None:
         raise ApplyFailed(
             f"the text of {column.name} has a string whose type cannot be told before PostgreSQL reads it: "
             "write CAST('…' AS the type) in its place."
         )
-    if types:
-        _judge(connection, column, sql.SQL(_OF_TYPES).format(types=sql.Literal(types)), strict=strict)
+    if found.types:
+        _judge(connection, column, sql.SQL(_OF_TYPES).format(types=sql.Literal(found.types)), strict=strict)
+    return found.text
 
 
 def _judge(connection: Connection, column: VectorColumn, first: sql.Composed, *, strict: bool) -> None:
