@@ -13,6 +13,9 @@ BEGIN
     FROM pg_catalog.pg_class AS class
     WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({relation})
       AND pg_catalog.pg_get_userbyid(class.relowner) OPERATOR(pg_catalog.=) current_user;
+    IF azpg_owner IS NULL AND pg_catalog.to_regclass({relation}) IS NULL THEN
+        RAISE EXCEPTION 'the table % does not exist', {relation} USING ERRCODE = 'undefined_table';
+    END IF;
     IF azpg_owner IS NULL THEN
         RAISE EXCEPTION 'azpg: a function of % has other rights than the owner of its table', {name}
             USING ERRCODE = 'insufficient_privilege', HINT = 'Run `azpg apply`, which makes it anew.';
