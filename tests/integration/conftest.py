@@ -13,6 +13,7 @@ import pytest
 
 from azpg_runtime.arm.twin import ArmTwin
 from azpg_runtime.home import Home
+from azpg_runtime.models import ModelStore
 from azpg_runtime.postgres.bundled import find
 from azpg_runtime.postgres.installation import Installation
 from azpg_runtime.postgres.instance import Instance, Wishes
@@ -32,6 +33,12 @@ export LD_PRELOAD='{libasan}' ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_st
 exec "${{0%/*}}/postgres.real" "$@"
 """
 REPORTS = ("ERROR: AddressSanitizer", "runtime error:")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def filled_store(model_store: ModelStore) -> ModelStore:
+    """The store that all homes share has its model before the first test, whichever that is."""
+    return model_store
 
 
 @pytest.fixture(scope="session")

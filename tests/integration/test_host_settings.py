@@ -27,8 +27,9 @@ def shown(host: Host) -> dict[str, str]:
     return found
 
 
-def threads(host: Host) -> int:
-    return int(host.process.num_threads())
+def threads(host: Host) -> set[int]:
+    """Their numbers; some have done their work, and are gone in a moment."""
+    return {thread.id for thread in host.process.threads()}
 
 
 def load(host: Host) -> np.ndarray:
@@ -50,7 +51,7 @@ def test_the_sessions_have_the_threads_that_are_shown_also_after_a_restart(
     alone = threads(host)
     change(host, intra_op_parallelism="5")
     # A session of five threads starts four: the fifth is the one that asks.
-    assert wait_for(lambda: threads(host) == alone + 2 * 4, timeout=PATIENCE), (alone, threads(host))
+    assert wait_for(lambda: len(threads(host) - alone) == 2 * 4, timeout=PATIENCE), (alone, threads(host))
     assert np.abs(load(host) - before).max() < 1e-6
     change(host, intra_op_parallelism="2", inter_op_parallelism="3", spin_control="on")
     assert shown(host) == {
@@ -59,8 +60,9 @@ def test_the_sessions_have_the_threads_that_are_shown_also_after_a_restart(
         "spin_control": "true",
     }
     assert np.abs(load(host) - before).max() < 1e-6
-    kept = threads(host)
-    assert wait_for(lambda: threads(host) < alone + 2 * 4, timeout=PATIENCE)
+    # One more for runs, and two more for operators side by side.
+    assert wait_for(lambda: len(threads(host) - alone) == 2 * 3, timeout=PATIENCE), (alone, threads(host))
+    kept = len(threads(host))
     host.restart()
     assert shown(host) == {
         "intra_op_parallelism": "2",
@@ -69,7 +71,8 @@ def test_the_sessions_have_the_threads_that_are_shown_also_after_a_restart(
     }
     assert wait_for(lambda: all(one["loaded"] for one in host.status()["models"]), timeout=PATIENCE)
     assert np.abs(load(host) - before).max() < 1e-6
-    assert abs(threads(host) - kept) <= 2, "the restarted host has imported and prepared nothing yet"
+    # The restarted host has imported and prepared nothing yet.
+    assert wait_for(lambda: abs(len(threads(host)) - kept) <= 2, timeout=PATIENCE), (kept, threads(host))
 
 
 def test_what_cannot_be_kept_is_not_in_force(start: Callable[..., Host]) -> None:
@@ -90,7 +93,7 @@ def test_what_cannot_be_kept_is_not_in_force(start: Callable[..., Host]) -> None
     )
     assert shown(host) == before
     # The sessions that were made for it are gone again.
-    assert wait_for(lambda: threads(host) == alone, timeout=PATIENCE), (alone, threads(host))
+    assert wait_for(lambda: threads(host) <= alone, timeout=PATIENCE), (alone, threads(host))
     load(host)
     kept.rmdir()
     kept.write_text(text)
@@ -114,4 +117,4 @@ def test_threads_that_the_system_does_not_allow_change_nothing(
     assert error.message.endswith(" of 1001 threads")
     assert shown(host) == before
     assert load(host).shape == (2, 384)
-    assert wait_for(lambda: threads(host) <= alone + 1, timeout=PATIENCE)
+    assert wait_for(lambda: len(threads(host) - alone) <= 1, timeout=PATIENCE)

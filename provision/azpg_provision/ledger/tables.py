@@ -63,7 +63,8 @@ LEFT JOIN pg_catalog.pg_attribute AS attribute
 WHERE relation.relnamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')
   AND relation.relname OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.text[])
 """
-# Relations of others' making, and what of ours runs or keeps something that we did not make.
+# Relations of others' making, and what of ours runs or keeps something that we did not make. An index answers each
+# look (an aggregate is never hashed, as EXISTS is); what a foreign key points to has a trigger.
 _STRANGE = """
 SELECT relation.relname::pg_catalog.text
 FROM pg_catalog.pg_class AS relation
@@ -78,8 +79,8 @@ WHERE relation.oid OPERATOR(pg_catalog.=) ANY (ARRAY[pg_catalog.to_regclass(%(st
        OR EXISTS (SELECT FROM pg_catalog.pg_attribute AS attribute
                   WHERE attribute.attrelid OPERATOR(pg_catalog.=) relation.oid
                     AND attribute.attacl IS NOT NULL)
-       OR NOT EXISTS (SELECT FROM pg_catalog.pg_index AS index
-                      WHERE index.indrelid OPERATOR(pg_catalog.=) relation.oid AND index.indisprimary)
+       OR (SELECT pg_catalog.array_agg(index.indisprimary) FROM pg_catalog.pg_index AS index
+           WHERE index.indrelid OPERATOR(pg_catalog.=) relation.oid) IS DISTINCT FROM ARRAY[true]
        OR NOT EXISTS (SELECT FROM pg_catalog.pg_sequence AS sequence
                       WHERE sequence.seqrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%(sequence)s)
                         AND sequence.seqtypid OPERATOR(pg_catalog.=) 'pg_catalog.int8'::pg_catalog.regtype
@@ -90,16 +91,14 @@ WHERE relation.oid OPERATOR(pg_catalog.=) ANY (ARRAY[pg_catalog.to_regclass(%(st
                   WHERE trigger.tgrelid OPERATOR(pg_catalog.=) relation.oid)
        OR EXISTS (SELECT FROM pg_catalog.pg_policy AS policy
                   WHERE policy.polrelid OPERATOR(pg_catalog.=) relation.oid)
+       OR relation.relhassubclass
        OR EXISTS (SELECT FROM pg_catalog.pg_inherits AS heir
-                  WHERE relation.oid OPERATOR(pg_catalog.=) ANY (ARRAY[heir.inhparent, heir.inhrelid]))
+                  WHERE heir.inhrelid OPERATOR(pg_catalog.=) relation.oid)
        OR EXISTS (SELECT FROM pg_catalog.pg_statistic_ext AS statistics
                   WHERE statistics.stxrelid OPERATOR(pg_catalog.=) relation.oid)
        OR EXISTS (SELECT FROM pg_catalog.pg_constraint AS condition
-                  WHERE relation.oid
-                        OPERATOR(pg_catalog.=) ANY (ARRAY[condition.conrelid, condition.confrelid])
-                    AND condition.contype OPERATOR(pg_catalog.<>) ALL (ARRAY['p', 'n']::pg_catalog."char"[]))
-       OR EXISTS (SELECT FROM pg_catalog.pg_index AS index
-                  WHERE index.indrelid OPERATOR(pg_catalog.=) relation.oid AND NOT index.indisprimary))
+                  WHERE condition.conrelid OPERATOR(pg_catalog.=) relation.oid
+                    AND condition.contype OPERATOR(pg_catalog.<>) ALL (ARRAY['p', 'n']::pg_catalog."char"[])))
 """
 _TRIGGERS = """
 SELECT trigger.tgname::pg_catalog.text, relation.relname::pg_catalog.text
