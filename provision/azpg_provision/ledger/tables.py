@@ -63,8 +63,8 @@ LEFT JOIN pg_catalog.pg_attribute AS attribute
 WHERE relation.relnamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')
   AND relation.relname OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.text[])
 """
-# Relations of others' making, and what of ours runs or keeps something that we did not make. An index answers each
-# look (an aggregate is never hashed, as EXISTS is); what a foreign key points to has a trigger.
+# Relations of others' making, and what of ours runs or keeps something that we did not make. An index
+# answers each look (an aggregate is never hashed, as EXISTS is); what a foreign key points to has a trigger.
 _STRANGE = """
 SELECT relation.relname::pg_catalog.text
 FROM pg_catalog.pg_class AS relation
