@@ -281,6 +281,49 @@ def test_what_the_owner_makes_in_schema_azpg_does_not_stay(
         )
 
 
+def test_nor_does_what_the_owner_makes_of_another_columns_functions(
+    twin: Instance, connection: Connection, database: str
+) -> None:
+    """Sixth attack, 1: a worker that has looked at them already would call the new ones, as the admin."""
+    with attacker(twin, database) as eve:
+        connection.execute(
+            sql.SQL("GRANT {0} TO CURRENT_USER; CREATE SCHEMA shop AUTHORIZATION {0}").format(eve.role)
+        )
+        with eve.connect(database) as session:
+            session.execute(
+                "CREATE TABLE shop.notes (id bigint PRIMARY KEY, body text, embedding vector(384));"
+                "CREATE TABLE shop.products (id bigint PRIMARY KEY, title text, embedding vector(384))"
+            )
+        vectorized(
+            twin, connection, create="SELECT", schema="shop", table="notes", mode=Sync.QUEUE, text="body"
+        )
+        with eve.connect(database) as session:
+            session.execute(
+                f"""
+                CREATE FUNCTION shop.squat(text) RETURNS bool LANGUAGE plpgsql
+                SET search_path = pg_catalog, pg_temp AS $f$ BEGIN
+                    IF has_schema_privilege('azpg', 'CREATE') THEN
+                        CREATE OR REPLACE FUNCTION azpg.act_1(statement text, answers bool) RETURNS SETOF record
+                        LANGUAGE plpgsql SECURITY INVOKER AS $e$ BEGIN {eve.payload} END $e$;
+                    END IF;
+                    RETURN true; END $f$;
+                CREATE DOMAIN shop.a AS text CHECK (shop.squat(value));
+                """
+            )
+        with pytest.raises(
+            ApplyFailed, match=r"made what is not azpg's in schema azpg: function azpg\.act_1\("
+        ):
+            vectorized(
+                twin,
+                connection,
+                create="SELECT",
+                schema="shop",
+                mode=Sync.QUEUE,
+                text="'{x}'::shop.a[]::text",
+            )
+        connection.execute("DROP SCHEMA shop CASCADE")
+
+
 def test_nor_does_what_a_role_below_the_owner_makes_there(
     twin: Instance, connection: Connection, database: str
 ) -> None:

@@ -25,8 +25,10 @@ _CATALOGS = {
     "TABLE": {"acl": "relacl", "owner": "relowner", "catalog": "pg_class", "type": "regclass"},
     "FUNCTION": {"acl": "proacl", "owner": "proowner", "catalog": "pg_proc", "type": "regprocedure"},
 }
-_OWNED = """
+# What a role, or one below it, owns in schema azpg and this transaction, or a later one, made or replaced.
+_MADE = """
 SELECT place.classid::pg_catalog.int8, place.objid::pg_catalog.int8,
+       pg_catalog.concat(function.xmin, '.', function.cmin),
        coalesce(relation.relname, function.proname)::pg_catalog.text,
        pg_catalog.pg_describe_object(place.classid, place.objid, 0)
 FROM pg_catalog.pg_depend AS place
@@ -45,6 +47,8 @@ WHERE place.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_cata
   AND database.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
   AND owner.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass
   AND owner.deptype OPERATOR(pg_catalog.=) 'o'
+  AND (pg_catalog.age(place.xmin) OPERATOR(pg_catalog.<=) 0
+       OR pg_catalog.age(function.xmin) OPERATOR(pg_catalog.<=) 0)
   AND (role.rolname OPERATOR(pg_catalog.=) %(owner)s::pg_catalog.name
        OR role.rolname OPERATOR(pg_catalog.<>) session_user
           AND pg_catalog.pg_has_role(role.oid, %(owner)s::pg_catalog.name, 'USAGE'))
@@ -76,7 +80,8 @@ def creating(connection: Connection, owner: str, names: Collection[str]) -> Iter
         owner: the role.
         names: of the tables and functions that azpg makes or gives the role there, each once.
 
-    Raises `ApplyFailed` where the role has more afterwards, which only code of its own can have made.
+    Raises `ApplyFailed` where the role has more afterwards, or another function in the place of one that was
+    there, which only code of its own can have made.
     """
     role = sql.Identifier(owner)
     query = (
@@ -88,10 +93,10 @@ def creating(connection: Connection, owner: str, names: Collection[str]) -> Iter
         if not own:
             granting(connection)
             connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA azpg TO {}").format(role))
-            before = {tuple(row[:2]) for row in connection.execute(_OWNED, {"owner": owner}).fetchall()}
+            before = {tuple(row[:-2]) for row in connection.execute(_MADE, {"owner": owner}).fetchall()}
         yield
         if not own:
-            found = connection.execute(_OWNED, {"owner": owner}).fetchall()
+            found = connection.execute(_MADE, {"owner": owner}).fetchall()
             made = [(name, what) for *number, name, what in found if tuple(number) not in before]
             _check_made(made, owner, names)
             connection.execute(sql.SQL("REVOKE CREATE ON SCHEMA azpg FROM {}").format(role))
