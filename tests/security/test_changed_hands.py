@@ -252,6 +252,52 @@ def test_writers_of_every_isolation_level_are_served(
     assert connection.execute(query).fetchone() == (1,)
 
 
+@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
+@pytest.mark.parametrize("state", ["rolled back", "under way"])
+def test_a_change_that_is_not_made_switches_nothing_off(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, level: str, state: str
+) -> None:
+    """Sixth attack, 7: of a GRANT that is rolled back, PostgreSQL keeps the transaction's number in the row."""
+    table = owned(twin, connection, eve, Sync.TRIGGER)
+    with table.connect() as other, eve.connect(database) as writer:
+        other.execute("BEGIN")
+        other.execute("GRANT SELECT ON shop.products TO PUBLIC")
+        if state == "rolled back":
+            other.execute("ROLLBACK")
+        marked = "SELECT xmax::text <> '0' FROM pg_class WHERE oid = 'shop.products'::regclass"
+        assert writer.execute(marked).fetchone() == (True,)
+        writer.execute(f"BEGIN ISOLATION LEVEL {level}; SELECT FROM pg_class LIMIT 1")
+        writer.execute("INSERT INTO shop.products VALUES (1, 'one')")
+        writer.execute("COMMIT")
+    query = "SELECT count(embedding) FROM shop.products"
+    assert connection.execute(query).fetchone() == (1,)
+
+
+def test_who_waited_while_a_table_changed_hands_calls_nothing_of_the_former_owners(
+    twin: Instance, connection: Connection, database: str, eve: Attacker
+) -> None:
+    """Sixth attack, 8: COPY takes its snapshot before it waits for the table."""
+    owned(twin, connection, eve, Sync.TRIGGER)
+    connection.execute("GRANT ALL ON shop.products TO CURRENT_USER")
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'shop.products'::regclass"
+
+    def copy() -> list[str]:
+        warnings: list[str] = []
+        with twin.connect(database, autocommit=True) as writer:
+            writer.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))
+            with writer.cursor().copy("COPY shop.products (id, title) FROM STDIN") as rows:
+                rows.write_row((1, "one"))
+        return warnings
+
+    with twin.connect(database, autocommit=True) as watcher, ThreadPoolExecutor(1) as thread:
+        with connection.transaction():
+            connection.execute(ADMINS)
+            copied = thread.submit(copy)
+            assert wait_for(lambda: watcher.execute(waiting).fetchone() != (0,), timeout=60)
+        assert copied.result() == [WARNING]
+    assert connection.execute("SELECT count(*), count(embedding) FROM shop.products").fetchone() == (1, 0)
+
+
 def test_azpgs_sessions_see_what_is(twin: Instance, connection: Connection, tmp_path: Path) -> None:
     """A database can make every transaction one that sees who owned what when it began."""
     database = connection.info.dbname

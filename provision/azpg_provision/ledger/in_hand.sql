@@ -1,20 +1,46 @@
--- Whether a trigger's function still has the rights of its table's owner: the WHEN of azpg's triggers. What a former
--- owner, or whoever restored a dump, has made of the function is not called any more, and nothing of a new owner's runs
--- with the rights of the one before. It belongs to who provisions, and the table's owner cannot change a WHEN.
+-- Whether a trigger's function has the rights of its table's owner just now.
 --
--- Not immutable, but declared so: PostgreSQL asks once for each statement, when it plans the condition. A transaction
--- whose snapshot is older than the statement sees who owned both when it began: there, what has another version by now
--- counts as not in hand.
-CREATE FUNCTION azpg.in_hand(relation pg_catalog.regclass, called pg_catalog.regprocedure, quiet pg_catalog.bool)
-RETURNS pg_catalog.bool LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS
+-- VOLATILE: it sees what was committed a moment ago, also where the statement that writes has an older snapshot, as COPY
+-- has, which takes it before it waits for the table. A transaction that has one snapshot for all of its statements
+-- sees who owned both when it began: there, what has another version by now counts as not in hand. Such a version's
+-- number stays in xmax also where its transaction is rolled back, and is nothing then.
+CREATE FUNCTION azpg.has_one_owner(relation pg_catalog.regclass, called pg_catalog.regprocedure)
+RETURNS pg_catalog.bool LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
 $$
 BEGIN
-    IF EXISTS (SELECT FROM pg_catalog.pg_class AS class
-               JOIN pg_catalog.pg_proc AS function ON function.proowner OPERATOR(pg_catalog.=) class.relowner
-               WHERE class.oid OPERATOR(pg_catalog.=) relation AND function.oid OPERATOR(pg_catalog.=) called
-                 AND (pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'read committed'
-                      OR class.xmax::pg_catalog.text OPERATOR(pg_catalog.=) '0'
-                         AND function.xmax::pg_catalog.text OPERATOR(pg_catalog.=) '0')) THEN
+    RETURN EXISTS (
+        SELECT FROM pg_catalog.pg_class AS class
+        JOIN pg_catalog.pg_proc AS function ON function.proowner OPERATOR(pg_catalog.=) class.relowner
+        WHERE class.oid OPERATOR(pg_catalog.=) relation AND function.oid OPERATOR(pg_catalog.=) called
+          AND (pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'read committed'
+               OR NOT EXISTS (
+                   SELECT FROM (VALUES (class.xmax::pg_catalog.text::pg_catalog.int8),
+                                       (function.xmax::pg_catalog.text::pg_catalog.int8)) AS ended (by)
+                   CROSS JOIN LATERAL (
+                       SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8
+                   ) AS now (number)
+                   WHERE ended.by OPERATOR(pg_catalog.<>) 0
+                     -- xmax is the number's last 32 bits.
+                     AND coalesce(pg_catalog.pg_xact_status((
+                             now.number OPERATOR(pg_catalog.-) 2147483648
+                             OPERATOR(pg_catalog.+) ((ended.by OPERATOR(pg_catalog.-) now.number
+                                                      OPERATOR(pg_catalog.+) 2147483648)
+                                                     OPERATOR(pg_catalog.&) 4294967295)
+                         )::pg_catalog.text::pg_catalog.xid8), 'committed') OPERATOR(pg_catalog.=) 'committed')));
+END
+$$;
+REVOKE EXECUTE ON FUNCTION azpg.has_one_owner(pg_catalog.regclass, pg_catalog.regprocedure) FROM PUBLIC;
+
+-- The WHEN of azpg's triggers: what a former owner, or whoever restored a dump, has made of the function is not called
+-- any more, and nothing of a new owner's runs with the rights of the one before. It belongs to who provisions, with
+-- whose rights it calls the other one, and the table's owner cannot change a WHEN.
+--
+-- Not immutable, but declared so: PostgreSQL asks once for each statement, when it plans the condition.
+CREATE FUNCTION azpg.in_hand(relation pg_catalog.regclass, called pg_catalog.regprocedure, quiet pg_catalog.bool)
+RETURNS pg_catalog.bool LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+    IF azpg.has_one_owner(relation, called) THEN
         RETURN true;
     END IF;
     IF NOT quiet THEN
