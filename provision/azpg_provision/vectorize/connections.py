@@ -14,7 +14,7 @@ import psycopg
 from azpg_provision import ledger
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import RowsFailed
-from azpg_provision.sync.bound import UNBOUND, bound
+from azpg_provision.sync.bound import unbound
 from azpg_provision.sync.session import prepare
 from azpg_provision.target.connecting import renew
 from azpg_provision.target.target import Connection
@@ -33,7 +33,11 @@ _LOOK = 0.5
 
 
 class Unbound(RowsFailed):
-    """A column's functions are not as azpg makes them."""
+    """A column's functions are not as azpg makes them, or others have a say in its key; `why` says it."""
+
+    def __init__(self, column: VectorColumn, why: str) -> None:
+        self.why = why
+        super().__init__(f"vectorizing {column.name} stopped: {why}. What is done stays.")
 
 
 class NotWanted(Exception):
@@ -73,10 +77,10 @@ class Session:
         if self._column != column:
             self.forget(column)
             prepare(self.connection, column)
-            if not bound(self.connection, column):
+            if why := unbound(self.connection, column):
                 if column not in ledger.columns(self.connection):
                     claims.goal(self.connection, column)  # says that it is another one now
-                raise Unbound(f"vectorizing {column.name} stopped: {UNBOUND}. What is done stays.")
+                raise Unbound(column, why)
             self._column = column
             self._columns += 1
 
