@@ -15,6 +15,7 @@ from azpg_provision.column import Key, Sync
 from azpg_provision.errors import ApplyFailed, LedgerMismatch, PlanRefused, RowsFailed
 from azpg_provision.plan.change import Change, Kind
 from azpg_provision.vectorize import Options, backlog, drain, run
+from azpg_provision.vectorize.connections import Session
 from azpg_runtime.postgres.instance import Instance
 from tests.conftest import URI
 from tests.integration.provisioning import HEAD, Site
@@ -295,7 +296,7 @@ def test_the_spec_names_the_key(
 def test_a_type_that_changes_hands_is_noticed(
     twin: Instance, connection: Connection, database: str, eve: Attacker, tmp_path: Path, how: str
 ) -> None:
-    """After apply: by plan, by apply, and by whoever embeds."""
+    """After apply: by plan, by apply, and by whoever embeds, who reads keys as values of the type."""
     connection.execute(
         "CREATE DOMAIN shop.code AS text; CREATE TABLE shop.products (code shop.code PRIMARY KEY, title text)"
     )
@@ -304,6 +305,9 @@ def test_a_type_that_changes_hands_is_noticed(
     site.apply(spec)
     ((column,),) = [ledger.columns(connection)]
     connection.execute("INSERT INTO shop.products VALUES ('a', 'one')")
+    connect = connector(twin, database)
+    session = Session(connect)  # of a worker that is there already
+    session.prepare(column)
     if how == "given away":
         connection.execute(sql.SQL(GIVEN).format(eve.role))
         with eve.connect(database) as evil:
@@ -314,7 +318,8 @@ def test_a_type_that_changes_hands_is_noticed(
         said = rf"the function m.evil\(text\), which belongs to the role '{eve.name}'"
     with pytest.raises(PlanRefused, match=said):
         site.plan(spec)
-    connect = connector(twin, database)
+    with session.connection, pytest.raises(RowsFailed, match=said):
+        session.prepare(column)
     options = Options(workers=1, attempts=1)
     with pytest.raises(RowsFailed, match=said):
         drain(connect, column, options, once=True)
@@ -326,3 +331,60 @@ def test_a_type_that_changes_hands_is_noticed(
         sync.install(connection, column)
     assert not eve.is_admin()
     assert connection.execute("SELECT count(embedding) FROM shop.products").fetchone() == (0,)
+
+
+CHECK = {
+    "a domain": ("shop.code", "'b'"),
+    "an array": ("shop.code[]", "'{b}'"),
+    "a composite type": ("shop.pair", "'(b,1)'"),
+    "a range": ("shop.span", "'[b,b]'"),
+}
+
+
+@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
+@pytest.mark.parametrize("mode", [Sync.TRIGGER, Sync.QUEUE])
+@pytest.mark.parametrize("what", CHECK)
+def test_triggers_see_at_once_that_a_type_changes_hands(
+    twin: Instance,
+    connection: Connection,
+    database: str,
+    eve: Attacker,
+    tmp_path: Path,
+    what: str,
+    mode: Sync,
+    level: str,
+) -> None:
+    """Its new owner may write to the table, and nothing of hers is in what acts as the table's owner then."""
+    type_, value = CHECK[what]
+    connection.execute(
+        "CREATE DOMAIN shop.code AS text; CREATE TYPE shop.pair AS (one shop.code, two integer);"
+        "CREATE TYPE shop.span AS RANGE (subtype = shop.code);"
+        f"CREATE TABLE shop.products (code {type_} PRIMARY KEY, title text);"
+    )
+    connection.execute(sql.SQL("GRANT SELECT, INSERT, UPDATE ON shop.products TO {}").format(eve.role))
+    site = Site(twin, tmp_path, name=database)
+    spec = spec_of(site, mode)
+    site.apply(spec)
+    assert site.plan(spec).changes == ()
+    noted = (
+        "SELECT count(*) FROM azpg.state_1" if mode is Sync.TRIGGER else "SELECT count(*) FROM azpg.queue_1"
+    )
+    warnings: list[str] = []
+    with eve.connect(database) as evil, eve.connect(database) as other:
+        evil.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))
+        evil.execute(f"BEGIN ISOLATION LEVEL {level}; SELECT FROM pg_class LIMIT 1")
+        connection.execute(sql.SQL(GIVEN).format(eve.role))
+        other.execute("ALTER DOMAIN shop.code ADD CHECK (m.evil(VALUE)) NOT VALID")
+        evil.execute(f"INSERT INTO shop.products (code, title) VALUES ({value}, 'one')")
+        evil.execute("COMMIT")
+        assert not eve.is_admin()
+        assert connection.execute(noted).fetchone() == (0,)
+        assert warnings == [
+            "azpg: rows of shop.products keep the embeddings that they had: "
+            "a type of its key belongs to another role"
+        ]
+        other.execute("ALTER DOMAIN shop.code DROP CONSTRAINT code_check")
+    connection.execute("ALTER DOMAIN shop.code OWNER TO CURRENT_USER")
+    site.apply(spec)
+    assert site.plan(spec).changes == ()
+    assert connection.execute("SELECT count(embedding) FROM shop.products").fetchone() == (1,)

@@ -76,7 +76,7 @@ UNION ALL
 SELECT function.proname::pg_catalog.text, 'belongs to another role than the schema'
 FROM pg_catalog.pg_proc AS function
 WHERE function.pronamespace OPERATOR(pg_catalog.=) schema.oid
-  AND function.proname OPERATOR(pg_catalog.=) 'in_hand'
+  AND function.proname OPERATOR(pg_catalog.=) ANY ('{{in_hand,types_in_hand}}'::pg_catalog.name[])
   AND function.proowner OPERATOR(pg_catalog.<>) schema.nspowner
 ORDER BY 1 LIMIT 1
 """

@@ -11,6 +11,7 @@ what is deferred to it. A look that is rolled back has no such end, see `look`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -43,6 +44,15 @@ JOIN pg_catalog.pg_class AS class ON class.oid OPERATOR(pg_catalog.=) pg_catalog
 WHERE function.pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')
   AND function.proname OPERATOR(pg_catalog.=) {function}
 """
+_HANDS = """
+SELECT class.relowner::pg_catalog.int8,
+       EXISTS (SELECT FROM pg_catalog.pg_attribute AS attribute
+               JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) attribute.atttypid
+               WHERE attribute.attrelid OPERATOR(pg_catalog.=) class.oid
+                 AND attribute.attname OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.name[])
+                 AND type.typnamespace OPERATOR(pg_catalog.<>) 'pg_catalog'::pg_catalog.regnamespace)
+FROM pg_catalog.pg_class AS class WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)
+"""
 # 'SET' is a privilege of a membership since PostgreSQL 16.
 _OWNER = """
 SELECT owner.rolname::pg_catalog.text,
@@ -62,6 +72,19 @@ WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({relation})
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """Who owns what the triggers of a column run with.
+
+    Attributes:
+        owner: the number of the role that owns the table, 0 if there is no table any more.
+        types: whether the key has types that are not PostgreSQL's own.
+    """
+
+    owner: int
+    types: bool
+
+
 def owner_of(connection: Connection, column: VectorColumn) -> str:
     """The role that owns the table, as which this one may act.
 
@@ -79,14 +102,11 @@ def owner_of(connection: Connection, column: VectorColumn) -> str:
     return str(row[0])
 
 
-def owners_id(connection: Connection, column: VectorColumn) -> int:
-    """The number of the role that owns the table, 0 if there is no table any more."""
-    query = (
-        "SELECT relowner::pg_catalog.int8 FROM pg_catalog.pg_class "
-        "WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)"
-    )
-    row = connection.execute(query, [column.relation.as_string(connection)]).fetchone()
-    return int(row[0]) if row else 0
+def hands(connection: Connection, column: VectorColumn) -> Hands:
+    """In whose hands the table is, and whether the types of its key may change theirs."""
+    values = [[key.name for key in column.keys], column.relation.as_string(connection)]
+    row = connection.execute(_HANDS, values).fetchone()
+    return Hands(*row) if row else Hands(0, types=False)
 
 
 def trouble(

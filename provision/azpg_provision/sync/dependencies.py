@@ -11,6 +11,7 @@ from typing import Any
 
 from psycopg import sql
 
+from azpg_provision.column import VectorColumn
 from azpg_provision.ledger import trust
 from azpg_provision.sync.bodies import RUN_SQL, is_plain
 from azpg_provision.sync.session import safe, template
@@ -66,6 +67,11 @@ def judged_keys(relation: sql.Identifier, names: Iterable[str], *, strict: bool)
         relation=sql.Literal(relation.as_string()), names=sql.Literal(sorted(names))
     )
     return sql.SQL(_AS_JSON).format(judged=judged(first, relation, strict=strict))
+
+
+def may_change_hands(column: VectorColumn) -> bool:
+    """Whether the key of a column as the ledger has it has types that are not PostgreSQL's own."""
+    return not all((key.exact or "").startswith("pg_catalog.") for key in column.keys)
 
 
 def wrong_text(connection: Connection, name: str, rows: Iterable[Row]) -> str:

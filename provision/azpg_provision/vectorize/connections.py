@@ -14,7 +14,9 @@ import psycopg
 from azpg_provision import ledger
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import RowsFailed
+from azpg_provision.sync import acting
 from azpg_provision.sync.bound import unbound
+from azpg_provision.sync.dependencies import may_change_hands
 from azpg_provision.sync.session import prepare
 from azpg_provision.target.connecting import renew
 from azpg_provision.target.target import Connection
@@ -69,12 +71,15 @@ class Session:
             raise
 
     def prepare(self, column: VectorColumn) -> None:
-        """Makes it one for a column, if it is not.
+        """Makes it one for a column, if it is not. The types of its key are looked at each time.
 
         Raises `Unbound` for one whose functions are not as azpg makes them, `LedgerMismatch` for one that
         is another by now.
         """
-        if self._column != column:
+        if self._column == column:
+            if may_change_hands(column) and (why := acting.state(self.connection, column)[1]):
+                raise Unbound(column, why)
+        else:
             self.forget(column)
             prepare(self.connection, column)
             if why := unbound(self.connection, column):
