@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -15,6 +17,8 @@ from azpg_provision.column import Key, Sync
 from azpg_provision.errors import ApplyFailed
 from azpg_provision.vectorize import drain, run
 from azpg_runtime.postgres.instance import Instance
+from tests.conftest import URI
+from tests.integration.provisioning import HEAD, Site
 from tests.integration.vectorized import Table, vectorized
 from tests.security.roles import Attacker, attacker
 
@@ -151,7 +155,7 @@ def test_what_others_own_is_refused(
     assert not eve.is_admin()
     assert connection.execute(
         "SELECT proname FROM pg_proc WHERE pronamespace = 'azpg'::regnamespace ORDER BY 1"
-    ).fetchall() == [("has_one_owner",), ("in_hand",)]
+    ).fetchall() == [("has_one_owner",), ("in_hand",), ("is_replaced",)]
 
 
 def test_what_the_owner_and_the_admin_made_is_taken(twin: Instance, connection: Connection) -> None:
@@ -253,6 +257,20 @@ LOOSE = {
     "a path beside it": ("LANGUAGE sql STABLE SET search_path = open AS 'SELECT upper($1)'", False),
     "SQL in a text": (
         "LANGUAGE sql AS $$ SELECT query_to_xml('TABLE kinds', true, true, '')::text $$",
+        False,
+    ),
+    "a configuration in a text": (
+        "LANGUAGE sql IMMUTABLE AS $$ SELECT to_tsvector('shop.cfg', $1)::text $$",
+        False,
+    ),
+    "a dictionary in a text": ("LANGUAGE sql AS $$ SELECT ts_lexize('shop.dict', $1)::text $$", False),
+    "a collation in a text": ("LANGUAGE sql IMMUTABLE AS $$ SELECT lower($1 COLLATE shop.plain) $$", False),
+    "PostgreSQL's own collation": (
+        """LANGUAGE sql IMMUTABLE AS $$ SELECT upper($1 COLLATE pg_catalog."C") $$""",
+        True,
+    ),
+    "a configuration by its type": (
+        "LANGUAGE sql AS $$ SELECT 'shop.cfg'::regconfig::text $$",
         False,
     ),
     "several statements": ("LANGUAGE sql AS 'SELECT 1; SELECT upper($1)'", False),
@@ -415,3 +433,98 @@ def test_a_session_that_has_its_triggers_planned_goes_on(
         drain(table.connect, table.column, once=True)
     run(table.connect, table.column)
     assert table.wrong() == []
+
+
+SEARCH = """
+CREATE TEXT SEARCH DICTIONARY m.dict (TEMPLATE = pg_catalog.simple);
+CREATE TEXT SEARCH CONFIGURATION m.cfg (COPY = pg_catalog.simple);
+CREATE COLLATION m.plain (provider = libc, locale = 'C');
+"""
+# What the admin makes of it, the text, and what is said.
+HERS: dict[str, tuple[str, str, str]] = {
+    "a configuration": ("", "to_tsvector('m.cfg'::regconfig, title)::text", "configuration m.cfg"),
+    "its name": ("", "to_tsvector('m.cfg', title)::text", "configuration m.cfg"),
+    "a dictionary": ("", "(ts_lexize('m.dict', title))[1]", "dictionary m.dict"),
+    "a dictionary of a configuration": (
+        "CREATE TEXT SEARCH CONFIGURATION shop.cfg (COPY = pg_catalog.simple);"
+        "ALTER TEXT SEARCH CONFIGURATION shop.cfg ALTER MAPPING REPLACE simple WITH m.dict",
+        "to_tsvector('shop.cfg', title)::text",
+        "dictionary m.dict",
+    ),
+    "in a function": (
+        "CREATE FUNCTION shop.words(text) RETURNS text LANGUAGE sql IMMUTABLE"
+        " RETURN to_tsvector('m.cfg', $1)::text",
+        "shop.words(title)",
+        "configuration m.cfg",
+    ),
+    "a collation": ("", "lower(title COLLATE m.plain)", "collation m.plain"),
+    "a column's collation": (
+        "ALTER TABLE shop.products ADD name text COLLATE m.plain",
+        "lower(name)",
+        "collation m.plain",
+    ),
+    "a domain's collation": (
+        "CREATE DOMAIN shop.named AS text COLLATE m.plain; ALTER TABLE shop.products ADD name shop.named",
+        "lower(name)",
+        "collation m.plain",
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", [Sync.QUEUE, Sync.GENERATED])
+@pytest.mark.parametrize("what", HERS)
+def test_how_words_are_found_and_ordered_is_nobody_elses(
+    twin: Instance,
+    connection: Connection,
+    database: str,
+    eve: Attacker,
+    tmp_path: Path,
+    what: str,
+    mode: Sync,
+) -> None:
+    """Sixth attack, 8d: who owns a dictionary may change it later, and with it the texts."""
+    made, text, said = HERS[what]
+    connection.execute(
+        sql.SQL("CREATE SCHEMA shop; CREATE SCHEMA m; GRANT USAGE, CREATE ON SCHEMA m TO {}").format(eve.role)
+    )
+    connection.execute("CREATE TABLE shop.products (id bigint PRIMARY KEY, title text)")
+    with eve.connect(database) as evil:
+        evil.execute(SEARCH)
+    connection.execute(made or "SELECT")
+    site = Site(twin, tmp_path, name=database)
+    spec = site.spec(
+        HEAD + "  tables:\n  - name: products\n    schema: shop\n    embeddings:\n"
+        f'    - {{column: embedding, expression: "{text}", model: {URI}, sync: {mode.value}}}\n',
+        init=None,
+    )
+    with pytest.raises(ApplyFailed, match=f"{re.escape(said)}, which belongs to the role '{eve.name}'"):
+        site.apply(spec)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_writers_configuration_finds_no_words(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, mode: Sync
+) -> None:
+    """The default one is a setting, which a writer can set to its own."""
+    connection.execute(
+        sql.SQL(
+            "CREATE SCHEMA m; GRANT USAGE, CREATE ON SCHEMA m TO {0};"
+            "CREATE TABLE products (id bigint PRIMARY KEY, title text, embedding vector(384));"
+            "GRANT SELECT, INSERT, UPDATE ON products TO {0}"
+        ).format(eve.role)
+    )
+    table = vectorized(twin, connection, create="SELECT", text="to_tsvector(title)::text", mode=mode)
+    with eve.connect(database) as evil:
+        evil.execute(SEARCH)
+        evil.execute("ALTER TEXT SEARCH CONFIGURATION m.cfg DROP MAPPING FOR asciiword")
+        evil.execute("SET default_text_search_config = 'm.cfg'")
+        evil.execute("INSERT INTO public.products VALUES (1, 'cats and dogs')")
+    if mode is Sync.QUEUE:
+        connection.execute("ALTER ROLE CURRENT_USER SET default_text_search_config = 'm.cfg'")
+        try:
+            drain(table.connect, table.column, once=True)
+        finally:
+            connection.execute("ALTER ROLE CURRENT_USER RESET default_text_search_config")
+    connection.execute("SET default_text_search_config = 'pg_catalog.english'")
+    assert table.wrong() == []
+    assert table.backlog() == (1, 0, 0)

@@ -198,6 +198,40 @@ WHERE adrelid IN ('azpg.state_1'::regclass, 'azpg.queue_1'::regclass)
 """
 
 
+STATE = "DELETE FROM azpg.state_1; ALTER TABLE azpg.state_1 DROP CONSTRAINT state_1_pkey, "
+QUEUE = "DELETE FROM azpg.queue_1; ALTER TABLE azpg.queue_1 DROP CONSTRAINT queue_1_pkey, "
+OTHERWISE = {
+    "another column": STATE + "ALTER key_1 SET NOT NULL, ADD PRIMARY KEY (hash)",
+    "more columns": STATE + "ADD PRIMARY KEY (key_1, hash)",
+    "more in it": STATE + "ADD PRIMARY KEY (key_1) INCLUDE (hash)",
+    "deferrable": STATE + "ADD PRIMARY KEY (key_1) DEFERRABLE",
+    "the queue's": QUEUE + "ALTER id SET NOT NULL, ADD PRIMARY KEY (since)",
+    "more columns of the queue": QUEUE + "ADD PRIMARY KEY (id, since)",
+    "few numbers left in the queue": "SELECT setval('azpg.queue_1_id_seq', 9223372036854775800)",
+    "other numbers in the queue": "ALTER SEQUENCE azpg.queue_1_id_seq MINVALUE -100",
+    "many numbers at once in the queue": "ALTER SEQUENCE azpg.queue_1_id_seq CACHE 1000000000000000000",
+}
+
+
+@pytest.mark.parametrize("what", OTHERWISE)
+def test_another_primary_key_and_other_numbers_are_not_taken_for_azpgs(
+    twin: Instance, connection: Connection, database: str, tmp_path: Path, what: str
+) -> None:
+    """Sixth attack: with it, writes to the table would fail, or a key be noted twice."""
+    connection.execute("CREATE SCHEMA shop; CREATE TABLE shop.products (id bigint PRIMARY KEY, title text)")
+    site = Site(twin, tmp_path, name=database)
+    spec = spec_of(site, Sync.QUEUE if "queue" in what else Sync.TRIGGER)
+    site.apply(spec)
+    connection.execute(OTHERWISE[what])
+    assert site.plan(spec).changes != ()
+    site.apply(spec)
+    assert site.plan(spec).changes == ()
+    connection.execute("INSERT INTO shop.products VALUES (1, 'one'), (2, 'one')")
+    connection.execute("UPDATE shop.products SET title = title || '!'")
+    site.apply(spec)
+    assert site.plan(spec).changes == ()
+
+
 def test_what_a_former_owner_has_begun_is_not_given_on(
     twin: Instance, connection: Connection, database: str, eve: Attacker, tmp_path: Path
 ) -> None:

@@ -13,14 +13,14 @@ import psycopg
 
 from azpg_provision import live, vectorize
 from azpg_provision.apply.reporter import Reporter
-from azpg_provision.column import VectorColumn
+from azpg_provision.column import Key, VectorColumn
 from azpg_provision.errors import ApplyFailed, TargetUnreachable
 from azpg_provision.live.model import LiveTable
 from azpg_provision.plan.change import Change
 from azpg_provision.plan.wanted import column_of, key_of, wrong, wrong_dimensions, wrong_text
 from azpg_provision.spec.identifier import qualified
 from azpg_provision.spec.model import Database, Embedding, Spec, Table
-from azpg_provision.sync import schemas
+from azpg_provision.sync import acting, schemas
 from azpg_provision.target.connecting import renew
 from azpg_provision.target.target import Connection, Target
 
@@ -170,12 +170,20 @@ class Work:
         if problems := wrong(table, embedding, found):
             said = "; ".join(problems)
             raise ApplyFailed(said if said.endswith("?") else f"{said}.")
-        path = schemas(table.schema_, key_of(table, found) or ())
-        if not again and (
-            trouble := live.text_trouble(connection, table.schema_, table.name, embedding.text, path)
-        ):
-            raise ApplyFailed(f"{table.full_name}: {wrong_text(embedding, trouble)}.")
+        if not again:
+            self._check(connection, table, embedding, key_of(table, found) or ())
         return column_of(table, embedding, found, self._model(connection, embedding, again=again)), found
+
+    def _check(
+        self, connection: Connection, table: Table, embedding: Embedding, keys: tuple[Key, ...]
+    ) -> None:
+        """Raises `ApplyFailed` for a text, a key or an owner with which rows cannot be embedded."""
+        place, names = (table.schema_, table.name), [key.name for key in keys]
+        path = schemas(table.schema_, keys)
+        if trouble := live.text_trouble(connection, *place, embedding.text, path):
+            raise ApplyFailed(f"{table.full_name}: {wrong_text(embedding, trouble)}.")
+        if trouble := acting.trouble(connection, *place, names, strict=embedding.sync != "generated"):
+            raise ApplyFailed(f"{table.full_name}: {trouble}.")
 
     def _model(self, connection: Connection, embedding: Embedding, *, again: bool) -> Mapping[str, Any]:
         """What is known of an embedding's model. Raises `ApplyFailed` if the spec expects another.

@@ -14,7 +14,7 @@ from azpg_provision.index.catalog import indexes
 from azpg_provision.index.definition import VectorIndex
 from azpg_provision.live.pgvector import schema_of
 from azpg_provision.sync.acting import look
-from azpg_provision.sync.bound import UNBOUND, bound, needs_text
+from azpg_provision.sync.bound import needs_text, unbound
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _QUERY_PREFIXES = {"passage: ": "query: "}
@@ -44,8 +44,8 @@ def search(
     The question gets `prefix`; None stands for the one that goes with the column's own. What it reads of the
     table it reads as the table's owner. Raises `LedgerMismatch`.
     """
-    if not bound(connection, column):
-        raise LedgerMismatch(f"{column.name}: {UNBOUND}.")
+    if why := unbound(connection, column):
+        raise LedgerMismatch(f"{column.name}: {why}.")
     vector_schema = schema_of(connection)
     has = indexes(connection, column)
     index = next(iter(has.values()), VectorIndex())

@@ -1,32 +1,39 @@
+-- Whether a row of a catalogue, by its xmax, has another version by now, which the transaction does not see: one that has
+-- one snapshot for all of its statements. What others have rolled back leaves its number there, too, and is nothing.
+CREATE FUNCTION azpg.is_replaced(version pg_catalog.xid)
+RETURNS pg_catalog.bool LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+    azpg_low pg_catalog.int8 := version::pg_catalog.text;
+    azpg_next pg_catalog.int8;
+BEGIN
+    IF azpg_low OPERATOR(pg_catalog.=) 0
+       OR pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'read committed' THEN
+        RETURN false;
+    END IF;
+    azpg_next := pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text;
+    -- The number's last 32 bits are known, and that it is within 2^31 of the present ones.
+    RETURN coalesce(pg_catalog.pg_xact_status((
+        azpg_next OPERATOR(pg_catalog.-) 2147483648
+        OPERATOR(pg_catalog.+) ((azpg_low OPERATOR(pg_catalog.-) azpg_next OPERATOR(pg_catalog.+) 2147483648)
+                                OPERATOR(pg_catalog.&) 4294967295)
+    )::pg_catalog.text::pg_catalog.xid8), 'committed') OPERATOR(pg_catalog.=) 'committed';
+END
+$$;
+REVOKE EXECUTE ON FUNCTION azpg.is_replaced(pg_catalog.xid) FROM PUBLIC;
+
 -- Whether a trigger's function has the rights of its table's owner just now.
 --
 -- VOLATILE: it sees what was committed a moment ago, also where the statement that writes has an older snapshot, as COPY
--- has, which takes it before it waits for the table. A transaction that has one snapshot for all of its statements
--- sees who owned both when it began: there, what has another version by now counts as not in hand. Such a version's
--- number stays in xmax also where its transaction is rolled back, and is nothing then.
+-- has, which takes it before it waits for the table.
 CREATE FUNCTION azpg.has_one_owner(relation pg_catalog.regclass, called pg_catalog.regprocedure)
 RETURNS pg_catalog.bool LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
 $$
 BEGIN
-    RETURN EXISTS (
-        SELECT FROM pg_catalog.pg_class AS class
-        JOIN pg_catalog.pg_proc AS function ON function.proowner OPERATOR(pg_catalog.=) class.relowner
-        WHERE class.oid OPERATOR(pg_catalog.=) relation AND function.oid OPERATOR(pg_catalog.=) called
-          AND (pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'read committed'
-               OR NOT EXISTS (
-                   SELECT FROM (VALUES (class.xmax::pg_catalog.text::pg_catalog.int8),
-                                       (function.xmax::pg_catalog.text::pg_catalog.int8)) AS ended (by)
-                   CROSS JOIN LATERAL (
-                       SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8
-                   ) AS now (number)
-                   WHERE ended.by OPERATOR(pg_catalog.<>) 0
-                     -- xmax is the number's last 32 bits.
-                     AND coalesce(pg_catalog.pg_xact_status((
-                             now.number OPERATOR(pg_catalog.-) 2147483648
-                             OPERATOR(pg_catalog.+) ((ended.by OPERATOR(pg_catalog.-) now.number
-                                                      OPERATOR(pg_catalog.+) 2147483648)
-                                                     OPERATOR(pg_catalog.&) 4294967295)
-                         )::pg_catalog.text::pg_catalog.xid8), 'committed') OPERATOR(pg_catalog.=) 'committed')));
+    RETURN EXISTS (SELECT FROM pg_catalog.pg_class AS class
+                   JOIN pg_catalog.pg_proc AS function ON function.proowner OPERATOR(pg_catalog.=) class.relowner
+                   WHERE class.oid OPERATOR(pg_catalog.=) relation AND function.oid OPERATOR(pg_catalog.=) called
+                     AND NOT azpg.is_replaced(class.xmax) AND NOT azpg.is_replaced(function.xmax));
 END
 $$;
 REVOKE EXECUTE ON FUNCTION azpg.has_one_owner(pg_catalog.regclass, pg_catalog.regprocedure) FROM PUBLIC;

@@ -26,7 +26,7 @@ from azpg_provision.target.target import Connection
 VERSION = 2
 _CARRIED_FROM = 1
 """The version that `carry` brings to this one."""
-_FUNCTION = "SELECT pg_catalog.to_regproc('azpg.in_hand') IS NOT NULL"
+_FUNCTION = "SELECT pg_catalog.to_regproc(%s) IS NOT NULL"
 _CARRIED = """
 SELECT definition OPERATOR(pg_catalog.=) %s
        AND pg_catalog.to_regproc('azpg.in_hand') IS NOT NULL
@@ -114,14 +114,14 @@ def carry(connection: Connection) -> None:
 
 
 def _finish(connection: Connection) -> None:
-    _make_function(connection)
+    make_function(connection)
     _close(connection)
 
 
-def _make_function(connection: Connection) -> None:
-    """Makes what triggers call, unless it is there."""
-    if connection.execute(_FUNCTION).fetchone() != (True,):
-        connection.execute(files(__package__).joinpath("in_hand.sql").read_bytes())
+def make_function(connection: Connection, name: str = "in_hand") -> None:
+    """Makes what triggers call, ``in_hand`` or ``types_in_hand``, unless it is there."""
+    if connection.execute(_FUNCTION, [f"azpg.{name}"]).fetchone() != (True,):
+        connection.execute(files(__package__).joinpath(f"{name}.sql").read_bytes())
 
 
 def _close(connection: Connection) -> None:
@@ -138,7 +138,7 @@ def carry_column(connection: Connection, column: VectorColumn, *, anew: bool = F
     """
     values = [Jsonb(definition(column)), column.id]
     with atomic(connection):
-        _make_function(connection)
+        make_function(connection)
         tables.carry(connection, column, anew=anew)
         connection.execute(
             "UPDATE azpg.columns SET definition = %s WHERE id OPERATOR(pg_catalog.=) %s", values

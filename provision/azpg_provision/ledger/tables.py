@@ -79,14 +79,30 @@ WHERE relation.oid OPERATOR(pg_catalog.=) ANY (ARRAY[pg_catalog.to_regclass(%(st
        OR EXISTS (SELECT FROM pg_catalog.pg_attribute AS attribute
                   WHERE attribute.attrelid OPERATOR(pg_catalog.=) relation.oid
                     AND attribute.attacl IS NOT NULL)
-       OR (SELECT pg_catalog.array_agg(index.indisprimary) FROM pg_catalog.pg_index AS index
+       OR (SELECT pg_catalog.array_agg(
+                      index.indisprimary AND index.indisvalid AND index.indimmediate
+                      AND CASE WHEN relation.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%(queue)s)
+                               THEN ARRAY['id'] ELSE %(keys)s::pg_catalog.text[] END
+                          OPERATOR(pg_catalog.=) ARRAY(
+                              SELECT attribute.attname::pg_catalog.text
+                              FROM pg_catalog.unnest(index.indkey) WITH ORDINALITY AS key (number, position)
+                              JOIN pg_catalog.pg_attribute AS attribute
+                                ON attribute.attrelid OPERATOR(pg_catalog.=) relation.oid
+                               AND attribute.attnum OPERATOR(pg_catalog.=) key.number
+                              ORDER BY key.position))
+           FROM pg_catalog.pg_index AS index
            WHERE index.indrelid OPERATOR(pg_catalog.=) relation.oid) IS DISTINCT FROM ARRAY[true]
        OR NOT EXISTS (SELECT FROM pg_catalog.pg_sequence AS sequence
                       WHERE sequence.seqrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%(sequence)s)
                         AND sequence.seqtypid OPERATOR(pg_catalog.=) 'pg_catalog.int8'::pg_catalog.regtype
                         AND sequence.seqincrement OPERATOR(pg_catalog.=) 1
+                        AND sequence.seqmin OPERATOR(pg_catalog.=) 1
                         AND sequence.seqmax OPERATOR(pg_catalog.=) 9223372036854775807
-                        AND NOT sequence.seqcycle)
+                        AND sequence.seqcache OPERATOR(pg_catalog.=) 1
+                        AND NOT sequence.seqcycle
+                        AND CASE WHEN pg_catalog.has_sequence_privilege(sequence.seqrelid, 'SELECT, USAGE')
+                                 THEN coalesce(pg_catalog.pg_sequence_last_value(sequence.seqrelid), 1)
+                                 ELSE 1 END OPERATOR(pg_catalog.<) %(most)s::pg_catalog.int8)
        OR EXISTS (SELECT FROM pg_catalog.pg_trigger AS trigger
                   WHERE trigger.tgrelid OPERATOR(pg_catalog.=) relation.oid)
        OR EXISTS (SELECT FROM pg_catalog.pg_policy AS policy
@@ -147,6 +163,8 @@ WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')
 """
 _MISTAKES = "42"
 """The class of SQLSTATEs for what is not there, is something else, or is not this role's to change."""
+_MOST_NUMBERS = 2**62
+"""Of changes that a queue has had. Nobody makes as many, but for a role that sets the last one."""
 _DEFAULT_COLLATION = 100
 """PostgreSQL's number of the collation that a column of type text has."""
 FUNCTIONS = ("embed", "note", "enqueue", "clear", "text", "act")
@@ -233,7 +251,8 @@ def carry(connection: Connection, column: VectorColumn, *, anew: bool) -> None:
 def _as_made(connection: Connection, column: VectorColumn) -> bool:
     """Whether both are what `make` makes, and nothing more, whoever may use them."""
     names = _names(column)
-    if connection.execute(_STRANGE, names).fetchone() is not None:
+    own = [f"key_{number}" for number, _ in enumerate(column.keys, 1)]
+    if connection.execute(_STRANGE, names | {"keys": own, "most": _MOST_NUMBERS}).fetchone() is not None:
         return False
     places = [column.relation.as_string(connection), names["state"], names["queue"]]
     found: list[dict[str, tuple[Any, ...]]] = [{}, {}, {}]

@@ -15,6 +15,8 @@ from psycopg import sql
 from azpg_provision.errors import LedgerMismatch
 from azpg_provision.target.target import Connection
 
+_FUNCTIONS = ("is_replaced", "has_one_owner", "in_hand", "has_safe_types", "types_in_hand")
+"""What triggers ask, by in_hand.sql and types_in_hand.sql."""
 _COMMENT = re.compile(r"azpg (\d+):")
 _TRUSTED = """(
     {role}.rolsuper
@@ -76,7 +78,7 @@ UNION ALL
 SELECT function.proname::pg_catalog.text, 'belongs to another role than the schema'
 FROM pg_catalog.pg_proc AS function
 WHERE function.pronamespace OPERATOR(pg_catalog.=) schema.oid
-  AND function.proname OPERATOR(pg_catalog.=) ANY ('{{in_hand,has_one_owner}}'::pg_catalog.name[])
+  AND function.proname OPERATOR(pg_catalog.=) ANY ({functions}::pg_catalog.name[])
   AND function.proowner OPERATOR(pg_catalog.<>) schema.nspowner
 ORDER BY 1 LIMIT 1
 """
@@ -112,7 +114,9 @@ def version(connection: Connection) -> int | None:
     database = connection.info.dbname
     query = sql.SQL(_SCHEMA).format(
         trusted=trusted("owner"),
-        strange=sql.SQL(_STRANGE).format(trusted_role=trusted("role")),
+        strange=sql.SQL(_STRANGE).format(
+            trusted_role=trusted("role"), functions=sql.Literal(list(_FUNCTIONS))
+        ),
         creators=sql.SQL(_CREATORS).format(trusted_role=trusted("role")),
     )
     row = connection.execute(query).fetchone()

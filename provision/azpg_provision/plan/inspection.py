@@ -16,7 +16,7 @@ from azpg_provision.live.model import LiveDatabase
 from azpg_provision.plan.sampling import rows_per_second
 from azpg_provision.plan.state import DatabaseState, Place, State
 from azpg_provision.plan.wanted import key_of, wrong
-from azpg_provision.spec.model import Database, Spec
+from azpg_provision.spec.model import Database, Spec, Table
 from azpg_provision.sync import acting
 from azpg_provision.target.target import Connection, Target
 from azpg_provision.vectorize import noted, pending
@@ -70,10 +70,16 @@ def _database(
         },
         texts=dict(_texts(connection, wanted, found)),
         owners={
-            (table.schema_, table.name): acting.trouble(connection, table.schema_, table.name)
-            for table in wanted.tables
+            (table.schema_, table.name): _owner_trouble(connection, table, found) for table in wanted.tables
         },
     )
+
+
+def _owner_trouble(connection: Connection, table: Table, found: LiveDatabase) -> str:
+    live_table = found.tables.get((table.schema_, table.name))
+    keys = () if live_table is None else key_of(table, live_table) or ()
+    strict = any(embedding.sync != "generated" for embedding in table.embeddings)
+    return acting.trouble(connection, table.schema_, table.name, [key.name for key in keys], strict=strict)
 
 
 def _pending(connection: Connection, column: VectorColumn, *, quick: bool, vectors: bool) -> int | None:

@@ -10,16 +10,18 @@ what is deferred to it. A look that is rolled back has no such end, see `look`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from azpg_provision.column import VectorColumn
+from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed, RowsFailed
 from azpg_provision.ledger.access import close
 from azpg_provision.spec.identifier import quoted
+from azpg_provision.sync.dependencies import judged_keys, wrong_key
 from azpg_provision.sync.session import safe, schemas, template
 from azpg_provision.target.target import Connection
 
@@ -35,11 +37,21 @@ SELECT function.prosecdef
        AND function.proowner OPERATOR(pg_catalog.=) class.relowner
        AND function.prosrc OPERATOR(pg_catalog.=) {body}
        AND function.proacl::pg_catalog.text OPERATOR(pg_catalog.=) ARRAY[pg_catalog.makeaclitem(
-           function.proowner, function.proowner, 'EXECUTE', false)]::pg_catalog.text
+           function.proowner, function.proowner, 'EXECUTE', false)]::pg_catalog.text,
+       {keys}
 FROM pg_catalog.pg_proc AS function
 JOIN pg_catalog.pg_class AS class ON class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({relation})
 WHERE function.pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')
   AND function.proname OPERATOR(pg_catalog.=) {function}
+"""
+_HANDS = """
+SELECT class.relowner::pg_catalog.int8,
+       EXISTS (SELECT FROM pg_catalog.pg_attribute AS attribute
+               JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) attribute.atttypid
+               WHERE attribute.attrelid OPERATOR(pg_catalog.=) class.oid
+                 AND attribute.attname OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.name[])
+                 AND type.typnamespace OPERATOR(pg_catalog.<>) 'pg_catalog'::pg_catalog.regnamespace)
+FROM pg_catalog.pg_class AS class WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)
 """
 # 'SET' is a privilege of a membership since PostgreSQL 16.
 _OWNER = """
@@ -52,41 +64,85 @@ SELECT owner.rolname::pg_catalog.text,
        coalesce(pg_catalog.has_schema_privilege(
            owner.oid, pg_catalog.to_regnamespace('azure_local_ai')::pg_catalog.oid, 'USAGE'), true),
        class.relrowsecurity AND class.relforcerowsecurity AND NOT (owner.rolsuper OR owner.rolbypassrls),
-       pg_catalog.has_schema_privilege(owner.oid, class.relnamespace, 'USAGE')
+       pg_catalog.has_schema_privilege(owner.oid, class.relnamespace, 'USAGE'),
+       {keys}
 FROM pg_catalog.pg_class AS class
 JOIN pg_catalog.pg_roles AS owner ON owner.oid OPERATOR(pg_catalog.=) class.relowner
-WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)
+WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({relation})
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """Who owns what the triggers of a column run with.
+
+    Attributes:
+        owner: the number of the role that owns the table, 0 if there is no table any more.
+        types: whether the key has types that are not PostgreSQL's own.
+    """
+
+    owner: int
+    types: bool
+
+
 def owner_of(connection: Connection, column: VectorColumn) -> str:
-    """The role that owns the table, as which this one may act. Raises `ApplyFailed` where it may not."""
-    relation = column.relation.as_string(connection)
-    row = connection.execute(_OWNER, [relation]).fetchone()
+    """The role that owns the table, as which this one may act.
+
+    Raises `ApplyFailed` where it may not, or where others have a say in the key's types.
+    """
+    names, strict = [key.name for key in column.keys], _is_strict(column)
+    row = _owner(connection, column.relation, names, strict=strict)
     if row is None:
-        raise ApplyFailed(f"there is no table {relation} any more: run `azpg plan`.")
-    if why := _trouble(column.schema, *row):
+        raise ApplyFailed(f"there is no table {column.relation.as_string()} any more: run `azpg plan`.")
+    *known, keys = row
+    if why := _trouble(column.schema, *known):
+        raise ApplyFailed(f"{column.name}: {why}.")
+    if why := wrong_key(connection, column.relation.as_string(), keys):
         raise ApplyFailed(f"{column.name}: {why}.")
     return str(row[0])
 
 
-def owners_id(connection: Connection, column: VectorColumn) -> int:
-    """The number of the role that owns the table, 0 if there is no table any more."""
-    query = (
-        "SELECT relowner::pg_catalog.int8 FROM pg_catalog.pg_class "
-        "WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)"
-    )
-    row = connection.execute(query, [column.relation.as_string(connection)]).fetchone()
-    return int(row[0]) if row else 0
+def hands(connection: Connection, column: VectorColumn) -> Hands:
+    """In whose hands the table is, and whether the types of its key may change theirs."""
+    values = [[key.name for key in column.keys], column.relation.as_string(connection)]
+    row = connection.execute(_HANDS, values).fetchone()
+    return Hands(*row) if row else Hands(0, types=False)
 
 
-def trouble(connection: Connection, schema: str, table: str) -> str:
+def trouble(
+    connection: Connection, schema: str, table: str, keys: Iterable[str], *, strict: bool = True
+) -> str:
     """Why rows of a table cannot be embedded with its owner's rights, and what to do; empty if they can.
 
     Of a table that is not there nothing is known. Nothing but catalogues is read.
+
+    Args:
+        connection: in any transaction, or none.
+        schema: of the table.
+        table: its name.
+        keys: the columns of its key.
+        strict: whether what belongs to their types may not look names up when it runs, as of a text.
     """
-    row = connection.execute(_OWNER, [sql.Identifier(schema, table).as_string(connection)]).fetchone()
-    return "" if row is None else _trouble(schema, *row)
+    relation = sql.Identifier(schema, table)
+    row = _owner(connection, relation, keys, strict=strict)
+    if row is None:
+        return ""
+    *known, judged = row
+    return _trouble(schema, *known) or wrong_key(connection, relation.as_string(), judged)
+
+
+def _owner(
+    connection: Connection, relation: sql.Identifier, keys: Iterable[str], *, strict: bool
+) -> tuple[Any, ...] | None:
+    query = sql.SQL(_OWNER).format(
+        keys=judged_keys(relation, keys, strict=strict), relation=sql.Literal(relation.as_string())
+    )
+    return connection.execute(query).fetchone()
+
+
+def _is_strict(column: VectorColumn) -> bool:
+    """Whether writers fire what acts as the owner, so that they could have names found in its place."""
+    return column.sync is not Sync.GENERATED
 
 
 def _trouble(schema: str, owner: str, may: bool, user: str, embeds: bool, hides: bool, sees: bool) -> str:
@@ -121,12 +177,23 @@ def make(connection: Connection, column: VectorColumn, owner: str) -> None:
 
 def made(connection: Connection, column: VectorColumn) -> bool:
     """Whether the function is as it is made, and the table's owner's."""
+    return state(connection, column)[0]
+
+
+def state(connection: Connection, column: VectorColumn) -> tuple[bool, str]:
+    """The same, and what is wrong with the types of the table's key where that is known; empty if nothing."""
+    names = [key.name for key in column.keys]
     query = sql.SQL(_MADE).format(
         body=sql.Literal(_body(column).as_string(connection)),
         relation=sql.Literal(column.relation.as_string(connection)),
         function=sql.Literal(f"act_{column.id}"),
+        keys=judged_keys(column.relation, names, strict=_is_strict(column)),
     )
-    return connection.execute(query).fetchall() == [(True,)]
+    rows = connection.execute(query).fetchall()
+    if len(rows) != 1:
+        return False, ""
+    ((is_made, judged),) = rows
+    return is_made is True, wrong_key(connection, column.relation.as_string(connection), judged)
 
 
 def signature(column: VectorColumn) -> sql.Composed:

@@ -20,6 +20,9 @@ RUN_SQL = frozenset(
     }
 )
 """PostgreSQL's own functions that run a text of SQL, whose names are looked up then."""
+_OWN = "pg_catalog"
+_COLLATIONS = frozenset({"C", "POSIX", "default"})
+# What is not: a string that one of these reads is the name of a text search configuration or dictionary.
 _KNOWN = """
 SELECT NOT EXISTS (
     SELECT FROM pg_catalog.unnest(%s::pg_catalog.text[]) AS wanted (name)
@@ -27,9 +30,15 @@ SELECT NOT EXISTS (
         SELECT FROM pg_catalog.pg_proc AS function
         WHERE function.proname OPERATOR(pg_catalog.=) wanted.name::pg_catalog.name
           AND function.pronamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace)
+       OR EXISTS (
+        SELECT FROM pg_catalog.pg_proc AS function, pg_catalog.unnest(function.proargtypes) AS argument (type)
+        WHERE function.proname OPERATOR(pg_catalog.=) wanted.name::pg_catalog.name
+          AND argument.type OPERATOR(pg_catalog.=) ANY (
+              '{pg_catalog.regconfig,pg_catalog.regdictionary}'::pg_catalog.regtype[]::pg_catalog.oid[]))
 ) AND NOT EXISTS (
     SELECT FROM pg_catalog.unnest(%s::pg_catalog.text[]) AS wanted (name)
-    WHERE NOT EXISTS (
+    WHERE wanted.name OPERATOR(pg_catalog.=) ANY ('{regconfig,regdictionary}'::pg_catalog.text[])
+       OR NOT EXISTS (
         SELECT FROM pg_catalog.pg_type AS type
         WHERE type.typname OPERATOR(pg_catalog.=) wanted.name::pg_catalog.name
           AND type.typnamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace))
@@ -39,7 +48,8 @@ SELECT NOT EXISTS (
 def is_plain(connection: Connection, body: str) -> bool:
     """Whether a function's body in SQL is one SELECT of nothing but PostgreSQL's own functions and types.
 
-    Such a body, as of ``SELECT lower($1)``, means the same whatever its caller has in sight.
+    Such a body, as of ``SELECT lower($1)``, means the same whatever its caller has in sight. One that finds
+    words by a text search configuration does not: its name is looked up when it runs.
     """
     from pglast import Error, parser  # noqa: PLC0415 - a parser of 10 MB
 
@@ -58,17 +68,19 @@ def is_plain(connection: Connection, body: str) -> bool:
 
 
 def _named(tree: Any) -> tuple[set[str], set[str]] | None:
-    """The functions and types of a statement; None where it reads a table, or names another schema's."""
+    """The functions and types of a statement; None where it reads a table, or names another schema."""
     functions: set[str] = set()
     types: set[str] = set()
     for node in _nodes(tree):
         kind = type(node).__name__
         if kind in {"RangeVar", "IntoClause"}:
             return None
+        if kind == "CollateClause" and not {part.sval for part in node.collname} <= _COLLATIONS | {_OWN}:
+            return None
         if kind in {"FuncCall", "TypeName", "A_Expr"}:
             field = {"FuncCall": "funcname", "TypeName": "names", "A_Expr": "name"}[kind]
             *schema, name = [part.sval for part in getattr(node, field) or ()] or [""]
-            if schema not in ([], ["pg_catalog"]):
+            if schema not in ([], [_OWN]):
                 return None
             if kind != "A_Expr":
                 (functions if kind == "FuncCall" else types).add(name)

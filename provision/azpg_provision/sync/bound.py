@@ -19,13 +19,12 @@ from psycopg import sql
 
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed
-from azpg_provision.ledger import trust
 from azpg_provision.ledger.access import close
 from azpg_provision.live.text import typed
 from azpg_provision.spec import expression
-from azpg_provision.sync import acting
-from azpg_provision.sync.bodies import RUN_SQL, is_plain
-from azpg_provision.sync.session import safe, search_path, template
+from azpg_provision.sync import acting, dependencies
+from azpg_provision.sync.bodies import RUN_SQL
+from azpg_provision.sync.session import search_path
 from azpg_provision.target.target import Connection
 
 MOST_COLUMNS = 100
@@ -171,15 +170,26 @@ def bind(connection: Connection, column: VectorColumn, *, strict: bool = True) -
 
 
 def bound(connection: Connection, column: VectorColumn) -> bool:
-    """Whether the functions are there by which rows are embedded: of the text, and to act as the owner.
+    """Whether rows can be embedded: see `unbound`."""
+    return not unbound(connection, column)
 
-    The text's is of the text and prefix that the column has, for its columns' types. What it does is not
-    compared: only the owner of schema azpg could have replaced it.
+
+def unbound(connection: Connection, column: VectorColumn) -> str:
+    """Why rows of a column cannot be embedded now, and what to do; empty if they can.
+
+    The functions are there by which they are: of the text, and to act as the owner; and nobody else has a say
+    in the key's types, such as by a domain that went to another role.
+
+    The text's function is of the text and prefix that the column has, for its columns' types. What it does is
+    not compared: only the owner of schema azpg could have replaced it.
     """
-    if not acting.made(connection, column):
-        return False
-    if not needs_text(column):
-        return True
+    made, why = acting.state(connection, column)
+    if why:
+        return why
+    return "" if made and (not needs_text(column) or _has_text(connection, column)) else UNBOUND
+
+
+def _has_text(connection: Connection, column: VectorColumn) -> bool:
     rows = connection.execute(_BOUND, [column.relation.as_string(connection), f"text_{column.id}"]).fetchall()
     arguments = _arguments(connection, column)
     names, types = [name for name, _, _ in arguments], [_alike(type_) for _, type_, _ in arguments]
@@ -255,36 +265,10 @@ def _judge_literals(connection: Connection, column: VectorColumn, *, strict: boo
 
 
 def _judge(connection: Connection, column: VectorColumn, first: sql.Composed, *, strict: bool) -> None:
-    relation = sql.Literal(column.relation.as_string(connection))
-    query = template("dependencies").format(
-        first=first,
-        relation=relation,
-        strict=sql.Literal(strict),
-        runs=sql.Literal(rf"\m({'|'.join(sorted(RUN_SQL))})\M"),
-        trusted=trust.trusted("role"),
-        safe=safe(sql.SQL("mine.oid")),
-    )
+    query = dependencies.judged(first, column.relation, strict=strict)
     found = connection.execute(query).fetchall()
-    loose = [row for row in found if not _is_plain(connection, *row[3:])]
-    if not loose:
-        return
-    what, owner, mine, theirs, path, _ = loose[0]
-    if not theirs:
-        raise ApplyFailed(
-            f"the text of {column.name} depends on {what}, which belongs to the role {owner!r}: who owns it "
-            "could let it do anything, with the rights of the table's owner. Use what belongs to the "
-            f"table's owner or to you, name another one with its schema, or ALTER … OWNER TO {mine}."
-        )
-    its = f"search_path is {path}" if path else "search_path is the caller's"
-    raise ApplyFailed(
-        f"the text of {column.name} depends on {what}, which looks names up whenever it runs, where a writer "
-        f"could put others: its {its}. ALTER FUNCTION … SET search_path = …, pg_temp, with pg_temp as the "
-        "last and only schemas in which nobody else may create; or give it a body by RETURN or BEGIN ATOMIC."
-    )
-
-
-def _is_plain(connection: Connection, theirs: bool, path: str | None, body: str | None) -> bool:
-    return theirs and path is None and body is not None and is_plain(connection, body)
+    if why := dependencies.wrong_text(connection, column.name, found):
+        raise ApplyFailed(f"{why}.")
 
 
 def _oid(connection: Connection, signature: sql.Composed) -> int:

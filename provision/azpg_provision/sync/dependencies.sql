@@ -4,8 +4,9 @@
 -- search_path ends with pg_temp and has only schemas before it in which nobody may create who could not act as the
 -- table's owner anyway: else a table of the same name that a writer makes for itself could be found first.
 --
--- A type's own parts, such as a domain's or an array's, count, too, what a domain's conditions call, and what a
--- view's query and a table's policies read. A body that runs a text as SQL is none that looks nothing up.
+-- A type's own parts, such as a domain's or an array's, count, too, what a domain's conditions call, and how its values
+-- are told apart and put in order; what a view's query and a table's policies read; and all that a text search
+-- configuration is made of. A body that runs a text as SQL is none that looks nothing up.
 WITH RECURSIVE azpg_object (class, object) AS (
     {first}
     UNION
@@ -45,7 +46,27 @@ WITH RECURSIVE azpg_object (class, object) AS (
             UNION ALL
             SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, part.oid
             FROM (VALUES (type.typinput::pg_catalog.oid), (type.typoutput::pg_catalog.oid),
+                         (type.typreceive::pg_catalog.oid), (type.typsend::pg_catalog.oid),
+                         (type.typmodin::pg_catalog.oid), (type.typmodout::pg_catalog.oid),
+                         (type.typanalyze::pg_catalog.oid), (type.typsubscript::pg_catalog.oid),
                          (range.rngcanonical::pg_catalog.oid), (range.rngsubdiff::pg_catalog.oid)) AS part (oid)
+            UNION ALL
+            SELECT 'pg_catalog.pg_collation'::pg_catalog.regclass, part.oid
+            FROM (VALUES (type.typcollation), (range.rngcollation)) AS part (oid)
+            UNION ALL
+            SELECT 'pg_catalog.pg_opclass'::pg_catalog.regclass, range.rngsubopc
+            UNION ALL
+            SELECT 'pg_catalog.pg_opclass'::pg_catalog.regclass, opclass.oid  -- also of what it is cast to for nothing
+            FROM pg_catalog.pg_opclass AS opclass
+            JOIN pg_catalog.pg_am AS method ON method.oid OPERATOR(pg_catalog.=) opclass.opcmethod
+            WHERE opclass.opcdefault
+              AND method.amname OPERATOR(pg_catalog.=) ANY ('{{btree,hash}}'::pg_catalog.name[])
+              AND opclass.opcintype OPERATOR(pg_catalog.=) ANY (ARRAY(
+                  SELECT type.oid
+                  UNION ALL
+                  SELECT freely.casttarget FROM pg_catalog.pg_cast AS freely
+                  WHERE freely.castsource OPERATOR(pg_catalog.=) type.oid
+                    AND freely.castmethod OPERATOR(pg_catalog.=) 'b'))
             UNION ALL
             SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, attribute.atttypid
             FROM pg_catalog.pg_attribute AS attribute
@@ -62,6 +83,47 @@ WITH RECURSIVE azpg_object (class, object) AS (
         ) AS found (class, object)
         WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
           AND type.oid OPERATOR(pg_catalog.=) azpg_object.object
+        UNION ALL
+        SELECT found.class, found.object
+        FROM pg_catalog.pg_opclass AS opclass
+        CROSS JOIN LATERAL (
+            SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, member.amopopr
+            FROM pg_catalog.pg_amop AS member
+            WHERE member.amopfamily OPERATOR(pg_catalog.=) opclass.opcfamily
+              AND member.amoplefttype OPERATOR(pg_catalog.=) opclass.opcintype
+              AND member.amoprighttype OPERATOR(pg_catalog.=) opclass.opcintype
+            UNION ALL
+            SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, member.amproc::pg_catalog.oid
+            FROM pg_catalog.pg_amproc AS member
+            WHERE member.amprocfamily OPERATOR(pg_catalog.=) opclass.opcfamily
+              AND member.amproclefttype OPERATOR(pg_catalog.=) opclass.opcintype
+              AND member.amprocrighttype OPERATOR(pg_catalog.=) opclass.opcintype
+        ) AS found (class, object)
+        WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass
+          AND opclass.oid OPERATOR(pg_catalog.=) azpg_object.object
+        UNION ALL
+        SELECT found.class, found.object
+        FROM pg_catalog.pg_ts_config AS search
+        JOIN pg_catalog.pg_ts_parser AS parser ON parser.oid OPERATOR(pg_catalog.=) search.cfgparser
+        CROSS JOIN LATERAL (
+            SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, part.oid
+            FROM (VALUES (parser.prsstart::pg_catalog.oid), (parser.prstoken::pg_catalog.oid),
+                         (parser.prsend::pg_catalog.oid), (parser.prsheadline::pg_catalog.oid),
+                         (parser.prslextype::pg_catalog.oid)) AS part (oid)
+            UNION ALL
+            SELECT 'pg_catalog.pg_ts_dict'::pg_catalog.regclass, part.mapdict
+            FROM pg_catalog.pg_ts_config_map AS part WHERE part.mapcfg OPERATOR(pg_catalog.=) search.oid
+        ) AS found (class, object)
+        WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_ts_config'::pg_catalog.regclass
+          AND search.oid OPERATOR(pg_catalog.=) azpg_object.object
+        UNION ALL
+        SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, part.oid
+        FROM pg_catalog.pg_ts_dict AS dictionary
+        JOIN pg_catalog.pg_ts_template AS template ON template.oid OPERATOR(pg_catalog.=) dictionary.dicttemplate
+        CROSS JOIN LATERAL (VALUES (template.tmplinit::pg_catalog.oid), (template.tmpllexize::pg_catalog.oid))
+            AS part (oid)
+        WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_ts_dict'::pg_catalog.regclass
+          AND dictionary.oid OPERATOR(pg_catalog.=) azpg_object.object
     ) AS part (class, object)
     WHERE part.object OPERATOR(pg_catalog.<>) 0
 ),
@@ -79,6 +141,27 @@ azpg_used AS (
     FROM azpg_object
     JOIN pg_catalog.pg_operator AS operator ON operator.oid OPERATOR(pg_catalog.=) azpg_object.object
     WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass
+    UNION ALL
+    SELECT pg_catalog.format('the operator class %s.%I',
+                             opclass.opcnamespace::pg_catalog.regnamespace, opclass.opcname), opclass.opcowner, NULL, NULL
+    FROM azpg_object JOIN pg_catalog.pg_opclass AS opclass ON opclass.oid OPERATOR(pg_catalog.=) azpg_object.object
+    WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass
+    UNION ALL
+    SELECT pg_catalog.format('the collation %s.%I',
+                             rule.collnamespace::pg_catalog.regnamespace, rule.collname), rule.collowner, NULL, NULL
+    FROM azpg_object JOIN pg_catalog.pg_collation AS rule ON rule.oid OPERATOR(pg_catalog.=) azpg_object.object
+    WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_collation'::pg_catalog.regclass
+    UNION ALL
+    SELECT pg_catalog.format('the text search configuration %s', search.oid::pg_catalog.regconfig), search.cfgowner,
+           NULL, NULL
+    FROM azpg_object JOIN pg_catalog.pg_ts_config AS search ON search.oid OPERATOR(pg_catalog.=) azpg_object.object
+    WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_ts_config'::pg_catalog.regclass
+    UNION ALL
+    SELECT pg_catalog.format('the text search dictionary %s', dictionary.oid::pg_catalog.regdictionary),
+           dictionary.dictowner, NULL, NULL
+    FROM azpg_object
+    JOIN pg_catalog.pg_ts_dict AS dictionary ON dictionary.oid OPERATOR(pg_catalog.=) azpg_object.object
+    WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_ts_dict'::pg_catalog.regclass
     UNION ALL
     SELECT pg_catalog.format('the function %s', function.oid::pg_catalog.regprocedure), function.proowner,
            CASE WHEN (function.prosqlbody IS NULL
@@ -101,7 +184,7 @@ SELECT azpg_used.what, role.rolname::pg_catalog.text, pg_catalog.quote_ident(min
           AND function.prosqlbody IS NULL AND language.lanname OPERATOR(pg_catalog.=) 'sql') AS body
 FROM azpg_used
 JOIN pg_catalog.pg_roles AS role ON role.oid OPERATOR(pg_catalog.=) azpg_used.owner
-JOIN pg_catalog.pg_class AS class ON class.oid OPERATOR(pg_catalog.=) {relation}::pg_catalog.regclass
+JOIN pg_catalog.pg_class AS class ON class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({relation})
 JOIN pg_catalog.pg_roles AS mine ON mine.oid OPERATOR(pg_catalog.=) class.relowner
 CROSS JOIN LATERAL (SELECT role.oid OPERATOR(pg_catalog.=) mine.oid OR {trusted}) AS theirs (fine)
 CROSS JOIN LATERAL (
@@ -117,4 +200,4 @@ WHERE NOT theirs.fine OR {strict} AND azpg_used.loose IS NOT NULL AND NOT coales
         LEFT JOIN pg_catalog.pg_namespace AS schema
                ON schema.nspname OPERATOR(pg_catalog.=) wanted.name::pg_catalog.name
         WHERE schema.oid IS NULL OR NOT ({safe})), false)
-ORDER BY theirs.fine, 1
+ORDER BY theirs.fine, 1 DESC  -- types before what belongs to them

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed
-from azpg_provision.ledger import carried, carry_column
+from azpg_provision.ledger import carried, carry_column, make_function
 from azpg_provision.ledger.access import close, creating, give
 from azpg_provision.ledger.tables import FUNCTIONS, disarm, former, made_for
 from azpg_provision.sync import acting
@@ -96,8 +96,10 @@ def install(connection: Connection, column: VectorColumn) -> None:
             _make(connection, column, owner)
         if column.sync is not Sync.QUEUE:  # what waits there is told by the rows' state, too
             acting.command(connection, column, sql.SQL("DELETE FROM {}").format(column.queue))
-        number = acting.owners_id(connection, column)
-        if made := [trigger.creation(column, number) for trigger in triggers(column)]:
+        hands = acting.hands(connection, column)
+        if made := [trigger.creation(column, hands) for trigger in triggers(column)]:
+            if hands.types:
+                make_function(connection, "types_in_hand")
             connection.execute(sql.SQL("; ").join(made))
         acting.leave(connection, column)
         connection.execute("RESET search_path")
@@ -167,7 +169,7 @@ def installed(connection: Connection, column: VectorColumn, *, fit: bool | None 
 
 
 def _in_step(connection: Connection, column: VectorColumn) -> bool:
-    owner = acting.owners_id(connection, column)
+    hands = acting.hands(connection, column)
     bodies = {
         name: body(column, name).as_string(connection)
         for name in {trigger.function for trigger in triggers(column)}
@@ -180,7 +182,7 @@ def _in_step(connection: Connection, column: VectorColumn) -> bool:
             trigger.function,
             OLD if trigger.old else None,
             NEW if trigger.new else None,
-            trigger.when(column, owner),
+            trigger.when(column, hands),
             "",
             bodies[trigger.function],
             True,

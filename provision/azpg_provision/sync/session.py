@@ -26,9 +26,11 @@ FORMATS = {
     "TimeZone": "UTC",
     "bytea_output": "hex",
     "extra_float_digits": "1",
+    "default_text_search_config": "pg_catalog.english",
 }
-"""What a value looks like as text, by PostgreSQL's names of the settings: the same for every writer, whatever
-its driver sets, as for every worker, or else each would embed another text of the same row."""
+"""What a value looks like as text, and how words are found in one, by PostgreSQL's names of the settings: the
+same for every writer, whatever its driver sets, as for every worker, or else each would embed another text of
+the same row. Nor may a writer name a text search configuration of its own."""
 
 _WORKER = {
     "lock_timeout": LOCK_TIMEOUT,

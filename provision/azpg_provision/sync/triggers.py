@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from azpg_provision.column import Sync, VectorColumn
+from azpg_provision.sync.acting import Hands
 from azpg_provision.sync.session import WORKER, template
 
 _ROW, _BEFORE, _INSERT, _DELETE, _UPDATE, _TRUNCATE = 1, 2, 4, 8, 16, 32
@@ -37,8 +38,8 @@ class Trigger:
     new: bool = False
     by_worker: bool = False
 
-    def creation(self, column: VectorColumn, owner: int) -> sql.Composed:
-        """The statement that makes it; `owner` as of `when`."""
+    def creation(self, column: VectorColumn, hands: Hands) -> sql.Composed:
+        """The statement that makes it; `hands` as of `when`."""
         events = [sql.SQL(word) for bit, word in _EVENTS.items() if self.kind & bit]
         tables = [
             sql.SQL("{} TABLE AS {}").format(sql.SQL(word), sql.Identifier(name))
@@ -52,21 +53,26 @@ class Trigger:
             column.relation,
             sql.SQL("REFERENCING {}").format(sql.SQL(" ").join(tables)) if tables else sql.SQL(""),
             sql.SQL("ROW" if self.kind & _ROW else "STATEMENT"),
-            sql.SQL(self.when(column, owner)).format(
+            sql.SQL(self.when(column, hands)).format(
                 relation=sql.Literal(column.relation.as_string()),
                 function=sql.Literal(sql.Identifier("azpg", self.function).as_string() + "()"),
             ),
             sql.Identifier("azpg", self.function),
         )
 
-    def when(self, column: VectorColumn, owner: int) -> str:
+    def when(self, column: VectorColumn, hands: Hands) -> str:
         """Its condition as PostgreSQL prints it, with {relation} and {function} for the literals of both.
 
-        Of the table's triggers, one says where it is not met: azpg_provision/ledger/in_hand.sql.
+        Of the table's triggers, one says where it is not met: azpg_provision/ledger/in_hand.sql, and
+        types_in_hand.sql for keys of types that may change hands.
         """
         quiet = "true" if self.by_worker or self.kind & _DELETE else "false"
         in_hand = f"azpg.in_hand({{relation}}::regclass, {{function}}::regprocedure, {quiet})"
-        return in_hand if self.by_worker else f"({in_hand} AND {_unless_worker(column, owner)})"
+        if self.by_worker:
+            return in_hand
+        if hands.types:
+            in_hand += f" AND azpg.types_in_hand({{relation}}::regclass, {column.id}, {quiet})"
+        return f"({in_hand} AND {_unless_worker(column, hands.owner)})"
 
 
 def _unless_worker(column: VectorColumn, owner: int) -> str:

@@ -10,7 +10,7 @@ from psycopg import sql
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch
 from azpg_provision.sync.acting import look
-from azpg_provision.sync.bound import UNBOUND, bound
+from azpg_provision.sync.bound import unbound
 from azpg_provision.sync.session import prepare
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize import claims, keys
@@ -50,8 +50,8 @@ def backlog(connection: Connection, column: VectorColumn, *, vectors: bool = Tru
     of a worker's afterwards (`azpg_provision.sync.session.prepare`).
     """
     prepare(connection, column)
-    if not bound(connection, column):
-        raise LedgerMismatch(f"{column.name}: {UNBOUND}.")
+    if why := unbound(connection, column):
+        raise LedgerMismatch(f"{column.name}: {why}.")
     total = _total(connection, column)
     if column.sync is Sync.GENERATED:
         return Backlog(total, 0, 0)

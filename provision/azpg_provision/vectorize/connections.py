@@ -14,7 +14,9 @@ import psycopg
 from azpg_provision import ledger
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import RowsFailed
-from azpg_provision.sync.bound import UNBOUND, bound
+from azpg_provision.sync import acting
+from azpg_provision.sync.bound import unbound
+from azpg_provision.sync.dependencies import may_change_hands
 from azpg_provision.sync.session import prepare
 from azpg_provision.target.connecting import renew
 from azpg_provision.target.target import Connection
@@ -33,7 +35,11 @@ _LOOK = 0.5
 
 
 class Unbound(RowsFailed):
-    """A column's functions are not as azpg makes them."""
+    """A column's functions are not as azpg makes them, or others have a say in its key; `why` says it."""
+
+    def __init__(self, column: VectorColumn, why: str) -> None:
+        self.why = why
+        super().__init__(f"vectorizing {column.name} stopped: {why}. What is done stays.")
 
 
 class NotWanted(Exception):
@@ -65,18 +71,21 @@ class Session:
             raise
 
     def prepare(self, column: VectorColumn) -> None:
-        """Makes it one for a column, if it is not.
+        """Makes it one for a column, if it is not. The types of its key are looked at each time.
 
         Raises `Unbound` for one whose functions are not as azpg makes them, `LedgerMismatch` for one that
         is another by now.
         """
-        if self._column != column:
+        if self._column == column:
+            if may_change_hands(column) and (why := acting.state(self.connection, column)[1]):
+                raise Unbound(column, why)
+        else:
             self.forget(column)
             prepare(self.connection, column)
-            if not bound(self.connection, column):
+            if why := unbound(self.connection, column):
                 if column not in ledger.columns(self.connection):
                     claims.goal(self.connection, column)  # says that it is another one now
-                raise Unbound(f"vectorizing {column.name} stopped: {UNBOUND}. What is done stays.")
+                raise Unbound(column, why)
             self._column = column
             self._columns += 1
 

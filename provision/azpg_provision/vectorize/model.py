@@ -6,7 +6,6 @@ import psycopg
 
 from azpg_provision.column import VectorColumn, fingerprint_of
 from azpg_provision.errors import PlanRefused
-from azpg_provision.sync.bound import UNBOUND
 from azpg_provision.vectorize.connections import Session, Unbound
 from azpg_provision.vectorize.trouble import said
 
@@ -27,8 +26,8 @@ def check(session: Session, column: VectorColumn) -> None:
     name = column.name
     try:
         session.prepare(column)
-    except Unbound:
-        raise PlanRefused(f"{name}: {UNBOUND}.") from None
+    except Unbound as error:
+        raise PlanRefused(f"{name}: {error.why}.") from None
     connection = session.connection
     try:
         row = connection.execute("SELECT azure_local_ai.model_metadata(%s)", [column.model]).fetchone()

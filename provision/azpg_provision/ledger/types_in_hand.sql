@@ -1,0 +1,79 @@
+-- Whether nobody but the table's owner, who could act as it anyway, or an admin owns the types of a column's key, or a
+-- function in the conditions of its domains: azpg.state_N has columns of these types, whose values are written, compared
+-- and read with the owner's rights. A part of the WHEN of azpg's triggers where the key has types that are not
+-- PostgreSQL's own. What else is judged, apply and workers judge: azpg_provision/sync/dependencies.sql.
+--
+-- VOLATILE, and asked by one that is declared immutable, as in in_hand.sql.
+CREATE FUNCTION azpg.has_safe_types(relation pg_catalog.regclass, number pg_catalog.int4)
+RETURNS pg_catalog.bool LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+    RETURN NOT EXISTS (
+        WITH RECURSIVE azpg_type (oid) AS (
+            SELECT attribute.atttypid
+            FROM pg_catalog.pg_class AS state
+            JOIN pg_catalog.pg_attribute AS attribute ON attribute.attrelid OPERATOR(pg_catalog.=) state.oid
+            WHERE state.relnamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')
+              AND state.relname OPERATOR(pg_catalog.=) pg_catalog.concat('state_', number)::pg_catalog.name
+              AND pg_catalog.starts_with(attribute.attname::pg_catalog.text, 'key_')
+            UNION
+            SELECT part.oid
+            FROM azpg_type
+            JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) azpg_type.oid
+            CROSS JOIN LATERAL (
+                SELECT type.typelem UNION ALL SELECT type.typbasetype
+                UNION ALL
+                SELECT range.rngsubtype FROM pg_catalog.pg_range AS range
+                WHERE type.oid OPERATOR(pg_catalog.=) ANY (ARRAY[range.rngtypid, range.rngmultitypid])
+                UNION ALL
+                SELECT attribute.atttypid FROM pg_catalog.pg_attribute AS attribute
+                WHERE type.typrelid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
+                  AND attribute.attrelid OPERATOR(pg_catalog.=) type.typrelid
+                  AND attribute.attnum OPERATOR(pg_catalog.>) 0 AND NOT attribute.attisdropped
+            ) AS part (oid)
+            WHERE part.oid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
+        ), azpg_used (owner, version) AS (
+            SELECT type.typowner, type.xmax
+            FROM azpg_type JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) azpg_type.oid
+            UNION ALL
+            SELECT function.proowner, function.xmax
+            FROM azpg_type
+            JOIN pg_catalog.pg_constraint AS rule ON rule.contypid OPERATOR(pg_catalog.=) azpg_type.oid
+            JOIN pg_catalog.pg_depend AS depend
+              ON depend.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass
+             AND depend.objid OPERATOR(pg_catalog.=) rule.oid
+             AND depend.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+            JOIN pg_catalog.pg_proc AS function ON function.oid OPERATOR(pg_catalog.=) depend.refobjid
+        )
+        SELECT FROM azpg_used
+        JOIN pg_catalog.pg_roles AS role ON role.oid OPERATOR(pg_catalog.=) azpg_used.owner
+        JOIN pg_catalog.pg_class AS class ON class.oid OPERATOR(pg_catalog.=) relation
+        WHERE NOT (role.rolsuper
+                   OR pg_catalog.pg_has_role(role.oid, class.relowner, 'USAGE')
+                   OR EXISTS (SELECT FROM pg_catalog.pg_roles AS admins
+                              WHERE admins.rolname OPERATOR(pg_catalog.=) 'azure_pg_admin'
+                                AND pg_catalog.pg_has_role(role.oid, admins.oid, 'MEMBER'))
+                      AND EXISTS (SELECT FROM pg_catalog.pg_roles AS service  -- as in azpg_provision/ledger/trust.py
+                                  WHERE service.rolsuper AND service.rolname
+                                        OPERATOR(pg_catalog.=) ANY ('{azuresu,azure_superuser}'::pg_catalog.name[])))
+           OR azpg.is_replaced(azpg_used.version));
+END
+$$;
+REVOKE EXECUTE ON FUNCTION azpg.has_safe_types(pg_catalog.regclass, pg_catalog.int4) FROM PUBLIC;
+
+CREATE FUNCTION azpg.types_in_hand(relation pg_catalog.regclass, number pg_catalog.int4, quiet pg_catalog.bool)
+RETURNS pg_catalog.bool LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+    IF azpg.has_safe_types(relation, number) THEN
+        RETURN true;
+    END IF;
+    IF NOT quiet THEN
+        RAISE WARNING 'azpg: rows of % keep the embeddings that they had: a type of its key belongs to another role',
+            relation
+            USING HINT = 'Run `azpg plan`, which says which one it is, and what to do.';
+    END IF;
+    RETURN false;
+END
+$$;
+GRANT EXECUTE ON FUNCTION azpg.types_in_hand(pg_catalog.regclass, pg_catalog.int4, pg_catalog.bool) TO PUBLIC;
