@@ -93,6 +93,22 @@ def test_a_vector_that_was_replaced_behind_azpg_is_seen_and_put_back(
     assert waiting(table) == 0
 
 
+def test_a_vector_beside_a_recorded_failure_is_seen(twin: Instance, connection: Connection) -> None:
+    """A row that could not be embedded has none: what stands there is somebody else's."""
+    table = vectorized(twin, connection)
+    table.execute("INSERT INTO products VALUES (1, 'one'), (2, repeat('long ', 4000000))")
+    assert run(table.connect, table.column) == Outcome(1, 0, 1)
+    assert waiting(table) == waiting(table, vectors=False) == 0
+    table.execute(
+        "UPDATE products SET embedding = (SELECT embedding FROM products WHERE id = 1) WHERE id = 2"
+    )
+    assert waiting(table) == waiting(table, vectors=False) == 1
+    assert run(table.connect, table.column) == Outcome(0, 0, 1)
+    assert table.execute("SELECT id FROM products WHERE embedding IS NULL").fetchall() == [(2,)]
+    assert waiting(table) == 0
+    assert [failure.key for failure in table.failed()] == [["2"]]
+
+
 def test_a_vector_of_which_nothing_is_known_is_taken_as_it_is(twin: Instance, connection: Connection) -> None:
     """As after an upgrade: nothing is embedded anew."""
     table = vectorized(twin, connection)
