@@ -26,7 +26,7 @@ _TABLE = "r"
 
 # What a node of an expression calls, by the name that PostgreSQL 15 to 18 print it by. A node that is not
 # here may call what it does not tell, such as the constraints of a domain: then nothing is run.
-_CALLS = {
+CALLS = {
     "AGGREF": ("aggfnoid",),
     "FUNCEXPR": ("funcid",),
     "OPEXPR": ("opfuncid",),
@@ -34,7 +34,7 @@ _CALLS = {
     "NULLIFEXPR": ("opfuncid",),
     "SCALARARRAYOPEXPR": ("opfuncid",),
 }
-_PLAIN = frozenset(
+PLAIN = frozenset(
     """
     QUERY RANGETBLENTRY RTE ALIAS FROMEXPR RANGETBLREF TARGETENTRY RTEPERMISSIONINFO PARAM
     VAR CONST BOOLEXPR RELABELTYPE COERCEVIAIO ARRAYCOERCEEXPR CASETESTEXPR NULLTEST BOOLEANTEST
@@ -180,7 +180,7 @@ def prepare_if_fit(connection: Connection, name: str, statement: sql.Composable)
 def _is_fit(connection: Connection, top: Node) -> bool:
     functions, types, printed, read, given = (set[int]() for _ in range(5))
     for node in top.nodes():
-        if node.tag not in _PLAIN and node.tag not in _CALLS:
+        if node.tag not in PLAIN and node.tag not in CALLS:
             return False
         if (
             node.tag in {"RTE", "RANGETBLENTRY"}
@@ -188,13 +188,13 @@ def _is_fit(connection: Connection, top: Node) -> bool:
             and node.text("relkind") != _TABLE
         ):
             return False
-        functions |= set(node.numbers(_CALLS.get(node.tag, ())))
+        functions |= set(node.numbers(CALLS.get(node.tag, ())))
         types |= set(node.numbers(_TYPES))
         if node.tag == "PARAM":
             given |= set(node.numbers(("paramtype",)))
         if node.tag == "COERCEVIAIO":
             read |= set(node.numbers(("resulttype",)))
-            printed |= {_type_of(value) for value in dict(node.fields).get("arg", [])}
+            printed |= {type_of(value) for value in dict(node.fields).get("arg", [])}
     row = connection.execute(
         _TRUSTED,
         {
@@ -208,7 +208,7 @@ def _is_fit(connection: Connection, top: Node) -> bool:
     return row == (len(functions), len(types), len(printed), len(read), len(given))
 
 
-def _type_of(value: Node | str) -> int:
+def type_of(value: Node | str) -> int:
     """The type of an expression; 0, which is none, where it does not tell."""
     if not isinstance(value, Node):
         return 0

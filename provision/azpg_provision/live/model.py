@@ -54,6 +54,7 @@ class LiveTable:
         inherits: whether it inherits from another, or is a part of one.
         hides: whether row-level security hides rows from the role that asks.
         later: triggers that change a row after azpg's own has seen it.
+        other_keys: as `keys`, of those that tell rows apart otherwise than their types' own comparison does.
     """
 
     kind: str
@@ -69,6 +70,7 @@ class LiveTable:
     inherits: bool = False
     hides: bool = False
     later: tuple[str, ...] = ()
+    other_keys: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,8 +247,9 @@ def _table(
         hides=hides,
         later=tuple(later),
         columns={name: LiveColumn(*rest) for name, *rest in columns},
-        keys=tuple(tuple(names) for _, names in keys),
+        keys=tuple(tuple(names) for _, names, fine in keys if fine),
         primary=bool(keys and keys[0][0]),
+        other_keys=tuple(tuple(names) for _, names, fine in keys if not fine),
     )
 
 

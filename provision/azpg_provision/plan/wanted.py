@@ -70,6 +70,12 @@ def wrong(table: Table, embedding: Embedding, live: LiveTable) -> list[str]:
         if table.key is None:
             do = f"name the columns of a unique one as key: {keys}" if keys else "add a primary key"
             problems.append(f"{name} has no primary key, which tells its rows apart: {do}")
+        elif any(set(key) == set(table.key) for key in live.other_keys):
+            problems.append(
+                f"the unique index of {name} on ({', '.join(map(quoted, table.key))}) tells rows apart "
+                "otherwise than = does for these columns, by an operator class or a collation of its own: "
+                f"make one without, or {f'use {keys}' if keys else 'a primary key'}"
+            )
         else:
             problems.append(
                 f"{name} has no unique index on ({', '.join(map(quoted, table.key))}) without NULLs: "

@@ -18,6 +18,7 @@ from azpg_provision.sync.bound import bind, bound, judge, needs_text
 from azpg_provision.sync.generated import add_generated
 from azpg_provision.sync.session import FORMATS, left_out
 from azpg_provision.sync.triggers import NEW, OLD, body, triggers
+from azpg_provision.sync.volatility import is_volatile
 from azpg_provision.target.connecting import atomic
 from azpg_provision.target.target import Connection
 
@@ -111,6 +112,7 @@ def _make(connection: Connection, column: VectorColumn, owner: str) -> None:
     if not names:
         return
     made = []
+    volatile = column.sync is Sync.TRIGGER and is_volatile(connection, column)
     for name in names:
         settings = FORMATS | (_JOINS if name.startswith("enqueue_") else {})
         made.append(
@@ -120,7 +122,7 @@ def _make(connection: Connection, column: VectorColumn, owner: str) -> None:
                     sql.SQL("SET {} = {}").format(sql.Identifier(one), sql.Literal(value))
                     for one, value in settings.items()
                 ),
-                body=sql.Literal(body(column, name).as_string(connection)),
+                body=sql.Literal(body(column, name, volatile=volatile).as_string(connection)),
             )
         )
     connection.execute(sql.SQL("; ").join(made))
@@ -170,8 +172,9 @@ def installed(connection: Connection, column: VectorColumn, *, fit: bool | None 
 
 def _in_step(connection: Connection, column: VectorColumn) -> bool:
     hands = acting.hands(connection, column)
+    volatile = column.sync is Sync.TRIGGER and is_volatile(connection, column)
     bodies = {
-        name: body(column, name).as_string(connection)
+        name: body(column, name, volatile=volatile).as_string(connection)
         for name in {trigger.function for trigger in triggers(column)}
     }
     expected = [

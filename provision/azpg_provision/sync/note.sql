@@ -28,7 +28,7 @@ BEGIN
     END;
     IF NOT azpg_changed THEN
         RETURN NULL;
-    END IF;
+    END IF;{verified}
     IF azpg_text IS NULL OR NEW.{column} IS NULL THEN
         DELETE FROM {state} WHERE {state_is_new};
     ELSE

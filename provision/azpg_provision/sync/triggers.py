@@ -113,8 +113,15 @@ def triggers(column: VectorColumn) -> list[Trigger]:
     return []
 
 
-def body(column: VectorColumn, function: str) -> sql.Composed:
-    """The PL/pgSQL of a trigger function, from the file that it is named after."""
+def body(column: VectorColumn, function: str, *, volatile: bool = False) -> sql.Composed:
+    """The PL/pgSQL of a trigger function, from the file that it is named after.
+
+    Args:
+        column: the column.
+        function: its name.
+        volatile: whether the text is made of more than its row (`azpg_provision.sync.volatility`), so that
+            the vector of a row is known only after it was seen to be that of the text.
+    """
     table = sql.Identifier(column.table)
     column_name = sql.Identifier(column.column)
     names = [sql.Identifier(key.name) for key in column.keys]
@@ -128,7 +135,11 @@ def body(column: VectorColumn, function: str) -> sql.Composed:
     same_vector = sql.SQL("NEW.{}::real[] IS NOT DISTINCT FROM OLD.{}::real[]").format(
         column_name, column_name
     )
+    model, timeout = sql.Literal(column.model), sql.Literal(1000 * column.timeout)
     return template(function.rsplit("_", 1)[0]).format(
+        verified=template("verify").format(column=column_name, model=model, timeout=timeout)
+        if volatile
+        else sql.SQL(""),
         new_text=column.text_in(sql.SQL("NEW")),
         old_text=column.text_in(sql.SQL("OLD")),
         text=column.text_in(table),
@@ -138,8 +149,8 @@ def body(column: VectorColumn, function: str) -> sql.Composed:
         known=sql.SQL("{}::pg_catalog.regclass IS NOT NULL").format(sql.Literal(column.relation.as_string())),
         table=table,
         column=column_name,
-        model=sql.Literal(column.model),
-        timeout=sql.Literal(1000 * column.timeout),
+        model=model,
+        timeout=timeout,
         name=sql.Literal(column.name),
         # Whatever a writer's session takes a backslash for.
         fingerprint=sql.SQL("pg_catalog.decode({}, 'hex')").format(sql.Literal(column.fingerprint.hex())),

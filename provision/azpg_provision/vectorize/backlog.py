@@ -83,8 +83,9 @@ def noted(connection: Connection, column: VectorColumn) -> int | None:
     """How many rows wait of which its triggers know: by its queue, or by vectors that are NULL.
 
     None where no triggers keep the column, or the text of one of these rows fails: `backlog` says it then.
-    A row that was written without triggers, or before there were any, is not seen. Of a table with a queue,
-    only the rows are read that wait in it. The session stays as it is.
+    A row that was written without triggers, or before there were any, is not seen, nor one whose vector its
+    triggers could not see to be that of its text. Of a table with a queue, only the rows are read that wait
+    in it. The session stays as it is.
     """
     if column.sync is Sync.QUEUE:
         which = sql.SQL("EXISTS (SELECT FROM {} AS azpg_queue WHERE {})").format(

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from azpg_provision.column import VectorColumn
 from azpg_provision.sync.acting import act, leave, look
+from azpg_provision.sync.triggers import vector_hash
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize import keys
 from azpg_provision.vectorize.hand import Hand, TooMuch
@@ -20,18 +21,18 @@ _HASH = "SELECT {hash} FROM {relation} WHERE {which}"
 _RECORD = """
 WITH azpg_turn AS MATERIALIZED ({turn}),
 azpg_held AS MATERIALIZED (
-    SELECT {named} FROM {relation}
+    SELECT {named}, {seen} AS vector FROM {relation}
     WHERE {which} AND {hash} OPERATOR(pg_catalog.=) {before}::pg_catalog.bytea
       AND EXISTS (SELECT FROM azpg_turn)
     FOR NO KEY UPDATE SKIP LOCKED
 ),
 azpg_blank AS ({blank}),
 azpg_noted AS (
-    INSERT INTO {state} AS noted ({own}, hash, failure, sqlstate)
-    SELECT {own}, hash, {failure}, {sqlstate} FROM azpg_blank
+    INSERT INTO {state} AS noted ({own}, hash, failure, sqlstate, vector)
+    SELECT {own}, hash, {failure}, {sqlstate}, vector FROM azpg_blank
     ON CONFLICT ({own}) DO UPDATE
     SET hash = excluded.hash, failure = excluded.failure, sqlstate = excluded.sqlstate, at = excluded.at,
-        vector = NULL,
+        vector = excluded.vector,
         attempts = CASE WHEN noted.hash OPERATOR(pg_catalog.=) excluded.hash THEN noted.attempts ELSE 0 END
                    OPERATOR(pg_catalog.+) 1
 ),
@@ -40,8 +41,11 @@ azpg_taken AS (SELECT {nulls}, 0 AS n WHERE false),
 {after}
 SELECT EXISTS (SELECT FROM azpg_turn), (SELECT pg_catalog.count(*) FROM azpg_blank)
 """
-_BLANK = "UPDATE {relation} SET {column} = NULL FROM azpg_held WHERE {same} RETURNING {held}, {hash} AS hash"
-_KEEP = "SELECT {held}, {before}::bytea AS hash FROM azpg_held"
+_BLANK = """
+UPDATE {relation} SET {column} = NULL FROM azpg_held WHERE {same}
+RETURNING {held}, {hash} AS hash, {seen} AS vector
+"""
+_KEEP = "SELECT {held}, {before}::bytea AS hash, azpg_held.vector FROM azpg_held"
 _LIST = """
 SELECT {key}, failure, sqlstate, attempts, at FROM {state}
 WHERE failure IS NOT NULL ORDER BY {own} LIMIT {most}
@@ -101,8 +105,9 @@ def record(
 ) -> Batch:
     """Records a failure, unless the row has changed since, and takes its vector away.
 
-    Where a constraint or a trigger does not let that be done, the row stays as it is: it must not stop the
-    others. `turn` and `after` are those of `azpg_provision.vectorize.statement.batch`.
+    Where a constraint or a trigger does not let that be done, the row stays as it is, and its vector is
+    noted: it must not stop the others. `turn` and `after` are those of
+    `azpg_provision.vectorize.statement.batch`.
     """
     statements = [
         _record(hand.column, key, identity, cause, sql.SQL(what), turn=turn, after=after)
@@ -136,6 +141,7 @@ def _record(
     parts = {
         "relation": column.relation,
         "column": sql.Identifier(column.column),
+        "seen": vector_hash(sql.Identifier(column.table, column.column)),
         "same": keys.same(column, None, "azpg_held"),
         "held": keys.own(column, "azpg_held"),
         "hash": identity.expression,

@@ -18,5 +18,7 @@ LEFT JOIN {state} AS azpg_state ON {row_is_state}
 WHERE CASE
     WHEN azpg_row.text IS NULL THEN NOT azpg_row.bare
     ELSE azpg_state.hash IS DISTINCT FROM azpg_hash.hash OR (azpg_state.failure IS NULL AND azpg_row.bare)
+         -- A failure has taken the vector away, or noted which one it had to leave.
+         OR (azpg_state.failure IS NOT NULL AND azpg_state.vector IS NULL AND NOT azpg_row.bare)
          OR azpg_state.vector OPERATOR(pg_catalog.<>) azpg_row.seen
 END
