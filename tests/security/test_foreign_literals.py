@@ -271,8 +271,8 @@ def test_what_the_owner_makes_in_schema_azpg_does_not_stay(
             )
         assert "azpg apply" in str(said.value)
         assert connection.execute(
-            "SELECT proname FROM pg_proc WHERE pronamespace = 'azpg'::regnamespace"
-        ).fetchall() == [("in_hand",)]
+            "SELECT proname FROM pg_proc WHERE pronamespace = 'azpg'::regnamespace ORDER BY 1"
+        ).fetchall() == [("in_hand",), ("trusted_function",)]
         assert connection.execute(
             "SELECT to_regclass('azpg.state_196'), to_regtype('azpg.named')"
         ).fetchone() == (

@@ -12,6 +12,7 @@ from azpg_provision.column import VectorColumn
 from azpg_provision.errors import LedgerMismatch
 from azpg_provision.index.catalog import indexes
 from azpg_provision.index.definition import VectorIndex
+from azpg_provision.live.local_ai import require
 from azpg_provision.live.pgvector import schema_of
 from azpg_provision.sync.acting import look
 from azpg_provision.sync.bound import UNBOUND, bound, needs_text
@@ -42,7 +43,7 @@ def search(
     """The nearest rows, the nearest first, `limit` at most.
 
     The question gets `prefix`; None stands for the one that goes with the column's own. What it reads of the
-    table it reads as the table's owner. Raises `LedgerMismatch`.
+    table it reads as the table's owner. Raises `LedgerMismatch` and `ExtensionMismatch`.
     """
     if not bound(connection, column):
         raise LedgerMismatch(f"{column.name}: {UNBOUND}.")
@@ -71,7 +72,9 @@ def search(
         ),
         limit=sql.Literal(limit),
     )
-    rows = look(connection, column, statement, "key json, text text, distance float8")
+    with connection.transaction(force_rollback=True):
+        require(connection)
+        rows = look(connection, column, statement, "key json, text text, distance float8")
     return [Found(*row) for row in rows]
 
 

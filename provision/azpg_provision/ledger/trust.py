@@ -13,19 +13,11 @@ import re
 from psycopg import sql
 
 from azpg_provision.errors import LedgerMismatch
+from azpg_provision.live.trust import trusted
 from azpg_provision.target.target import Connection
 
+__all__ = ["trusted", "version"]
 _COMMENT = re.compile(r"azpg (\d+):")
-_TRUSTED = """(
-    {role}.rolsuper
-    OR {role}.rolname OPERATOR(pg_catalog.=) session_user
-    OR NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user)
-       AND EXISTS (
-           SELECT FROM pg_catalog.pg_roles AS admins
-           WHERE admins.rolname OPERATOR(pg_catalog.=) 'azure_pg_admin'
-             AND pg_catalog.pg_has_role(session_user, admins.oid, 'MEMBER')
-             AND pg_catalog.pg_has_role({role}.oid, admins.oid, 'MEMBER')))
-"""
 # All in one: it is asked before each look at the ledger.
 _SCHEMA = """
 SELECT pg_catalog.obj_description(schema.oid, 'pg_namespace'),
@@ -76,7 +68,7 @@ UNION ALL
 SELECT function.proname::pg_catalog.text, 'belongs to another role than the schema'
 FROM pg_catalog.pg_proc AS function
 WHERE function.pronamespace OPERATOR(pg_catalog.=) schema.oid
-  AND function.proname OPERATOR(pg_catalog.=) 'in_hand'
+  AND function.proname OPERATOR(pg_catalog.=) ANY ('{{in_hand,trusted_function}}'::pg_catalog.name[])
   AND function.proowner OPERATOR(pg_catalog.<>) schema.nspowner
 ORDER BY 1 LIMIT 1
 """
@@ -88,19 +80,6 @@ WHERE acl.privilege_type OPERATOR(pg_catalog.=) 'CREATE'
   AND NOT coalesce({trusted_role}, false)
 ORDER BY 1 LIMIT 1
 """
-
-
-def trusted(role: str) -> sql.Composed:
-    """A condition: whether a role could gain nothing from who is connected.
-
-    It is a superuser, the role that has logged in, or as much an admin of the server as that is (member of
-    `azure_pg_admin`). That this one is a member of it says nothing: that is how an admin looks after
-    a table's owner, who has less.
-
-    Args:
-        role: the scope in which a row of pg_roles goes by that name.
-    """
-    return sql.SQL(_TRUSTED).format(role=sql.Identifier(role))
 
 
 def version(connection: Connection) -> int | None:
