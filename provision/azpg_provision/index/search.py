@@ -13,7 +13,7 @@ from azpg_provision.errors import LedgerMismatch
 from azpg_provision.index.catalog import indexes
 from azpg_provision.index.definition import VectorIndex
 from azpg_provision.live.local_ai import require
-from azpg_provision.live.pgvector import schema_of
+from azpg_provision.live.pgvector import distance_type, schema_of
 from azpg_provision.sync.acting import look
 from azpg_provision.sync.bound import UNBOUND, bound, needs_text
 
@@ -48,6 +48,7 @@ def search(
     if not bound(connection, column):
         raise LedgerMismatch(f"{column.name}: {UNBOUND}.")
     vector_schema = schema_of(connection)
+    type_ = distance_type(connection, column.relation.as_string(connection), column.column, vector_schema)
     has = indexes(connection, column)
     index = next(iter(has.values()), VectorIndex())
     if prefix is None:
@@ -65,10 +66,12 @@ def search(
         relation=column.relation,
         table=sql.Identifier(column.table),
         column=sql.Identifier(column.column),
-        distance=sql.SQL("{} {} {}").format(
+        distance=sql.SQL("{}::{} {} {}::{}").format(
             sql.Identifier(column.column),
+            type_,
             index.operator(vector_schema),
-            _question(column, prefix + question, vector_schema),
+            _question(column, prefix + question),
+            type_,
         ),
         limit=sql.Literal(limit),
     )
@@ -86,8 +89,8 @@ def _text(column: VectorColumn) -> sql.Composed:
     return sql.SQL("pg_catalog.substr({}, {})").format(text, sql.Literal(len(column.prefix) + 1))
 
 
-def _question(column: VectorColumn, text: str, vector_schema: str) -> sql.Composed:
+def _question(column: VectorColumn, text: str) -> sql.Composed:
     """The question's vector: computed once, because the function is IMMUTABLE and its arguments constant."""
-    return sql.SQL("azure_local_ai.create_embeddings({}, {})::{}").format(
-        sql.Literal(column.model), sql.Literal(text), sql.Identifier(vector_schema, "vector")
+    return sql.SQL("azure_local_ai.create_embeddings({}, {})").format(
+        sql.Literal(column.model), sql.Literal(text)
     )
