@@ -361,7 +361,7 @@ def test_nor_does_what_a_role_below_the_owner_makes_there(
                 text="'{x}'::shop.a[]::text",
             )
         query = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'azpg'::regnamespace"
-        assert connection.execute(query).fetchone() == (1,)
+        assert connection.execute(query).fetchone() == (2,)
         connection.execute("DROP SCHEMA shop CASCADE")
 
 
