@@ -8,6 +8,7 @@
      +-- PlanRefused         what the spec asks cannot be planned on this server
      +-- ApplyFailed         a change that did not succeed; those before it stay
      +-- LedgerMismatch      schema `azpg` was made by another version, or is not ours
+     +-- ExtensionMismatch   azure_local_ai is not in a database, or something else is in its place
      +-- RowsFailed          rows that have no embedding after all retries
 """
 
@@ -68,6 +69,10 @@ class ApplyFailed(AzpgError):
 
 class LedgerMismatch(AzpgError):
     """Schema `azpg` was made by another version of azpg, or not by azpg at all."""
+
+
+class ExtensionMismatch(AzpgError):
+    """azure_local_ai is not in a database, or something else goes by its name there."""
 
 
 class RowsFailed(AzpgError):

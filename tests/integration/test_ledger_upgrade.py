@@ -83,6 +83,31 @@ def test_apply_carries_it_over_and_embeds_nothing_anew(
     site.apply(spec)
 
 
+def test_functions_that_are_new_in_this_version_are_added(
+    site: Site, connection: Connection, twin: Instance
+) -> None:
+    """What an earlier azpg of this version made calls the model by its name, whosever that is."""
+    spec = site.spec(HEAD + TABLES, init=None)
+    site.apply(spec)
+    connection.execute(
+        """
+        DROP FUNCTION azpg.trusted_function;
+        CREATE OR REPLACE FUNCTION azpg.embed_1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+            NEW.embedding := azure_local_ai.create_embeddings('all-minilm-l6-v2:v1', NEW.title); RETURN NEW; END $$
+        """
+    )
+    before, texts = known(connection), counters(twin)["texts"]
+    assert [str(change).rpartition(" in ")[0] for change in site.plan(spec).changes] == [
+        "update sync public.products.embedding",
+        "update sync public.waiting.v",
+        "update sync public.plain.v",
+    ]
+    site.apply(spec)
+    assert site.plan(spec).changes == ()
+    assert (known(connection), counters(twin)["texts"]) == (before, texts)
+    assert sync.installed(connection, tables(site, connection)[0].column)
+
+
 def test_what_needs_it_says_what_to_do(site: Site, connection: Connection) -> None:
     for table in tables(site, connection):
         with pytest.raises(LedgerMismatch, match="run `azpg apply`, which embeds nothing anew for that"):

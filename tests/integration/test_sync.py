@@ -169,7 +169,7 @@ def test_nobody_else_may_use_the_functions(twin: Instance, connection: Connectio
     vectorized(twin, connection, mode=mode)
     rows = connection.execute(
         "SELECT proname, prosecdef, has_function_privilege('public', oid, 'EXECUTE') FROM pg_proc"
-        " WHERE pronamespace = 'azpg'::regnamespace AND proname NOT IN ('in_hand', 'has_one_owner', 'is_replaced')"
+        " WHERE pronamespace = 'azpg'::regnamespace AND proname NOT IN ('in_hand', 'has_one_owner', 'is_replaced', 'trusted_function')"
     ).fetchall()
     assert len(rows) == {Sync.TRIGGER: 5, Sync.QUEUE: 4}[mode]
     assert all(row[1:] == (row[0] != "text_1", False) for row in rows)
@@ -179,6 +179,7 @@ def test_nobody_else_may_use_the_functions(twin: Instance, connection: Connectio
 
 CHANGES: dict[str, str] = {
     "without their condition": "DROP FUNCTION azpg.in_hand CASCADE",
+    "without what they ask": "DROP FUNCTION azpg.trusted_function",
     "disabled": "ALTER TABLE products DISABLE TRIGGER USER",
     "always": "ALTER TABLE products ENABLE ALWAYS TRIGGER azpg_1_clear",
     "gone": "DROP TRIGGER azpg_1_clear ON products",
@@ -223,7 +224,7 @@ def test_another_sync_replaces_the_one_before(twin: Instance, connection: Connec
     assert connection.execute("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal").fetchone() == (0,)
     assert connection.execute(
         "SELECT proname FROM pg_proc WHERE pronamespace = 'azpg'::regnamespace ORDER BY 1"
-    ).fetchall() == [("has_one_owner",), ("in_hand",), ("is_replaced",)]
+    ).fetchall() == [("has_one_owner",), ("in_hand",), ("is_replaced",), ("trusted_function",)]
 
 
 def test_a_generated_column(twin: Instance, connection: Connection) -> None:

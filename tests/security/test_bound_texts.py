@@ -155,7 +155,7 @@ def test_what_others_own_is_refused(
     assert not eve.is_admin()
     assert connection.execute(
         "SELECT proname FROM pg_proc WHERE pronamespace = 'azpg'::regnamespace ORDER BY 1"
-    ).fetchall() == [("has_one_owner",), ("in_hand",), ("is_replaced",)]
+    ).fetchall() == [("has_one_owner",), ("in_hand",), ("is_replaced",), ("trusted_function",)]
 
 
 def test_what_the_owner_and_the_admin_made_is_taken(twin: Instance, connection: Connection) -> None:

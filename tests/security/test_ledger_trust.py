@@ -134,6 +134,10 @@ MINE: dict[str, tuple[str, str]] = {
         "ALTER FUNCTION azpg.in_hand(regclass, regprocedure, boolean) OWNER TO {eve}",
         "azpg.in_hand .* belongs to another role",
     ),
+    "another owner of the other function": (
+        "ALTER FUNCTION azpg.trusted_function(regprocedure) OWNER TO {eve}",
+        "azpg.trusted_function .* belongs to another role",
+    ),
     "everybody's": ("GRANT UPDATE ON azpg.columns TO PUBLIC", "azpg.columns .* may be written by others"),
     "made by others": ("GRANT CREATE ON SCHEMA azpg TO {eve}", "may create things in schema azpg"),
 }

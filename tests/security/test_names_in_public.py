@@ -10,7 +10,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from azpg_provision.vectorize import claims
+from azpg_provision.index.search import search
+from azpg_provision.vectorize import Options, claims, run
 from azpg_runtime.postgres.instance import Instance
 from tests.integration.provisioning import HEAD, TABLE, Site
 from tests.integration.vectorized import vectorized
@@ -43,6 +44,40 @@ def test_apply_calls_none_of_them(twin: Instance, database: str, tmp_path: Path)
         with eve.connect(database) as evil:
             evil.execute("DROP OPERATOR public.= (oid, regclass)")
     assert site.plan(spec).changes == ()
+
+
+# They fit a column of halfvec, or of a domain, and a question's vector better than pgvector's own.
+DISTANCES = """
+CREATE FUNCTION public.distance({type}, vector) RETURNS float8 LANGUAGE plpgsql AS
+    $$ BEGIN {payload} RETURN 0; END $$;
+CREATE OPERATOR public.<=> (LEFTARG = {type}, RIGHTARG = vector, FUNCTION = public.distance);
+"""
+
+
+@pytest.mark.parametrize("kind", ["halfvec", "domain"])
+def test_a_search_measures_by_pgvectors_own_distance(
+    twin: Instance, database: str, connection: psycopg.Connection[Any], kind: str
+) -> None:
+    """Whatever type the column has: hers would run with the rights of the table's owner."""
+    made = "halfvec(384)" if kind == "halfvec" else "given"
+    table = vectorized(
+        twin,
+        connection,
+        create="CREATE DOMAIN given AS vector(384);"
+        f"CREATE TABLE products (id bigint PRIMARY KEY, title text, embedding {made})",
+    )
+    connection.execute("INSERT INTO products SELECT n, 'text ' || n FROM generate_series(1, 12) AS n")
+    run(table.connect, table.column, Options(workers=1))
+    if kind == "halfvec":
+        connection.execute("CREATE INDEX halves ON products USING hnsw (embedding halfvec_cosine_ops)")
+    before = search(connection, table.column, "text 7", limit=3)
+    with attacker(twin, database) as eve:
+        connection.execute(sql.SQL("GRANT CREATE ON SCHEMA public TO {}").format(eve.role))
+        with eve.connect(database) as evil:
+            evil.execute(DISTANCES.format(type=made.split("(", maxsplit=1)[0], payload=eve.payload))
+        after = search(connection, table.column, "text 7", limit=3)
+        assert not eve.is_admin()
+        assert [one.key for one in after] == [one.key for one in before]
 
 
 # Every operator of PostgreSQL's between types of its own, by the same name and for the same types; and functions

@@ -7,6 +7,7 @@ from psycopg import sql
 from azpg.extensions import normalise
 from azpg_provision import live
 from azpg_provision.apply.work import Work
+from azpg_provision.live.local_ai import require
 from azpg_provision.live.reading import EXTENSIONS, PRELOAD
 from azpg_provision.plan.change import Change
 from azpg_provision.spec.identifier import quoted
@@ -44,7 +45,8 @@ def create_database(work: Work, change: Change) -> None:
 
 def set_setting(work: Work, change: Change) -> None:
     """Sets a setting of azure_local_ai."""
-    with _local_ai(work) as connection:
+    with _local_ai(work) as connection, connection.transaction():
+        require(connection)
         connection.execute(
             "SELECT azure_local_ai.set_setting(%s::text, %s::text)", [change.name, change.after]
         )
@@ -53,7 +55,8 @@ def set_setting(work: Work, change: Change) -> None:
 def register(work: Work, change: Change) -> None:
     """Registers a model; one that is registered already stays as it is."""
     model = next(one for one in work.spec.models if one.uri == change.name)
-    with _local_ai(work) as connection:
+    with _local_ai(work) as connection, connection.transaction():
+        require(connection)
         if live.model(connection, model.uri) is None:
             parameters = [model.uri, model.source, model.tokenizer_path]
             connection.execute("SELECT azure_local_ai.model_register(%s, %s, %s)", parameters)

@@ -15,6 +15,7 @@ from azpg_provision.errors import PlanRefused
 from azpg_provision.index.catalog import indexes
 from azpg_provision.index.definition import SETTINGS, Method, VectorIndex
 from azpg_provision.index.probe import Probe, Question
+from azpg_provision.live.local_ai import require
 from azpg_provision.live.owner import OwnersView, as_owner
 from azpg_provision.live.pgvector import schema_of
 
@@ -83,7 +84,8 @@ def evaluate(
         tell: told how many searches of how many are done.
         remark: told which index cannot be judged, because the server prefers another one.
 
-    Raises `PlanRefused` if there is no index, or too few rows to tell, and as `azpg_provision.live.owner`.
+    Raises `PlanRefused` if there is no index, or too few rows to tell, and as `azpg_provision.live.owner`;
+    with `questions`, `ExtensionMismatch`.
     """
     has = indexes(connection, column)
     if not has:
@@ -152,10 +154,12 @@ def _rows(owner: OwnersView, column: VectorColumn, sample: int) -> list[Question
 
 
 def _vectors(connection: Connection, column: VectorColumn, texts: Sequence[str]) -> list[Question]:
-    rows = connection.execute(
-        "SELECT embedding::pg_catalog.text FROM azure_local_ai.create_embeddings(%s, %s::pg_catalog.text[])",
-        [column.model, list(texts)],
+    query = (
+        "SELECT embedding::pg_catalog.text FROM azure_local_ai.create_embeddings(%s, %s::pg_catalog.text[])"
     )
+    with connection.transaction():
+        require(connection)
+        rows = connection.execute(query, [column.model, list(texts)]).fetchall()
     return [Question("[" + array[1:-1] + "]", 0) for (array,) in rows]
 
 

@@ -12,7 +12,8 @@ from azpg_provision.column import VectorColumn
 from azpg_provision.errors import LedgerMismatch
 from azpg_provision.index.catalog import indexes
 from azpg_provision.index.definition import VectorIndex
-from azpg_provision.live.pgvector import schema_of
+from azpg_provision.live.local_ai import require
+from azpg_provision.live.pgvector import distance_type, schema_of
 from azpg_provision.sync.acting import look
 from azpg_provision.sync.bound import needs_text, unbound
 
@@ -42,11 +43,12 @@ def search(
     """The nearest rows, the nearest first, `limit` at most.
 
     The question gets `prefix`; None stands for the one that goes with the column's own. What it reads of the
-    table it reads as the table's owner. Raises `LedgerMismatch`.
+    table it reads as the table's owner. Raises `LedgerMismatch` and `ExtensionMismatch`.
     """
     if why := unbound(connection, column):
         raise LedgerMismatch(f"{column.name}: {why}.")
     vector_schema = schema_of(connection)
+    type_ = distance_type(connection, column.relation.as_string(connection), column.column, vector_schema)
     has = indexes(connection, column)
     index = next(iter(has.values()), VectorIndex())
     if prefix is None:
@@ -64,14 +66,18 @@ def search(
         relation=column.relation,
         table=sql.Identifier(column.table),
         column=sql.Identifier(column.column),
-        distance=sql.SQL("{} {} {}").format(
+        distance=sql.SQL("{}::{} {} {}::{}").format(
             sql.Identifier(column.column),
+            type_,
             index.operator(vector_schema),
-            _question(column, prefix + question, vector_schema),
+            _question(column, prefix + question),
+            type_,
         ),
         limit=sql.Literal(limit),
     )
-    rows = look(connection, column, statement, "key json, text text, distance float8")
+    with connection.transaction(force_rollback=True):
+        require(connection)
+        rows = look(connection, column, statement, "key json, text text, distance float8")
     return [Found(*row) for row in rows]
 
 
@@ -83,8 +89,8 @@ def _text(column: VectorColumn) -> sql.Composed:
     return sql.SQL("pg_catalog.substr({}, {})").format(text, sql.Literal(len(column.prefix) + 1))
 
 
-def _question(column: VectorColumn, text: str, vector_schema: str) -> sql.Composed:
+def _question(column: VectorColumn, text: str) -> sql.Composed:
     """The question's vector: computed once, because the function is IMMUTABLE and its arguments constant."""
-    return sql.SQL("azure_local_ai.create_embeddings({}, {})::{}").format(
-        sql.Literal(column.model), sql.Literal(text), sql.Identifier(vector_schema, "vector")
+    return sql.SQL("azure_local_ai.create_embeddings({}, {})").format(
+        sql.Literal(column.model), sql.Literal(text)
     )

@@ -17,7 +17,7 @@ from azpg_provision.ledger.ledger import (
     forget,
     former_owners,
     left,
-    make_function,
+    make_functions,
     register,
 )
 from azpg_provision.ledger.ownership import disown_column, own_column, own_index, own_init, owned, owns
@@ -39,7 +39,7 @@ __all__ = [
     "forget",
     "former_owners",
     "left",
-    "make_function",
+    "make_functions",
     "own_column",
     "own_index",
     "own_init",

@@ -26,10 +26,13 @@ from azpg_provision.target.target import Connection
 VERSION = 2
 _CARRIED_FROM = 1
 """The version that `carry` brings to this one."""
-_FUNCTION = "SELECT pg_catalog.to_regproc(%s) IS NOT NULL"
+_FUNCTIONS = ("in_hand", "trusted_function")
+"""What triggers call, each from the file that it is named after."""
+_THERE = "SELECT pg_catalog.to_regproc(%s) IS NOT NULL"
 _CARRIED = """
 SELECT definition OPERATOR(pg_catalog.=) %s
        AND pg_catalog.to_regproc('azpg.in_hand') IS NOT NULL
+       AND pg_catalog.to_regproc('azpg.trusted_function') IS NOT NULL
 FROM azpg.columns WHERE id OPERATOR(pg_catalog.=) %s
 """
 # A table that is gone leaves its number in `relation`, and no row here.
@@ -114,14 +117,15 @@ def carry(connection: Connection) -> None:
 
 
 def _finish(connection: Connection) -> None:
-    make_function(connection)
+    make_functions(connection)
     _close(connection)
 
 
-def make_function(connection: Connection, name: str = "in_hand") -> None:
-    """Makes what triggers call, ``in_hand`` or ``types_in_hand``, unless it is there."""
-    if connection.execute(_FUNCTION, [f"azpg.{name}"]).fetchone() != (True,):
-        connection.execute(files(__package__).joinpath(f"{name}.sql").read_bytes())
+def make_functions(connection: Connection, *names: str) -> None:
+    """Makes what all triggers call, or what `names` says, unless it is there."""
+    for name in names or _FUNCTIONS:
+        if connection.execute(_THERE, [f"azpg.{name}"]).fetchone() != (True,):
+            connection.execute(files(__package__).joinpath(f"{name}.sql").read_bytes())
 
 
 def _close(connection: Connection) -> None:
@@ -138,7 +142,7 @@ def carry_column(connection: Connection, column: VectorColumn, *, anew: bool = F
     """
     values = [Jsonb(definition(column)), column.id]
     with atomic(connection):
-        make_function(connection)
+        make_functions(connection)
         tables.carry(connection, column, anew=anew)
         connection.execute(
             "UPDATE azpg.columns SET definition = %s WHERE id OPERATOR(pg_catalog.=) %s", values

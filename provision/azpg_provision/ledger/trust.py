@@ -13,37 +13,20 @@ import re
 from psycopg import sql
 
 from azpg_provision.errors import LedgerMismatch
+from azpg_provision.live.trust import administers, trusted
 from azpg_provision.target.target import Connection
 
-_FUNCTIONS = ("is_replaced", "has_one_owner", "in_hand", "has_safe_types", "types_in_hand")
-"""What triggers ask, by in_hand.sql and types_in_hand.sql."""
+__all__ = ["administers", "trusted", "version"]
+_FUNCTIONS = (
+    "is_replaced",
+    "has_one_owner",
+    "in_hand",
+    "has_safe_types",
+    "types_in_hand",
+    "trusted_function",
+)
+"""What triggers ask."""
 _COMMENT = re.compile(r"azpg (\d+):")
-_TRUSTED = """(
-    {role}.rolsuper
-    OR {role}.rolname OPERATOR(pg_catalog.=) session_user
-    OR NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user)
-       AND EXISTS (
-           SELECT FROM pg_catalog.pg_roles AS admins
-           WHERE admins.rolname OPERATOR(pg_catalog.=) 'azure_pg_admin' AND {service}
-             AND pg_catalog.pg_has_role(session_user, admins.oid, 'MEMBER')
-             AND pg_catalog.pg_has_role({role}.oid, admins.oid, 'MEMBER')))
-"""
-# Whether azure_pg_admin is the service's: elsewhere any CREATEROLE can make it. Only superusers make
-# superusers, and the service's own, which made azure_pg_admin, has one of these names (`azpg.azure.names`).
-_SERVICE = """EXISTS (
-    SELECT FROM pg_catalog.pg_roles AS service
-    WHERE service.rolsuper
-      AND service.rolname OPERATOR(pg_catalog.=) ANY ('{azuresu,azure_superuser}'::pg_catalog.name[]))
-"""
-# A superuser alone is more than an admin.
-_ADMINISTERS = """(
-    NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user)
-    AND {service}
-    AND EXISTS (
-        SELECT FROM pg_catalog.pg_roles AS admins
-        WHERE admins.rolname OPERATOR(pg_catalog.=) 'azure_pg_admin'
-          AND pg_catalog.pg_has_role({role}.oid, admins.oid, 'MEMBER')))
-"""
 # All in one: it is asked before each look at the ledger.
 _SCHEMA = """
 SELECT pg_catalog.obj_description(schema.oid, 'pg_namespace'),
@@ -106,28 +89,6 @@ WHERE acl.privilege_type OPERATOR(pg_catalog.=) 'CREATE'
   AND NOT coalesce({trusted_role}, false)
 ORDER BY 1 LIMIT 1
 """
-
-
-def trusted(role: str) -> sql.Composed:
-    """A condition: whether a role could gain nothing from who is connected.
-
-    It is a superuser, the role that has logged in, or as much an admin of the server as that is (member of
-    `azure_pg_admin`, on Azure and on the twin). That this one is a member of it says nothing: that is how an
-    admin looks after a table's owner, who has less.
-
-    Args:
-        role: the scope in which a row of pg_roles goes by that name.
-    """
-    return sql.SQL(_TRUSTED).format(role=sql.Identifier(role), service=sql.SQL(_SERVICE))
-
-
-def administers(role: str) -> sql.Composed:
-    """A condition: whether a role is an admin of the server, which who is connected is none of, or one too.
-
-    Args:
-        role: the scope in which a row of pg_roles goes by that name.
-    """
-    return sql.SQL(_ADMINISTERS).format(role=sql.Identifier(role), service=sql.SQL(_SERVICE))
 
 
 def version(connection: Connection) -> int | None:

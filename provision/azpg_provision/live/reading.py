@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg import errors
 
 from azpg.extensions import normalise
 from azpg.profiles import NEEDS_PRELOAD
-from azpg_provision.errors import PlanRefused, TargetUnreachable
+from azpg_provision.errors import ExtensionMismatch, PlanRefused, TargetUnreachable
+from azpg_provision.live import local_ai
 from azpg_provision.live.count import count
 from azpg_provision.live.model import LiveColumn, LiveDatabase, LiveExtension, LiveServer, LiveTable
 from azpg_provision.spec.model import LOCAL_AI, Database, Spec
@@ -22,7 +23,6 @@ from azpg_provision.target.connecting import begin_read_only
 from azpg_provision.target.target import Connection, Target
 
 EXTENSIONS, PRELOAD = "azure.extensions", "shared_preload_libraries"
-_UNKNOWN_MODEL = "42704"
 _TABLES = """
 SELECT CAST(schemaname AS pg_catalog.text), CAST(tablename AS pg_catalog.text) FROM pg_catalog.pg_tables
 WHERE schemaname OPERATOR(pg_catalog.<>) ALL (
@@ -53,7 +53,7 @@ def read_only(target: Target, database: str | None = None) -> Iterator[Connectio
 
 
 def read(target: Target, spec: Spec) -> LiveServer:
-    """What the server has of what `spec` asks for. Raises `TargetUnreachable`."""
+    """What the server has of what `spec` asks for. Raises `TargetUnreachable` and `ExtensionMismatch`."""
     with read_only(target) as connection:
         row = connection.execute(_query("server")).fetchone()
         assert row is not None
@@ -107,7 +107,8 @@ def _elsewhere(
             with read_only(target, name) as connection:
                 if connection.execute(_HAS_LOCAL_AI, [LOCAL_AI]).fetchone():
                     return _settings(connection), _models(connection, spec)
-        except (TargetUnreachable, psycopg.Error):  # somebody else's need not let us in, nor tell
+        except (TargetUnreachable, ExtensionMismatch, psycopg.Error):
+            # Somebody else's need not let us in, nor tell, nor be as it should.
             continue
     return None, None
 
@@ -124,19 +125,14 @@ def _model_troubles(
 
 
 def model(connection: Connection, uri: str) -> Mapping[str, Any] | None:
-    """What azure_local_ai knows of a model, None for one that is not registered."""
-    # One of its own, or a savepoint: what fails ends no more than that.
-    alone = connection.autocommit and connection.info.transaction_status is TransactionStatus.IDLE
+    """What azure_local_ai knows of a model, None for one that is not registered.
+
+    Raises `ExtensionMismatch`.
+    """
     try:
-        with nullcontext() if alone else connection.transaction():
-            row = connection.execute("SELECT azure_local_ai.model_metadata(%s)", [uri]).fetchone()
-    except psycopg.Error as error:
-        if error.sqlstate == _UNKNOWN_MODEL:
-            return None
-        raise
-    assert row is not None
-    found: Mapping[str, Any] = row[0]
-    return found
+        return local_ai.model_metadata(connection, uri)
+    except errors.UndefinedObject:
+        return None
 
 
 def _has(live: LiveDatabase, extension: str) -> bool:
@@ -261,7 +257,10 @@ def _counted(connection: Connection, place: tuple[str, str], table: LiveTable) -
 
 
 def _settings(connection: Connection) -> dict[str, str]:
-    row = connection.execute("SELECT azure_local_ai.get_setting(ARRAY[]::pg_catalog.text[])").fetchone()
+    with connection.transaction():
+        local_ai.require(connection)
+        query = "SELECT azure_local_ai.get_setting(ARRAY[]::pg_catalog.text[])"
+        row = connection.execute(query).fetchone()
     assert row is not None
     return dict(row[0])
 

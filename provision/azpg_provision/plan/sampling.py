@@ -9,7 +9,9 @@ from contextlib import suppress
 import psycopg
 from psycopg import sql
 
+from azpg_provision.errors import ExtensionMismatch
 from azpg_provision.live.immutable import prepare_if_fit
+from azpg_provision.live.local_ai import require
 from azpg_provision.live.owner import OwnersView, as_owner
 from azpg_provision.live.text import names
 from azpg_provision.spec.literals import template
@@ -46,10 +48,11 @@ def rows_per_second(
         model: its URI.
         path: the schemas in which names in the text are found.
 
-    None where there is no row, or the sample fails, such as for a model that is not registered, or takes
-    longer than anybody would wait; and where the text calls what is not PostgreSQL's own or an extension's,
-    or is not IMMUTABLE: nothing of that is run for a look (`azpg_provision.live.immutable`). Its string
-    literals are parameters, which nothing reads before their types are found fit.
+    None where there is no row, or the sample fails, such as without azure_local_ai or for a model that is not
+    registered, or takes longer than anybody would wait; and where the text calls what is not PostgreSQL's own
+    or an extension's, or is not IMMUTABLE: nothing of that is run for a look
+    (`azpg_provision.live.immutable`). Its string literals are parameters, which nothing reads before their
+    types are found fit.
 
     Raises `PlanRefused` as `azpg_provision.live.owner`.
     """
@@ -69,10 +72,11 @@ def rows_per_second(
     }
     try:
         with as_owner(connection, *relation, settings) as owner:
+            require(connection)
             if not prepare_if_fit(connection, "azpg_sample", statement):
                 return None
             return _rate(owner, literals.values)
-    except psycopg.Error:
+    except (psycopg.Error, ExtensionMismatch):
         return None
     finally:
         with suppress(psycopg.Error):  # it is not there, or not any more

@@ -8,12 +8,13 @@ from functools import partial
 import psycopg
 
 from azpg.profiles import LOCAL_AI
+from azpg_provision.errors import ExtensionMismatch
+from azpg_provision.live.local_ai import model_metadata
 from azpg_provision.preflight.check import Check, Looks, failed, passed, unknown
 from azpg_provision.preflight.needs import Column, Database, Model, Needs
 from azpg_provision.preflight.offers import EXTENSIONS
 from azpg_provision.preflight.site import NotKnown, Site
 
-_UNDEFINED = psycopg.errors.UndefinedObject.sqlstate
 _DATABASES = """
 SELECT ARRAY(SELECT CAST(datname AS pg_catalog.text) FROM pg_catalog.pg_database
              WHERE datallowconn AND NOT datistemplate
@@ -72,11 +73,11 @@ def _model(site: Site, needs: Needs, model: Model) -> Check:
         raise NotKnown(f"There are no models without azure_local_ai (see `extension.{LOCAL_AI}`).")
     for database in _with_local_ai(site, needs):
         try:
-            found = site.row("SELECT azure_local_ai.model_metadata(%s)", model.uri, database=database)[0]
-        except psycopg.Error as error:
-            if error.sqlstate != _UNDEFINED:
-                raise
+            found = model_metadata(site.session(database), model.uri)
+        except psycopg.errors.UndefinedObject:
             return _unregistered(site, model)
+        except ExtensionMismatch as error:
+            return failed(f"model.{model.uri}", str(error), "Then ask again.")
         return _dimensions(needs, model.uri, int(found["dimensions"]))
     if model.uri in (site.target.registered_models() or ()):
         return passed(f"model.{model.uri}", f"{model.uri} is registered.")

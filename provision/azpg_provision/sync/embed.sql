@@ -29,7 +29,11 @@ BEGIN
                 RAISE EXCEPTION 'the model host did not answer in time a moment ago';
             END IF;
         END IF;
-        NEW.{column} := azure_local_ai.create_embeddings({model}, azpg_text, {timeout});
+        -- Both names mean the same: they are looked up at once, with the types that it has.
+        NEW.{column} := CASE
+            WHEN azpg.trusted_function('azure_local_ai.create_embeddings(text, text, integer)'::regprocedure)
+            THEN azure_local_ai.create_embeddings({model}::text, azpg_text, {timeout}::integer)
+        END;
     END IF;
     RETURN NEW;
 EXCEPTION WHEN query_canceled OR OTHERS THEN

@@ -10,9 +10,10 @@ from psycopg import sql
 
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed
-from azpg_provision.ledger import carried, carry_column, make_function
+from azpg_provision.ledger import carried, carry_column, make_functions
 from azpg_provision.ledger.access import close, creating, give
 from azpg_provision.ledger.tables import FUNCTIONS, disarm, former, made_for
+from azpg_provision.live.local_ai import require
 from azpg_provision.sync import acting
 from azpg_provision.sync.bound import bind, bound, judge, needs_text
 from azpg_provision.sync.generated import add_generated
@@ -100,7 +101,7 @@ def install(connection: Connection, column: VectorColumn) -> None:
         hands = acting.hands(connection, column)
         if made := [trigger.creation(column, hands) for trigger in triggers(column)]:
             if hands.types:
-                make_function(connection, "types_in_hand")
+                make_functions(connection, "types_in_hand")
             connection.execute(sql.SQL("; ").join(made))
         acting.leave(connection, column)
         connection.execute("RESET search_path")
@@ -134,9 +135,10 @@ def make_generated(connection: Connection, column: VectorColumn, *, vector: sql.
     """Adds a column that PostgreSQL computes, which is not in the ledger yet; in a transaction.
 
     PostgreSQL computes what the text names for every row, and the table's own checks: as the table's owner.
-    Raises `ApplyFailed` as `azpg_provision.sync.bound.bind`.
+    Raises `ApplyFailed` as `azpg_provision.sync.bound.bind`, and `ExtensionMismatch`.
     """
     owner = acting.owner_of(connection, column)
+    require(connection)
     with creating(connection, owner, made_for(column.id)):
         acting.make(connection, column, owner)
         with connection.transaction(force_rollback=True):  # before any of it is computed

@@ -8,6 +8,7 @@ import psycopg
 from psycopg import sql
 
 from azpg_provision.column import VectorColumn
+from azpg_provision.live.local_ai import require
 from azpg_provision.sync.acting import look
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize.statement import stale
@@ -26,13 +27,15 @@ CROSS JOIN LATERAL azure_local_ai.create_embeddings({model}, one.texts, 4096) AS
 def seconds(connection: Connection, column: VectorColumn, rows: int) -> float | None:
     """How long `rows` rows take, measured with up to `SAMPLE` of those that wait; nothing is written.
 
-    None if no row waits, or the text of one fails. The session is one of a worker's.
+    None if no row waits, or the text of one fails. The session is one of a worker's. Raises
+    `ExtensionMismatch`.
     """
     statement = sql.SQL(_SAMPLE).format(
         stale=stale(column, sql.SQL("true")), rows=sql.Literal(SAMPLE), model=sql.Literal(column.model)
     )
     try:
         with connection.transaction():
+            require(connection)
             connection.execute(
                 sql.SQL("SELECT azure_local_ai.create_embeddings({}, '')").format(column.model)
             )

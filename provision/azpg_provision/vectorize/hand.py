@@ -13,7 +13,8 @@ from typing import TypeVar
 import psycopg
 
 from azpg_provision.column import VectorColumn
-from azpg_provision.errors import RowsFailed, TargetUnreachable
+from azpg_provision.errors import ExtensionMismatch, RowsFailed, TargetUnreachable
+from azpg_provision.live.local_ai import require
 from azpg_provision.sync.session import left_out
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize.connections import Connections, NotWanted
@@ -156,6 +157,8 @@ class Hand:
                 if self._aborted:
                     raise Stopped
                 return work(session.connection)
+            except ExtensionMismatch as error:
+                raise self.stuck(str(error)) from None
             finally:
                 self._connection = None
 
@@ -179,8 +182,14 @@ class Hand:
 
     def _model_answers(self) -> bool:
         query = "SELECT azure_local_ai.create_embeddings(%s, 'azpg')"
+
+        def ask(connection: Connection) -> None:
+            with connection.transaction():
+                require(connection)
+                connection.execute(query, [self.column.model])
+
         with contextlib.suppress(psycopg.Error, TargetUnreachable, NotWanted):
-            self._do(lambda connection: connection.execute(query, [self.column.model]), prepared=True)
+            self._do(ask, prepared=True)
             return True
         return False
 

@@ -6,6 +6,7 @@ import psycopg
 
 from azpg_provision.column import VectorColumn, fingerprint_of
 from azpg_provision.errors import PlanRefused
+from azpg_provision.live.local_ai import model_metadata
 from azpg_provision.vectorize.connections import Session, Unbound
 from azpg_provision.vectorize.trouble import said
 
@@ -21,7 +22,7 @@ def check(session: Session, column: VectorColumn) -> None:
     """Makes a session one for a column.
 
     Raises `PlanRefused` if the column cannot hold what its model makes, or was made by an earlier azpg, and
-    `LedgerMismatch`.
+    `LedgerMismatch` and `ExtensionMismatch`.
     """
     name = column.name
     try:
@@ -30,7 +31,7 @@ def check(session: Session, column: VectorColumn) -> None:
         raise PlanRefused(f"{name}: {error.why}.") from None
     connection = session.connection
     try:
-        row = connection.execute("SELECT azure_local_ai.model_metadata(%s)", [column.model]).fetchone()
+        metadata = model_metadata(connection, column.model)
     except psycopg.Error as error:
         if error.sqlstate is None or not error.sqlstate.startswith("42"):
             raise
@@ -38,7 +39,6 @@ def check(session: Session, column: VectorColumn) -> None:
             f"{name} needs the model {column.model!r}, and the server says: {said(error)}. "
             "Register it, for which `azpg apply` takes the spec's `models`."
         ) from None
-    metadata = row[0] if row else {}
     if metadata.get("dimensions") != column.dimensions:
         raise PlanRefused(
             f"{name} is for {column.dimensions} dimensions, and {column.model!r} makes "

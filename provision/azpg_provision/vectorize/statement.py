@@ -18,6 +18,7 @@ from importlib.resources import files
 from psycopg import sql
 
 from azpg_provision.column import VectorColumn
+from azpg_provision.live.local_ai import require
 from azpg_provision.sync.acting import act
 from azpg_provision.sync.triggers import vector_hash
 from azpg_provision.target.target import Connection
@@ -157,7 +158,8 @@ Within = Callable[[Connection, Work], Batch]
 
 
 def execute(connection: Connection, column: VectorColumn, statement: sql.Composed) -> Batch:
-    """Executes a `batch` as the table's owner, in the caller's transaction."""
+    """Executes a `batch` as the table's owner, in the caller's transaction. Raises `ExtensionMismatch`."""
+    require(connection)
     answers = "turn bool, found int8, taken int8, written int8, last text[]"
     turn, found, taken, written, last = act(connection, column, statement, answers)[0]
     return Batch(turn, found, taken, written, last=last)
