@@ -48,12 +48,7 @@ class Probe:
 
     def _statement(self, question: Question) -> sql.Composed:
         # Without parameters: a name may hold a %.
-        distance = sql.SQL("{} {} {}::{}").format(
-            sql.Identifier(self.column.column),
-            self.index.operator(self.vector_schema),
-            sql.Literal(question.vector),
-            sql.Identifier(self.vector_schema, "vector"),
-        )
+        distance = self.index.distance(self.column, sql.Literal(question.vector), self.vector_schema)
         return sql.SQL(
             "SELECT {distance} FROM ONLY {relation} WHERE {column} IS NOT NULL "
             "ORDER BY {distance} LIMIT {limit}"

@@ -64,11 +64,7 @@ def search(
         relation=column.relation,
         table=sql.Identifier(column.table),
         column=sql.Identifier(column.column),
-        distance=sql.SQL("{} {} {}").format(
-            sql.Identifier(column.column),
-            index.operator(vector_schema),
-            _question(column, prefix + question, vector_schema),
-        ),
+        distance=index.distance(column, _question(column, prefix + question), vector_schema),
         limit=sql.Literal(limit),
     )
     rows = look(connection, column, statement, "key json, text text, distance float8")
@@ -83,8 +79,8 @@ def _text(column: VectorColumn) -> sql.Composed:
     return sql.SQL("pg_catalog.substr({}, {})").format(text, sql.Literal(len(column.prefix) + 1))
 
 
-def _question(column: VectorColumn, text: str, vector_schema: str) -> sql.Composed:
+def _question(column: VectorColumn, text: str) -> sql.Composed:
     """The question's vector: computed once, because the function is IMMUTABLE and its arguments constant."""
-    return sql.SQL("azure_local_ai.create_embeddings({}, {})::{}").format(
-        sql.Literal(column.model), sql.Literal(text), sql.Identifier(vector_schema, "vector")
+    return sql.SQL("azure_local_ai.create_embeddings({}, {})").format(
+        sql.Literal(column.model), sql.Literal(text)
     )
