@@ -60,9 +60,9 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
     if not console.is_interactive:
         yield say
         return
-    with console.status(f"{what} …"):
-        from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
+    with console.status(Text(f"{what} …")):  # a name is no markup
         yield lambda text: console.print(Text(visible(text), style="dim"))
 
 

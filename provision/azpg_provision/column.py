@@ -54,7 +54,8 @@ class Key:
     Attributes:
         exact: its type, qualified and without a modifier, None for as `type` says.
         operators: the schema that ``=``, ``<`` and the like of its operator class are in.
-        compared_as: the type that those are for, qualified, where it is another one.
+        compared_as: the type that those are for, qualified, where it is another one, or where somebody else
+            could make operators in that schema.
     """
 
     name: str
@@ -79,7 +80,10 @@ class Key:
         )
 
     def comparable(self, value: sql.Composable) -> sql.Composable:
-        """A value as the type that the operators are for: then no other operator could fit better."""
+        """A value as the type that the operators are for: then no other operator could fit better.
+
+        Nor when the table's column gets another type. A cast to the type that a value has costs nothing.
+        """
         if self.compared_as is None:
             return value
         return sql.SQL("CAST({} AS {})").format(value, sql.SQL(self.compared_as))

@@ -290,6 +290,103 @@ def test_a_text_runs_no_sql_of_its_own(twin: Instance, connection: Connection) -
         vectorized(twin, connection, text="query_to_xml('TABLE kinds', true, true, '')::text")
 
 
+# What is made, the text, and what is refused; nothing for what is taken.
+UNSEEN = {
+    "an extension's function": (
+        "CREATE FUNCTION shop.below(text) RETURNS text LANGUAGE sql STABLE RETURN (SELECT string_agg(keyid, ' ') FROM"
+        " public.connectby('kinds', 'name', 'name', $1, 0) AS t (keyid text, parent text, level int))",
+        "title || shop.below(title)",
+        r"the function public.connectby\(.*\), which looks names up whenever it runs",
+    ),
+    "an operator": (
+        "CREATE OPERATOR shop.## (FUNCTION = pg_catalog.ts_rewrite, LEFTARG = tsquery, RIGHTARG = text)",
+        "title || (plainto_tsquery('simple', title) OPERATOR(shop.##) 'SELECT a, b FROM kinds')::text",
+        r"the function (pg_catalog\.)?ts_rewrite\(.*\), which runs a text as SQL",
+    ),
+    "an operator in a function": (
+        "CREATE OPERATOR shop.## (FUNCTION = pg_catalog.ts_rewrite, LEFTARG = tsquery, RIGHTARG = text);"
+        "CREATE FUNCTION shop.kind(text) RETURNS text LANGUAGE sql STABLE"
+        " RETURN (plainto_tsquery('simple', $1) OPERATOR(shop.##) 'SELECT a, b FROM kinds')::text",
+        "shop.kind(title)",
+        r"the function (pg_catalog\.)?ts_rewrite\(.*\), which runs a text as SQL",
+    ),
+    "an aggregate": (
+        "CREATE AGGREGATE shop.rewritten(text) (SFUNC = pg_catalog.ts_rewrite, STYPE = tsquery, INITCOND = 'a');"
+        "CREATE FUNCTION shop.kind(text) RETURNS text LANGUAGE sql STABLE RETURN (SELECT shop.rewritten($1)::text)",
+        "shop.kind(title)",
+        r"the function (pg_catalog\.)?ts_rewrite\(.*\), which runs a text as SQL",
+    ),
+    "a view": (
+        "CREATE VIEW shop.v AS SELECT query_to_xml('TABLE kinds', true, true, '')::text AS name;"
+        "CREATE FUNCTION shop.kind(text) RETURNS text LANGUAGE sql STABLE RETURN (SELECT name FROM shop.v)",
+        "title || shop.kind(title)",
+        "the relation shop.v, which runs a text as SQL",
+    ),
+    "a policy": (
+        "CREATE TABLE shop.v (name text); ALTER TABLE shop.v ENABLE ROW LEVEL SECURITY;"
+        "CREATE POLICY p ON shop.v USING (query_to_xml('TABLE kinds', true, true, '') IS NOT NULL);"
+        "CREATE FUNCTION shop.kind(text) RETURNS text LANGUAGE sql STABLE RETURN (SELECT name FROM shop.v)",
+        "title || shop.kind(title)",
+        "the relation shop.v, which runs a text as SQL",
+    ),
+    "an argument's default": (
+        "CREATE FUNCTION shop.kind(text, other xml DEFAULT query_to_xml('TABLE kinds', true, true, ''))"
+        " RETURNS text LANGUAGE sql STABLE RETURN $1 || other::text",
+        "shop.kind(title)",
+        "the function shop.kind.*, which runs a text as SQL",
+    ),
+    "a plain one's default": (
+        "CREATE FUNCTION shop.kind(text, other xml DEFAULT query_to_xml('TABLE kinds', true, true, ''))"
+        " RETURNS text LANGUAGE sql STABLE AS 'SELECT upper($1)'",
+        "shop.kind(title)",
+        "the function shop.kind.*, which runs a text as SQL",
+    ),
+    "a domain's condition": (
+        "CREATE DOMAIN shop.checked AS text CHECK (query_to_xml(VALUE, true, true, '') IS NOT NULL)",
+        "(title::shop.checked)::text",
+        "the type shop.checked, which runs a text as SQL",
+    ),
+    "one that finds no names": ("SELECT", "public.unaccent(title)", ""),
+    "one that is immutable": ("SELECT", "title || public.soundex(title)", ""),
+    "an aggregate of the owner's": (
+        "CREATE AGGREGATE shop.longest(text) (SFUNC = pg_catalog.text_larger, STYPE = text);"
+        "CREATE FUNCTION shop.kind(text) RETURNS text LANGUAGE sql STABLE RETURN (SELECT shop.longest($1))",
+        "shop.kind(title)",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNSEEN)
+def test_what_runs_a_text_as_sql_is_found_however_it_is_called(
+    twin: Instance, connection: Connection, database: str, what: str
+) -> None:
+    made, text, said = UNSEEN[what]
+    connection.execute(SHOP)
+    with twin.superuser(database) as superuser:
+        for extension in ("tablefunc", "unaccent", "fuzzystrmatch"):
+            superuser.execute(f"CREATE EXTENSION {extension} SCHEMA public")
+    connection.execute("CREATE TABLE shop.kinds (name text)")
+    connection.execute(made)
+
+    def apply() -> Table:
+        return vectorized(
+            twin,
+            connection,
+            create="SELECT",
+            schema="shop",
+            keys=(Key("code", "character varying(20)"),),
+            text=text,
+            mode=Sync.QUEUE,
+        )
+
+    if said:
+        with pytest.raises(ApplyFailed, match=said):
+            apply()
+    else:
+        assert sync.installed(connection, apply().column)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("what", LOOSE)
 def test_a_writers_temporary_table_is_not_read_with_the_owners_rights(

@@ -247,8 +247,8 @@ CREATE OPERATOR public.<=> (LEFTARG = shop.vector, RIGHTARG = public.vector, FUN
 """
 
 
-def test_an_operator_for_another_type_of_vectors_has_its_owners_rights(shop: Shop) -> None:
-    """In pgvector's own schema, where it fits better than pgvector's."""
+def test_an_operator_for_another_type_of_vectors_is_not_found(shop: Shop) -> None:
+    """In pgvector's own schema, where it would fit better than pgvector's."""
     with shop.site.connect() as admin:
         admin.execute(sql.SQL("GRANT CREATE ON SCHEMA public TO {}").format(shop.eve.role))
     shop.evil.execute(OTHER_VECTORS)
@@ -256,7 +256,7 @@ def test_an_operator_for_another_type_of_vectors_has_its_owners_rights(shop: Sho
         probe = Probe(admin, shop.column, VectorIndex(), vector_schema="public", limit=5)
         with probe.settings() as owner:
             distances, _ = probe.nearest(owner, Question("[1,1,49]", 1))
-    assert distances == [1] * 5
+    assert distances[0] < 1e-6 < distances[1] < 1
 
 
 # What is left of it in the session

@@ -11,13 +11,13 @@ from typing import Any
 
 import psycopg
 
-from azpg_provision import live, vectorize
+from azpg_provision import ledger, live, vectorize
 from azpg_provision.apply.reporter import Reporter
 from azpg_provision.column import Key, VectorColumn
 from azpg_provision.errors import ApplyFailed, TargetUnreachable
 from azpg_provision.live.model import LiveTable
 from azpg_provision.plan.change import Change
-from azpg_provision.plan.wanted import column_of, key_of, wrong, wrong_dimensions, wrong_text
+from azpg_provision.plan.wanted import column_of, key_of, without_own, wrong, wrong_dimensions, wrong_text
 from azpg_provision.spec.identifier import qualified
 from azpg_provision.spec.model import Database, Embedding, Spec, Table
 from azpg_provision.sync import acting, schemas
@@ -167,6 +167,9 @@ class Work:
                 f"there is no table {table.full_name} after the init files have run: make it, or name an "
                 "init file that does."
             )
+        if found.later:
+            numbers = ledger.numbers(connection).get((table.schema_, table.name), set())
+            found = without_own(found, numbers, numbers)
         if problems := wrong(table, embedding, found):
             said = "; ".join(problems)
             raise ApplyFailed(said if said.endswith("?") else f"{said}.")

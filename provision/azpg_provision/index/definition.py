@@ -54,9 +54,16 @@ class VectorIndex:
     opclass: str = "vector_cosine_ops"
     parameters: Mapping[str, int] = field(default_factory=dict)
 
-    def operator(self, vector_schema: str) -> sql.Composed:
-        """The distance operator that the index serves, whatever the search_path."""
-        return operator(self.opclass, vector_schema)
+    def distance(self, column: VectorColumn, vector: sql.Composable, vector_schema: str) -> sql.Composed:
+        """The distance of a column to a vector, by the operator that the index serves.
+
+        Both sides are pgvector's type: nobody else's operator is for exactly that, whatever type the column
+        has. The cast costs nothing where it has that, and the index is used as without it.
+        """
+        type_ = sql.Identifier(vector_schema, "vector")
+        return sql.SQL("CAST({} AS {type}) {} CAST({} AS {type})").format(
+            sql.Identifier(column.column), operator(self.opclass, vector_schema), vector, type=type_
+        )
 
     def name(self, column: VectorColumn) -> str:
         """``<table>_<column>_<method>``, shortened as a whole with a hash where 63 bytes do not hold it."""

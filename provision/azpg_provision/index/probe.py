@@ -47,14 +47,8 @@ class Probe:
         self.column, self.index, self.vector_schema, self.limit = column, index, vector_schema, limit
 
     def _statement(self, question: Question) -> sql.Composed:
-        # Without parameters: a name may hold a %. Both sides are of one type, as in
-        # azpg_provision.live.pgvector.distance_type.
-        distance = sql.SQL("{0}::{1} {2} {3}::{1}").format(
-            sql.Identifier(self.column.column),
-            sql.Identifier(self.vector_schema, "vector"),
-            self.index.operator(self.vector_schema),
-            sql.Literal(question.vector),
-        )
+        # Without parameters: a name may hold a %.
+        distance = self.index.distance(self.column, sql.Literal(question.vector), self.vector_schema)
         return sql.SQL(
             "SELECT {distance} FROM ONLY {relation} WHERE {column} IS NOT NULL "
             "ORDER BY {distance} LIMIT {limit}"

@@ -13,7 +13,7 @@ from azpg_provision.errors import LedgerMismatch
 from azpg_provision.index.catalog import indexes
 from azpg_provision.index.definition import VectorIndex
 from azpg_provision.live.local_ai import require
-from azpg_provision.live.pgvector import distance_type, schema_of
+from azpg_provision.live.pgvector import schema_of
 from azpg_provision.sync.acting import look
 from azpg_provision.sync.bound import needs_text, unbound
 
@@ -48,7 +48,6 @@ def search(
     if why := unbound(connection, column):
         raise LedgerMismatch(f"{column.name}: {why}.")
     vector_schema = schema_of(connection)
-    type_ = distance_type(connection, column.relation.as_string(connection), column.column, vector_schema)
     has = indexes(connection, column)
     index = next(iter(has.values()), VectorIndex())
     if prefix is None:
@@ -66,13 +65,7 @@ def search(
         relation=column.relation,
         table=sql.Identifier(column.table),
         column=sql.Identifier(column.column),
-        distance=sql.SQL("{}::{} {} {}::{}").format(
-            sql.Identifier(column.column),
-            type_,
-            index.operator(vector_schema),
-            _question(column, prefix + question),
-            type_,
-        ),
+        distance=index.distance(column, _question(column, prefix + question), vector_schema),
         limit=sql.Literal(limit),
     )
     with connection.transaction(force_rollback=True):

@@ -18,6 +18,7 @@ from azpg_provision.ledger.ledger import (
     former_owners,
     left,
     make_functions,
+    numbers,
     register,
 )
 from azpg_provision.ledger.ownership import disown_column, own_column, own_index, own_init, owned, owns
@@ -40,6 +41,7 @@ __all__ = [
     "former_owners",
     "left",
     "make_functions",
+    "numbers",
     "own_column",
     "own_index",
     "own_init",

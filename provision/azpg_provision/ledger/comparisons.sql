@@ -1,9 +1,12 @@
 -- How values of each part of a key are compared: its type, the schema of the operators of the index that the state of
--- azpg.columns AS c has, and the type that those are for, where it is another. OFFSET keeps the parts apart: to try
--- all orders of twelve tables takes PostgreSQL longer than to read them.
+-- azpg.columns AS c has, and the type that values are cast to, so that these operators and no others are for exactly
+-- that: where it is another, and where somebody could make others for what a column's type is by then, as is nobody
+-- in pg_catalog. OFFSET keeps the parts apart: to try all orders of twelve tables takes PostgreSQL longer than to read
+-- them.
 SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
            part.name, operators.schema,
-           CASE WHEN of.kind OPERATOR(pg_catalog.<>) 'p' AND of.oid OPERATOR(pg_catalog.<>) part.oid THEN of.name END
+           CASE WHEN of.kind OPERATOR(pg_catalog.<>) 'p' AND of.oid OPERATOR(pg_catalog.<>) part.oid THEN of.name
+                WHEN operators.schema OPERATOR(pg_catalog.<>) 'pg_catalog' THEN part.name END
        ) ORDER BY key.position)
 FROM pg_catalog.pg_class AS state
 JOIN pg_catalog.pg_index AS index

@@ -61,6 +61,13 @@ DELETE FROM azpg.claims WHERE column_id OPERATOR(pg_catalog.=) {number};
 UPDATE azpg.columns SET position = NULL WHERE id OPERATOR(pg_catalog.=) {number}
 """
 
+_NUMBERS = """
+SELECT schema.nspname::pg_catalog.text, class.relname::pg_catalog.text, own.id
+FROM azpg.columns AS own
+JOIN pg_catalog.pg_class AS class ON class.oid OPERATOR(pg_catalog.=) own.relation::pg_catalog.oid
+JOIN pg_catalog.pg_namespace AS schema ON schema.oid OPERATOR(pg_catalog.=) class.relnamespace
+"""
+
 # A table or column that was dropped leaves what was known of its rows; a column its triggers, too, which fail
 # for every writer.
 _GONE = """
@@ -217,6 +224,15 @@ def left(connection: Connection) -> dict[tuple[str, str, str], str]:
     if not exists(connection):
         return {}
     return {(row[0], row[1], row[2]): row[3] for row in connection.execute(_LEFT).fetchall()}
+
+
+def numbers(connection: Connection) -> dict[tuple[str, str], set[int]]:
+    """The numbers of all columns of each table, by its schema and name; of those that are gone, too."""
+    found: dict[tuple[str, str], set[int]] = {}
+    if exists(connection):
+        for schema, table, number in connection.execute(_NUMBERS).fetchall():
+            found.setdefault((schema, table), set()).add(number)
+    return found
 
 
 def former_owners(connection: Connection, tables: Iterable[tuple[str, str]]) -> list[str]:

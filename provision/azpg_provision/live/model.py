@@ -53,7 +53,8 @@ class LiveTable:
         inherited: whether other tables inherit from it, whose rows are seen among its own.
         inherits: whether it inherits from another, or is a part of one.
         hides: whether row-level security hides rows from the role that asks.
-        later: triggers that change a row after azpg's own has seen it.
+        later: triggers that change a row after azpg's own has seen it, and those of azpg's (see
+            `azpg_provision.plan.wanted.without_own`): their names, and what of schema azpg they call.
         other_keys: as `keys`, of those that tell rows apart otherwise than their types' own comparison does.
     """
 
@@ -69,7 +70,7 @@ class LiveTable:
     inherited: bool = False
     inherits: bool = False
     hides: bool = False
-    later: tuple[str, ...] = ()
+    later: tuple[tuple[str, str | None], ...] = ()
     other_keys: tuple[tuple[str, ...], ...] = ()
 
 

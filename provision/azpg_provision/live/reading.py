@@ -227,7 +227,7 @@ def _table(
     inherited: bool,
     inherits: bool,
     hides: bool,
-    later: list[str],
+    later: list[tuple[str, str | None]],
     columns: list[list[Any]],
     keys: list[list[Any]],
 ) -> LiveTable:
@@ -241,7 +241,7 @@ def _table(
         inherited=inherited,
         inherits=inherits,
         hides=hides,
-        later=tuple(later),
+        later=tuple((name, function) for name, function in later),
         columns={name: LiveColumn(*rest) for name, *rest in columns},
         keys=tuple(tuple(names) for _, names, fine in keys if fine),
         primary=bool(keys and keys[0][0]),

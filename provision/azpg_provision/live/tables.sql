@@ -14,19 +14,22 @@ SELECT CAST(schema.nspname AS pg_catalog.text),
        EXISTS (SELECT FROM pg_catalog.pg_inherits AS heir
                WHERE heir.inhrelid OPERATOR(pg_catalog.=) class.oid) AS inherits,
        pg_catalog.row_security_active(class.oid) AS hides,
-       -- Row triggers BEFORE INSERT or UPDATE that are fired after azpg's own (azpg_provision.sync.triggers), by name.
-       (SELECT coalesce(pg_catalog.jsonb_agg(trigger.tgname ORDER BY trigger.tgname), CAST('[]' AS pg_catalog.jsonb))
+       -- Row triggers BEFORE INSERT or UPDATE that are fired with azpg's own (azpg_provision.sync.triggers) or after them,
+       -- by name, and what of schema azpg they call. Whose they are, a name does not say: the ledger does.
+       (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
+                            trigger.tgname,
+                            CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_namespace AS own
+                                              WHERE own.nspname OPERATOR(pg_catalog.=) 'azpg'
+                                                    AND own.oid OPERATOR(pg_catalog.=) function.pronamespace)
+                                 THEN function.proname END)
+                        ORDER BY trigger.tgname), CAST('[]' AS pg_catalog.jsonb))
         FROM pg_catalog.pg_trigger AS trigger
         JOIN pg_catalog.pg_proc AS function ON function.oid OPERATOR(pg_catalog.=) trigger.tgfoid
         WHERE trigger.tgrelid OPERATOR(pg_catalog.=) class.oid AND NOT trigger.tgisinternal
               AND trigger.tgenabled OPERATOR(pg_catalog.=) ANY (CAST('{O,A}' AS pg_catalog."char"[]))
               AND (trigger.tgtype OPERATOR(pg_catalog.&) 3) OPERATOR(pg_catalog.=) 3
               AND (trigger.tgtype OPERATOR(pg_catalog.&) 20) OPERATOR(pg_catalog.<>) 0
-              AND trigger.tgname OPERATOR(pg_catalog.>) 'zzz_azpg_'
-              AND trigger.tgname OPERATOR(pg_catalog.!~) '^zzz_azpg_[0-9]+_embed$'  -- azpg's, wherever its function is
-              AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace AS own
-                              WHERE own.nspname OPERATOR(pg_catalog.=) 'azpg'
-                                    AND own.oid OPERATOR(pg_catalog.=) function.pronamespace)) AS later,
+              AND trigger.tgname OPERATOR(pg_catalog.>) 'zzz_azpg_') AS later,
        (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
                    attribute.attname, pg_catalog.format_type(attribute.atttypid, attribute.atttypmod),
                    attribute.attnotnull, attribute.attgenerated OPERATOR(pg_catalog.<>) '',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from azpg_provision.live.model import LiveDatabase
 from azpg_provision.plan import init_files
 from azpg_provision.plan.sampling import rows_per_second
 from azpg_provision.plan.state import DatabaseState, Place, State
-from azpg_provision.plan.wanted import key_of, wrong
+from azpg_provision.plan.wanted import key_of, without_own, wrong
 from azpg_provision.spec.model import Database, Spec, Table
 from azpg_provision.sync import acting
 from azpg_provision.target.target import Connection, Target
@@ -48,6 +48,7 @@ def _database(
     columns = {_place(column): column for column in ledger.columns(connection)}
     named = {(table.schema_, table.name, embedding.column) for table, embedding in wanted.embeddings()}
     kept = {place: column for place, column in columns.items() if place in named}
+    found = _without_own(found, ledger.numbers(connection), {column.id for column in kept.values()})
     fit = {place: column for place, column in kept.items() if sync.usable(connection, column)}
     in_step = frozenset(
         place for place, column in fit.items() if sync.installed(connection, column, fit=True)
@@ -77,6 +78,16 @@ def _database(
             (table.schema_, table.name): _owner_trouble(connection, table, found) for table in wanted.tables
         },
     )
+
+
+def _without_own(
+    found: LiveDatabase, numbers: Mapping[tuple[str, str], set[int]], kept: set[int]
+) -> LiveDatabase:
+    tables = {
+        place: without_own(table, own := numbers.get(place, set()), own & kept)
+        for place, table in found.tables.items()
+    }
+    return replace(found, tables=tables)
 
 
 def _owner_trouble(connection: Connection, table: Table, found: LiveDatabase) -> str:

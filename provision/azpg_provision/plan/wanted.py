@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -20,8 +21,23 @@ _KINDS = {
 }
 
 
+def without_own(live: LiveTable, numbers: Collection[int], kept: Collection[int]) -> LiveTable:
+    """A table without the triggers that are azpg's: what is left in `later` is others', by whatever name.
+
+    Args:
+        live: the table.
+        numbers: of its columns in the ledger, also of those that are gone.
+        kept: of those that the spec names: a trigger by the name of theirs is compared as a whole, and made
+            anew where it is another one (`azpg_provision.sync.installation`).
+    """
+    own = {(f"zzz_azpg_{number}_embed", f"embed_{number}") for number in numbers}
+    compared = {f"zzz_azpg_{number}_embed" for number in kept}
+    left = tuple(one for one in live.later if one not in own and one[0] not in compared)
+    return replace(live, later=left)
+
+
 def wrong(table: Table, embedding: Embedding, live: LiveTable) -> list[str]:
-    """Why a table that there is cannot have this column, with what to do."""
+    """Why a table that there is cannot have this column, with what to do; `live` as of `without_own`."""
     name = table.full_name
     if live.kind != "r" or live.partition:
         return [
@@ -49,7 +65,7 @@ def wrong(table: Table, embedding: Embedding, live: LiveTable) -> list[str]:
         problems.extend(
             f"{name} has the trigger {quoted(one)}, which changes rows after azpg's, as its name comes "
             "later: rename it to one before zzz_azpg, or use `sync: queue`"
-            for one in live.later
+            for one, _ in live.later
         )
     if embedding.sync in {"trigger", "generated"}:
         made = sorted(embedding.columns & {key for key, one in live.columns.items() if one.generated})

@@ -17,6 +17,23 @@ from azpg_provision.sync.bodies import RUN_SQL, is_plain
 from azpg_provision.sync.session import safe, template
 from azpg_provision.target.target import Connection
 
+_HARMLESS = frozenset(
+    {
+        *(
+            "azure_ai",
+            "azure_local_ai",
+            "citext",
+            "cube",
+            "fuzzystrmatch",
+            "hstore",
+            "intarray",
+            "isn",
+            "ltree",
+        ),
+        *("pg_trgm", "pgcrypto", "postgis", "seg", "unaccent", "uuid-ossp", "vector"),
+    }
+)
+"""Extensions of which no function runs SQL whose names its caller looks up."""
 Row = Sequence[Any]
 """Of what `judged` finds."""
 _OF_KEYS = """
@@ -32,8 +49,9 @@ SELECT part.class, part.object
 """
 _AS_JSON = """
 (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
-            found.what, found.owner, found.mine, found.fine, found.path, found.body)), '[]'::pg_catalog.jsonb)
- FROM ({judged}) AS found (what, owner, mine, fine, path, body))
+            found.what, found.owner, found.mine, found.fine, found.path, found.body, found.runs)),
+            '[]'::pg_catalog.jsonb)
+ FROM ({judged}) AS found (what, owner, mine, fine, path, body, runs))
 """
 
 
@@ -50,6 +68,8 @@ def judged(first: sql.Composable, relation: sql.Identifier, *, strict: bool) -> 
         relation=sql.Literal(relation.as_string()),
         strict=sql.Literal(strict),
         runs=sql.Literal(rf"\m({'|'.join(sorted(RUN_SQL))})\M"),
+        running=sql.Literal(sorted(RUN_SQL)),
+        harmless=sql.Literal(sorted(_HARMLESS)),
         trusted=trust.trusted("role"),
         safe=safe(sql.SQL("mine.oid")),
     )
@@ -104,11 +124,17 @@ def _wrong(connection: Connection, it: str, use: str, rows: Iterable[Row]) -> st
     loose = next((row for row in rows if not _is_plain(connection, *row[3:])), None)
     if loose is None:
         return ""
-    what, owner, mine, theirs, path, _ = loose
+    what, owner, mine, theirs, path, _, runs = loose
     if not theirs:
         return (
             f"{it} depends on {what}, which belongs to the role {owner!r}: who owns it could let it do "
             f"anything, with the rights of the table's owner. {use}, or ALTER … OWNER TO {mine}"
+        )
+    if runs:
+        return (
+            f"{it} depends on {what}, which runs a text as SQL: its names are looked up then, where a writer "
+            "could put others. Leave that out, or call it in a function with a body of text and a "
+            "search_path with pg_temp as the last and only schemas in which nobody else may create"
         )
     its = f"search_path is {path}" if path else "search_path is the caller's"
     return (
@@ -118,5 +144,5 @@ def _wrong(connection: Connection, it: str, use: str, rows: Iterable[Row]) -> st
     )
 
 
-def _is_plain(connection: Connection, theirs: bool, path: str | None, body: str | None) -> bool:
-    return theirs and path is None and body is not None and is_plain(connection, body)
+def _is_plain(connection: Connection, theirs: bool, path: str | None, body: str | None, runs: bool) -> bool:
+    return theirs and not runs and path is None and body is not None and is_plain(connection, body)

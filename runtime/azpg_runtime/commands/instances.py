@@ -345,9 +345,9 @@ def _print_status(status: Status, what: str, *, verbose: bool = False) -> None:
     # That Azure's defaults are missing is so from the first day on, and harms nobody.
     missing = [name for name in status.not_loaded if verbose or name not in DEFAULT_PRELOAD]
     if missing:
-        table.add_row("not loaded", f"{', '.join(missing)}: not in this PostgreSQL")
+        table.add_row("not loaded", escape(f"{', '.join(missing)}: not in this PostgreSQL"))
     if status.missing_extensions:
-        names = ", ".join(status.missing_extensions)
+        names = escape(", ".join(status.missing_extensions))
         table.add_row(
             "lacking", f"{names}: allow-listed, but not in this PostgreSQL; see `azpg help extensions`"
         )
@@ -356,7 +356,7 @@ def _print_status(status: Status, what: str, *, verbose: bool = False) -> None:
         told = f"[yellow]{parts} of another version[/]; `azpg restart{suffix}` takes {__version__}"
         table.add_row("runs", told)
     if status.pending_restart:
-        table.add_row("waiting", f"{', '.join(status.pending_restart)}, for `azpg restart{suffix}`")
+        table.add_row("waiting", escape(f"{', '.join(status.pending_restart)}, for `azpg restart{suffix}`"))
     if status.state == "running":
         table.add_row("connect", f'psql "$(azpg dsn{suffix})"')
     print_table(table)

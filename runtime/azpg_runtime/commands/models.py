@@ -73,7 +73,8 @@ def fetch(name: str) -> StoredModel:
         return pull_model(name, store, say=say)
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn  # noqa: PLC0415
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    label = TextColumn("{task.description}", markup=False)
+    columns = (label, BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True) as bars, ExitStack() as shown:
         tasks: dict[str, Any] = {}
 

@@ -105,7 +105,7 @@ def show(name: ParameterName, *, local: OnInstance = DEFAULT_INSTANCE, json: Jso
     table.add_row("allowed values", escape(found.allowed_values.replace(",", ", ") or "any text"))
     table.add_row("takes effect", {"restart": "after a restart"}.get(_when(found), _when(found)))
     for subject, remark in found.remarks.items():
-        table.add_row("note", f"{subject}: {escape(remark)}")
+        table.add_row("note", escape(f"{subject}: {remark}"))
     table.add_row("meaning", escape(found.description))
     print_table(table)
 
@@ -144,7 +144,7 @@ def _report(found: Parameter, local: str, *, json: bool) -> None:
     names = found.value.split(",")
     for subject, remark in found.remarks.items():
         if subject in names:
-            out().print(f"[dim]{subject}: {escape(remark)}[/]")
+            out().print(f"[dim]{escape(f'{subject}: {remark}')}[/]")
 
 
 def _value(one: Parameter) -> str:

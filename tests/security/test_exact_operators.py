@@ -1,0 +1,156 @@
+"""Operators of extensions in `public`: nobody's own is found in their place, whatever type a column gets later."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+from psycopg import sql
+
+from azpg.errors import AzpgError
+from azpg_provision import ledger
+from azpg_provision.column import Key, Sync
+from azpg_provision.index.definition import VectorIndex
+from azpg_provision.index.probe import Probe, Question
+from azpg_provision.index.search import search
+from azpg_provision.vectorize import drain, keys, run
+from azpg_runtime.postgres.instance import Instance
+from tests.integration.vectorized import Table, vectorized
+from tests.security.roles import Attacker, Connection, attacker
+
+pytestmark = [pytest.mark.every_major, pytest.mark.vector]
+
+# Each fits better than what the extension has, where one side is of another type by now.
+EQUAL = """
+CREATE FUNCTION public.{name}({left}, {right}) RETURNS bool LANGUAGE plpgsql
+    AS $$ BEGIN {payload} RETURN $1::text OPERATOR(pg_catalog.=) $2::text; END $$;
+CREATE OPERATOR public.{operator} (FUNCTION = public.{name}, LEFTARG = {left}, RIGHTARG = {right});
+"""
+
+
+@pytest.fixture
+def eve(twin: Instance, connection: Connection, database: str) -> Iterator[Attacker]:
+    """Who may create in public, and has no right to a table."""
+    with attacker(twin, database) as one:
+        connection.execute(sql.SQL("GRANT CREATE ON SCHEMA public TO {}").format(one.role))
+        yield one
+
+
+def squat(eve: Attacker, database: str, type_: str) -> None:
+    pairs = [("text", "text"), ("text", type_), (type_, "text")]
+    with eve.connect(database) as evil:
+        for number, (left, right) in enumerate(pairs):
+            for operator, word in (("=", "equal"), (">", "after"), ("<=", "not_after")):
+                evil.execute(
+                    EQUAL.format(
+                        name=f"{word}_{number}",
+                        left=left,
+                        right=right,
+                        operator=operator,
+                        payload=eve.payload,
+                    )
+                )
+
+
+def keyed(
+    twin: Instance, connection: Connection, parts: dict[str, str], mode: Sync, extension: str = "citext"
+) -> Table:
+    """A table whose key has these columns, of an extension's types."""
+    with twin.superuser(connection.info.dbname) as superuser:
+        superuser.execute(f"CREATE EXTENSION {extension} SCHEMA public")
+    columns = ", ".join(f"{name} {type_}" for name, type_ in parts.items())
+    return vectorized(
+        twin,
+        connection,
+        create=f"CREATE TABLE products ({columns}, title text, embedding vector(384), PRIMARY KEY ({', '.join(parts)}))",
+        keys=tuple(Key(name, type_) for name, type_ in parts.items()),
+        mode=mode,
+    )
+
+
+@pytest.mark.parametrize("parts", [{"a": "citext"}, {"a": "citext", "b": "citext"}], ids=["one", "two"])
+@pytest.mark.parametrize("mode", [Sync.TRIGGER, Sync.QUEUE, Sync.NONE])
+def test_a_key_that_gets_another_type_finds_no_operator_of_others(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, mode: Sync, parts: dict[str, str]
+) -> None:
+    """The triggers, the worker and the looks still have the names that they had."""
+    table = keyed(twin, connection, parts, mode)
+    names, values = ", ".join(parts), ", ".join("'a'" for _ in parts)
+    connection.execute(f"INSERT INTO products ({names}, title) VALUES ({values}, 'one')")
+    run(table.connect, table.column)
+    for name in parts:
+        connection.execute(f"ALTER TABLE products ALTER COLUMN {name} TYPE text")
+    squat(eve, database, "public.citext")
+    connection.execute(sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON products TO {}").format(eve.role))
+    with eve.connect(database) as writer:
+        for statement in (
+            "UPDATE products SET title = 'two'",
+            "UPDATE products SET a = 'b'",
+            f"INSERT INTO products ({names}, title) VALUES ({values}, 'three')",
+            "DELETE FROM products WHERE a = 'b'",
+        ):
+            writer.execute("SET search_path = pg_catalog, public")
+            writer.execute(statement)
+            assert not eve.is_admin(), statement
+    with contextlib.suppress(AzpgError):
+        (column,) = ledger.columns(connection)
+        if mode is Sync.QUEUE:
+            drain(table.connect, column, once=True)
+        run(table.connect, column)
+    assert not eve.is_admin()
+    with contextlib.suppress(AzpgError):
+        table.backlog()
+    assert not eve.is_admin()
+
+
+NEAR = """
+CREATE FUNCTION public.near({left}, {right}) RETURNS float8 LANGUAGE plpgsql
+    AS $$ BEGIN RAISE EXCEPTION 'it ran as %', current_user; END $$;
+CREATE OPERATOR public.<=> (FUNCTION = public.near, LEFTARG = {left}, RIGHTARG = {right});
+"""
+
+
+@pytest.mark.parametrize("type_", ["public.halfvec(384)", "real[]", "public.vector(384)"])
+def test_vectors_of_another_type_are_compared_by_pgvectors_operator(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, type_: str
+) -> None:
+    """By search, and by who judges an index."""
+    table = vectorized(twin, connection)
+    connection.execute("INSERT INTO products VALUES (1, 'one'), (2, 'two')")
+    run(table.connect, table.column)
+    connection.execute(f"ALTER TABLE products ALTER COLUMN embedding TYPE {type_}")
+    with eve.connect(database) as evil:
+        for left in ("public.halfvec", "real[]"):
+            evil.execute(NEAR.format(left=left, right="public.vector"))
+    with table.connect() as session:
+        found = search(session, table.column, "two")
+    assert (found[0].key, round(found[0].distance, 3)) == ({"id": 2}, 0)
+    with table.connect() as session:
+        probe = Probe(session, table.column, VectorIndex(), vector_schema="public", limit=5)
+        with probe.settings() as owner:
+            distances, _ = probe.nearest(owner, Question(f"[{','.join(['1'] * 384)}]", 0))
+    assert len(distances) == 2
+
+
+def test_an_index_is_used_as_before(twin: Instance, connection: Connection) -> None:
+    table = vectorized(twin, connection)
+    connection.execute("CREATE INDEX near ON products USING hnsw (embedding vector_cosine_ops)")
+    with table.connect() as session:
+        probe = Probe(session, table.column, VectorIndex(), vector_schema="public", limit=5)
+        with probe.settings(enable_seqscan="off") as owner:
+            assert probe.uses(owner, Question(f"[{','.join(['1'] * 384)}]", 0)) == "near"
+
+
+def test_the_index_of_a_key_is_used_as_before(twin: Instance, connection: Connection) -> None:
+    """A cast to the type that a column has is none."""
+    table = keyed(twin, connection, {"a": "citext"}, Sync.NONE)
+    (column,) = ledger.columns(connection)
+    query = sql.SQL("EXPLAIN SELECT FROM products, azpg.state_1 AS azpg_state WHERE {}")
+    with table.connect() as session:
+        session.execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off")
+        session.execute("SET search_path = public")
+        plan = "\n".join(
+            row[0] for row in session.execute(query.format(keys.same(column, None, "azpg_state")))
+        )
+    assert "Index Cond: (a = azpg_state.key_1)" in plan or "Index Cond: (key_1 = products.a)" in plan
