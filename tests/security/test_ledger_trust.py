@@ -13,6 +13,7 @@ from azpg_provision import ledger
 from azpg_provision.errors import LedgerMismatch
 from azpg_runtime.postgres.instance import Instance
 from tests.security.roles import Attacker, attacker
+from tests.support.plain_server import PlainServer, plain_server
 
 Connection = psycopg.Connection[Any]
 pytestmark = [pytest.mark.every_major, pytest.mark.vector]
@@ -84,6 +85,34 @@ def test_another_admin_is_trusted(
     connection.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA azpg TO {}").format(eve.role))
     with eve.connect(database) as other:
         look(other)
+
+
+@pytest.fixture
+def plain(twin: Instance) -> Iterator[PlainServer]:
+    with plain_server(twin) as server:
+        yield server
+
+
+def test_an_azure_pg_admin_of_anybodys_making_is_no_admin(plain: PlainServer) -> None:
+    """Where the name is not the service's, any CREATEROLE makes the role, its members, and roles of the others."""
+    with plain.connect() as superuser:
+        superuser.execute("CREATE ROLE app LOGIN; CREATE ROLE mallory LOGIN CREATEROLE")
+        superuser.execute("CREATE DATABASE shop OWNER app")
+    with plain.connect("app", "shop") as app:
+        app.execute("GRANT CREATE ON DATABASE shop TO mallory")
+    with plain.connect("mallory", "shop") as evil:
+        evil.execute("CREATE ROLE azure_pg_admin; CREATE ROLE azuresu; CREATE ROLE azure_superuser")
+        evil.execute("GRANT azure_pg_admin TO app; GRANT azure_pg_admin TO mallory")
+        evil.execute(TRAP.format(version=ledger.VERSION, payload="RAISE EXCEPTION 'run';"))
+    with plain.connect("app", "shop") as app:
+        assert app.execute("SELECT pg_has_role('azure_pg_admin', 'MEMBER')").fetchone() == (True,)
+        with pytest.raises(LedgerMismatch, match="belongs to the role 'mallory', which is no admin"):
+            look(app)
+    with plain.connect(database="shop") as superuser:
+        superuser.execute("DROP SCHEMA azpg CASCADE")
+    with plain.connect("app", "shop") as app:
+        ledger.create(app)
+        look(app)
 
 
 MINE: dict[str, tuple[str, str]] = {
