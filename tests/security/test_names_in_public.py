@@ -31,6 +31,7 @@ CREATE OPERATOR public.= (LEFTARG = oid, RIGHTARG = regclass, FUNCTION = public.
 def test_apply_calls_none_of_them(twin: Instance, database: str, tmp_path: Path) -> None:
     """When it has made a generated column, and reads how PostgreSQL prints the text of it."""
     site = Site(twin, tmp_path, database)
+    site.apply(site.spec(HEAD + "  init: [init.sql]\n"))
     spec = site.spec(HEAD + TABLE + "      sync: generated\n")
     with attacker(twin, database) as eve:
         with site.connect() as admin:

@@ -297,6 +297,26 @@ def test_init_files_are_kept_with_their_digest(tmp_path: Path) -> None:
     assert file.sha256 == "17db4fd369edb9244b9f91d9aeed145c3d04ad8ba6e95d06247f07a63527d11a"
 
 
+@pytest.mark.parametrize(
+    ("statements", "path"),
+    [
+        ("SELECT 1", ("public", "pg_temp")),
+        ("SET lock_timeout = 0; SET LOCAL search_path TO shop, 'A b', 5", ("shop", "A b", "5")),
+        ("SET search_path = shop; SET SCHEMA 'public'; CREATE TABLE t (); SET search_path = x", ("public",)),
+        ("SET search_path = shop; RESET search_path", ("public", "pg_temp")),
+        ("CREATE SCHEMA shop; SET search_path = shop", ("public", "pg_temp")),
+        ("SET lock_timeout = 0; SELECT pg_catalog.set_config('search_path', '', false); SELECT 1", ()),
+        ("SELECT set_config('search_path', '', false)", ("public", "pg_temp")),
+    ],
+)
+def test_where_an_init_file_begins_to_look_names_up(
+    tmp_path: Path, statements: str, path: tuple[str, ...]
+) -> None:
+    (tmp_path / "a.sql").write_text(statements)
+    (file,) = parsed(changed("name: shop", "name: shop\n  init: [a.sql]"), tmp_path).databases[0].init
+    assert file.search_path == path
+
+
 def test_files_that_there_are_not(tmp_path: Path) -> None:
     with pytest.raises(SpecInvalid, match=r"there is no .*no\.yaml: name the spec, or write one"):
         read(tmp_path / "no.yaml")

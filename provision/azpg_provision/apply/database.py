@@ -6,8 +6,10 @@ from psycopg import sql
 
 from azpg_provision import ledger
 from azpg_provision.apply.work import Work
+from azpg_provision.errors import ApplyFailed
 from azpg_provision.live.reading import PRINTED_PATH
 from azpg_provision.plan.change import Action, Change
+from azpg_provision.plan.init_files import troubles
 from azpg_provision.spec.identifier import qualified, quoted
 from azpg_provision.spec.model import Grant
 from azpg_provision.target.target import Connection
@@ -40,9 +42,14 @@ def create_ledger(work: Work, change: Change) -> None:
 
 
 def init(work: Work, change: Change) -> None:
-    """Runs an init file, in one transaction with the note that it has run."""
+    """Runs an init file, in one transaction with the note that it has run.
+
+    Raises `ApplyFailed` where others may have put what it would call, such as since the plan was made.
+    """
     file = next(one for one in work.database(change).init if one.path == change.name)
     with work.connect(change) as connection, connection.transaction():
+        if reasons := troubles(connection, [file]):
+            raise ApplyFailed(f"{reasons[0]}.")
         connection.execute(PRINTED_PATH)  # a file makes its tables in public, as from a new session
         connection.execute(file.statements.encode())
         # What the file has set for its session must not reach the ledger.

@@ -35,6 +35,15 @@ _SERVICE = """EXISTS (
     WHERE service.rolsuper
       AND service.rolname OPERATOR(pg_catalog.=) ANY ('{azuresu,azure_superuser}'::pg_catalog.name[]))
 """
+# A superuser alone is more than an admin.
+_ADMINISTERS = """(
+    NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user)
+    AND {service}
+    AND EXISTS (
+        SELECT FROM pg_catalog.pg_roles AS admins
+        WHERE admins.rolname OPERATOR(pg_catalog.=) 'azure_pg_admin'
+          AND pg_catalog.pg_has_role({role}.oid, admins.oid, 'MEMBER')))
+"""
 # All in one: it is asked before each look at the ledger.
 _SCHEMA = """
 SELECT pg_catalog.obj_description(schema.oid, 'pg_namespace'),
@@ -110,6 +119,15 @@ def trusted(role: str) -> sql.Composed:
         role: the scope in which a row of pg_roles goes by that name.
     """
     return sql.SQL(_TRUSTED).format(role=sql.Identifier(role), service=sql.SQL(_SERVICE))
+
+
+def administers(role: str) -> sql.Composed:
+    """A condition: whether a role is an admin of the server, which who is connected is none of, or one too.
+
+    Args:
+        role: the scope in which a row of pg_roles goes by that name.
+    """
+    return sql.SQL(_ADMINISTERS).format(role=sql.Identifier(role), service=sql.SQL(_SERVICE))
 
 
 def version(connection: Connection) -> int | None:

@@ -38,6 +38,7 @@ def plan_database(database: Database, state: State, draft: Draft) -> None:
             note=f"takes the use of the schema back from {' and '.join(map(quoted, found.former))}: no "
             "vectorized table belongs to them any more",
         )
+    draft.refusals += found.init
     for file in database.init:
         ran = found.owned.get(("init", file.path))
         if ran is None:

@@ -13,6 +13,7 @@ from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import PlanRefused
 from azpg_provision.index.catalog import indexes
 from azpg_provision.live.model import LiveDatabase
+from azpg_provision.plan import init_files
 from azpg_provision.plan.sampling import rows_per_second
 from azpg_provision.plan.state import DatabaseState, Place, State
 from azpg_provision.plan.wanted import key_of, wrong
@@ -51,11 +52,14 @@ def _database(
     in_step = frozenset(
         place for place, column in fit.items() if sync.installed(connection, column, fit=True)
     )
+    owned = ledger.owned(connection)
+    to_run = [file for file in wanted.init if ("init", file.path) not in owned]
     return DatabaseState(
         live=found,
         ledger=ledger.exists(connection),
         version=ledger.version(connection),
-        owned=ledger.owned(connection),
+        owned=owned,
+        init=tuple(init_files.troubles(connection, to_run)),
         columns=columns,
         left=ledger.left(connection),
         former=tuple(ledger.former_owners(connection, {place[:2] for place in named})),

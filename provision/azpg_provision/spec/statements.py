@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 MAX_BYTES = 64_000_000
 _ALLOWED = "each file is one transaction"
 _QUOTED = re.compile(r'".*"', re.DOTALL)
+_OF_DUMP = "SELECT pg_catalog.set_config('search_path', '', false)"
+DEFAULT_PATH: tuple[str, ...] = ("public", "pg_temp")
+"""Where the names of a file are looked up that does not begin with a search_path of its own."""
 
 
-def checked(data: bytes) -> str:
-    """The text of a file. Raises `ValueError`, in words with a line, for what cannot be run as it stands."""
+def checked(data: bytes) -> tuple[str, tuple[str, ...]]:
+    """The text of a file, and the search_path that it begins with, by the names of its schemas.
+
+    Raises `ValueError`, in words with a line, for what cannot be run as it stands.
+    """
     if len(data) > MAX_BYTES:
         raise ValueError(f"is too large: use {MAX_BYTES} bytes at most, and load data with COPY")
     try:
@@ -19,11 +26,10 @@ def checked(data: bytes) -> str:
         raise ValueError(f"line {_line(data, error.start)} is not UTF-8: save the file as UTF-8") from None
     if "\0" in text:
         raise ValueError(f"line {text.count(chr(10), 0, text.index(chr(0))) + 1} holds a NUL character")
-    _check(text, data)
-    return text
+    return text, _check(text, data)
 
 
-def _check(text: str, data: bytes) -> None:
+def _check(text: str, data: bytes) -> tuple[str, ...]:
     from pglast import ast, parser  # noqa: PLC0415 - a parser of 10 MB
 
     try:
@@ -42,6 +48,29 @@ def _check(text: str, data: bytes) -> None:
             raise ValueError(f"line {line} begins or ends a transaction: leave that out, {_ALLOWED}")
         if isinstance(one.stmt, ast.CopyStmt) and one.stmt.filename is None:
             raise ValueError(f"line {line} is COPY with the client's data: use INSERT, or load it later")
+    return _path([one.stmt for one in found])
+
+
+def _path(found: list[Any]) -> tuple[str, ...]:
+    """The search_path that is set before anything but settings, as a person or pg_dump sets it."""
+    from pglast import ast, enums, parser  # noqa: PLC0415
+
+    (of_dump,) = parser.parse_sql(_OF_DUMP)
+    path = DEFAULT_PATH
+    for one in found:
+        if one == of_dump.stmt:
+            path = ()
+        elif not isinstance(one, ast.VariableSetStmt):
+            break
+        elif (one.name or "").lower() == "search_path":
+            given = one.kind == enums.VariableSetKind.VAR_SET_VALUE
+            path = tuple(_name(part.val) for part in one.args or ()) if given else DEFAULT_PATH
+    return path
+
+
+def _name(value: Any) -> str:
+    """A schema in a SET, which may also be a number."""
+    return str(next(getattr(value, slot) for slot in ("sval", "ival", "fval") if hasattr(value, slot)))
 
 
 def _without_content(said: str) -> str:

@@ -147,6 +147,7 @@ class InitFile(BaseModel):
         path: as the spec has it, relative to the spec.
         sha256: of its bytes, in hexadecimal digits.
         statements: its text.
+        search_path: the schemas in which it begins to look names up.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -154,6 +155,7 @@ class InitFile(BaseModel):
     path: str
     sha256: str
     statements: str = Field(repr=False)
+    search_path: tuple[str, ...]
 
     @classmethod
     def read(cls, path: str, folder: Path) -> InitFile:
@@ -171,7 +173,9 @@ class InitFile(BaseModel):
         except (OSError, ValueError, RuntimeError) as error:  # the last for links that lead in a circle
             why = error.strerror if isinstance(error, OSError) else "this is no path"
             raise ValueError(f"cannot be read: {why}: use a path relative to the spec") from None
-        return cls(path=path, sha256=hashlib.sha256(data).hexdigest(), statements=statements.checked(data))
+        text, search_path = statements.checked(data)
+        digest = hashlib.sha256(data).hexdigest()
+        return cls(path=path, sha256=digest, statements=text, search_path=search_path)
 
 
 def init_file(value: Any, info: ValidationInfo) -> Any:
