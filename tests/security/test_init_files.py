@@ -141,6 +141,13 @@ def test_the_databases_owner_may_create_in_public(eves: Site, eve: Attacker) -> 
     assert kinds(site.plan(safe)) == ["create ledger", "create init"]
     site.apply(safe)
     assert not eve.is_admin()
+    # Once the schema is the admin's, her functions are what is left.
+    as_admin(site, "GRANT {} TO CURRENT_USER; ALTER SCHEMA public OWNER TO CURRENT_USER", eve.role)
+    site.file("more.sql", SEED)
+    with pytest.raises(
+        PlanRefused, match=r"^more.sql looks names up in the schema public, where 2 functions"
+    ):
+        site.plan(site.spec(SPEC.replace("init.sql", "init.sql, more.sql"), None))
 
 
 @pytest.mark.parametrize("path", ["shop, pg_temp", '"$user"', "public"])
