@@ -35,7 +35,6 @@ _SERVICE = """EXISTS (
     WHERE service.rolsuper
       AND service.rolname OPERATOR(pg_catalog.=) ANY ('{azuresu,azure_superuser}'::pg_catalog.name[]))
 """
-# A superuser alone is more than an admin.
 _ADMINISTERS = """(
     NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user)
     AND {service}
@@ -122,7 +121,7 @@ def trusted(role: str) -> sql.Composed:
 
 
 def administers(role: str) -> sql.Composed:
-    """A condition: whether a role is an admin of the server, which who is connected is none of, or one too.
+    """A condition: whether a role is an admin of the server, to a session that is no superuser's.
 
     Args:
         role: the scope in which a row of pg_roles goes by that name.
