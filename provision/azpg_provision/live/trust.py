@@ -46,7 +46,7 @@ def trusted(role: str) -> sql.Composed:
 
 
 def administers(role: str) -> sql.Composed:
-    """A condition: whether a role is an admin of the server, which who is connected is none of, or one too.
+    """A condition: whether a role is an admin of the server, to a session that is no superuser's.
 
     Args:
         role: the scope in which a row of pg_roles goes by that name.
