@@ -126,9 +126,9 @@ def _finish(connection: Connection) -> None:
 
 
 def make_function(connection: Connection, name: str = "in_hand") -> None:
-    """Makes what triggers call, ``in_hand`` or ``types_in_hand``, unless it is there."""
+    """Makes what triggers call unless it is there: ``in_hand``, ``types_in_hand`` or ``names_in_hand``."""
     if connection.execute(_FUNCTION, [f"azpg.{name}"]).fetchone() != (True,):
-        connection.execute(files(__package__).joinpath(f"{name}.sql").read_bytes())
+        connection.execute(_file(name).replace(b"{comparisons}", _file("comparisons")))
 
 
 def _close(connection: Connection) -> None:
@@ -290,8 +290,11 @@ def definition(column: VectorColumn) -> dict[str, Any]:
 
 @cache
 def _compared(query: LiteralString) -> sql.Composed:
-    text = files(__package__).joinpath("comparisons.sql").read_text(encoding="utf-8")
-    return sql.SQL(query).format(comparisons=sql.SQL(text))
+    return sql.SQL(query).format(comparisons=sql.SQL(_file("comparisons").decode()))
+
+
+def _file(name: str) -> bytes:
+    return files(__package__).joinpath(f"{name}.sql").read_bytes()
 
 
 def _column(

@@ -15,8 +15,11 @@ from psycopg import sql
 from azpg_provision.errors import LedgerMismatch
 from azpg_provision.target.target import Connection
 
-_FUNCTIONS = ("is_replaced", "has_one_owner", "in_hand", "has_safe_types", "types_in_hand")
-"""What triggers ask, by in_hand.sql and types_in_hand.sql."""
+_FUNCTIONS = (
+    *("is_replaced", "has_one_owner", "in_hand", "has_safe_types", "types_in_hand"),
+    *("has_same_names", "names_in_hand"),
+)
+"""What triggers ask, by in_hand.sql, types_in_hand.sql and names_in_hand.sql."""
 _COMMENT = re.compile(r"azpg (\d+):")
 _TRUSTED = """(
     {role}.rolsuper

@@ -100,6 +100,7 @@ def install(connection: Connection, column: VectorColumn) -> None:
         if made := [trigger.creation(column, hands) for trigger in triggers(column)]:
             if hands.types:
                 make_function(connection, "types_in_hand")
+                make_function(connection, "names_in_hand")
             connection.execute(sql.SQL("; ").join(made))
         acting.leave(connection, column)
         connection.execute("RESET search_path")
