@@ -139,6 +139,12 @@ class VectorColumn:
         return f"{self.schema}.{self.table}.{self.column}"
 
     @property
+    def compared_by(self) -> str:
+        """The names of the types, and of the operators' schemas, by which keys are compared."""
+        parts = [filter(None, (key.exact, key.operators, key.compared_as)) for key in self.keys]
+        return ", ".join(map(" ".join, parts))
+
+    @property
     def relation(self) -> sql.Identifier:
         """The table, qualified and quoted."""
         return sql.Identifier(self.schema, self.table)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from psycopg import sql
 
 from azpg.errors import AzpgError
-from azpg_provision import ledger
+from azpg_provision import ledger, sync
 from azpg_provision.column import Key, Sync
+from azpg_provision.errors import PlanRefused
 from azpg_provision.index.definition import VectorIndex
 from azpg_provision.index.probe import Probe, Question
 from azpg_provision.index.search import search
-from azpg_provision.vectorize import drain, keys, run
+from azpg_provision.vectorize import Outcome, drain, keys, run
 from azpg_runtime.postgres.instance import Instance
+from tests.conftest import URI
+from tests.integration.calls import counters
+from tests.integration.provisioning import HEAD, Site
 from tests.integration.vectorized import Table, vectorized
 from tests.security.roles import Attacker, Connection, attacker
 
@@ -102,6 +108,112 @@ def test_a_key_that_gets_another_type_finds_no_operator_of_others(
     with contextlib.suppress(AzpgError):
         table.backlog()
     assert not eve.is_admin()
+
+
+MOVED = """
+CREATE DOMAIN public.citext AS text;
+CREATE FUNCTION public.alike(text, text) RETURNS bool LANGUAGE plpgsql
+    AS $$ BEGIN {payload} RETURN $1 OPERATOR(pg_catalog.=) $2; END $$;
+CREATE OPERATOR public.= (FUNCTION = public.alike, LEFTARG = text, RIGHTARG = text);
+CREATE FUNCTION public.spring(text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN {payload} RETURN true; END $$;
+ALTER DOMAIN public.citext ADD CHECK (public.spring(VALUE))
+"""
+
+
+@pytest.mark.parametrize("mode", [Sync.TRIGGER, Sync.QUEUE])
+def test_an_extension_that_moves_leaves_no_name_to_others(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, mode: Sync
+) -> None:
+    """Where it was, somebody else makes a type and operators by the names that the triggers have."""
+    table = keyed(twin, connection, {"a": "citext"}, mode)
+    connection.execute("INSERT INTO products (a, title) VALUES ('a', 'one')")
+    run(table.connect, table.column)
+    (begun,) = ledger.columns(connection)
+    with twin.superuser(database) as superuser:
+        superuser.execute("CREATE SCHEMA ext; ALTER EXTENSION citext SET SCHEMA ext")
+        superuser.execute("GRANT USAGE ON SCHEMA ext TO PUBLIC")
+    connection.execute(sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON products TO {}").format(eve.role))
+    warnings: list[str] = []
+    with eve.connect(database) as evil:
+        evil.execute(MOVED.format(payload=eve.payload))
+        evil.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))
+        for statement in (
+            "UPDATE products SET title = 'two'",
+            "UPDATE products SET a = 'b'",
+            "INSERT INTO products (a, title) VALUES ('c', 'three')",
+            "DELETE FROM products WHERE title = 'two'",
+        ):
+            evil.execute(statement)
+            assert not eve.is_admin(), statement
+    assert {*warnings} == {
+        "azpg: rows of public.products keep the embeddings that they had: "
+        "a type of its key has another name, or schema"
+    }
+    with pytest.raises(PlanRefused, match="a type of its key has another name"):
+        run(table.connect, begun)  # by who has been at it since before
+    assert not eve.is_admin()
+    (column,) = ledger.columns(connection)
+    assert not sync.installed(connection, column)
+    sync.install(connection, column)
+    assert sync.installed(connection, column)
+    if mode is Sync.QUEUE:
+        drain(table.connect, column, once=True)
+    run(table.connect, column)
+    assert not eve.is_admin()
+    assert table.wrong() == []
+
+
+def test_an_old_snapshot_does_not_hide_that_an_extension_moved(
+    twin: Instance, connection: Connection, database: str, eve: Attacker
+) -> None:
+    keyed(twin, connection, {"a": "citext"}, Sync.TRIGGER)
+    connection.execute(sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON products TO {}").format(eve.role))
+    with eve.connect(database) as writer, eve.connect(database) as evil:
+        writer.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM pg_class LIMIT 1")
+        with twin.superuser(database) as superuser:
+            superuser.execute("CREATE SCHEMA ext; ALTER EXTENSION citext SET SCHEMA ext")
+            superuser.execute("GRANT USAGE ON SCHEMA ext TO PUBLIC")
+        evil.execute(MOVED.format(payload=eve.payload))
+        writer.execute("INSERT INTO products (a, title) VALUES ('c', 'three')")
+        writer.execute("COMMIT")
+    assert not eve.is_admin()
+
+
+@pytest.mark.parametrize("mode", ["trigger", "queue"])
+def test_an_apply_after_another_type_converges(
+    twin: Instance, connection: Connection, database: str, tmp_path: Path, mode: str
+) -> None:
+    with twin.superuser(database) as superuser:
+        superuser.execute("CREATE EXTENSION citext SCHEMA public")
+    connection.execute("CREATE TABLE products (a citext PRIMARY KEY, title text)")
+    connection.execute("INSERT INTO products VALUES ('a', 'one')")
+    site = Site(twin, tmp_path, database)
+    column = f"{{column: embedding, source: [title], model: {URI}, sync: {mode}}}"
+    spec = site.spec(HEAD + f"  tables:\n  - name: products\n    embeddings:\n    - {column}\n", init=None)
+    for type_ in ("citext", "text", "citext", "varchar(9)"):
+        connection.execute(f"ALTER TABLE products ALTER COLUMN a TYPE {type_}")
+        site.apply(spec)
+        assert site.plan(spec).changes == ()
+        connection.execute("UPDATE products SET title = title || '!'")
+
+
+@pytest.mark.parametrize("mode", [Sync.TRIGGER, Sync.QUEUE])
+def test_triggers_of_before_are_made_anew_and_nothing_is_embedded(
+    twin: Instance, connection: Connection, mode: Sync
+) -> None:
+    """An earlier azpg compared values as they were."""
+    table = keyed(twin, connection, {"a": "citext"}, mode)
+    (column,) = ledger.columns(connection)
+    earlier = replace(column, keys=tuple(replace(key, compared_as=None) for key in column.keys))
+    sync.install(connection, earlier)
+    connection.execute("INSERT INTO products (a, title) VALUES ('a', 'one')")
+    run(table.connect, column)
+    assert not sync.installed(connection, column)
+    texts = counters(twin)["texts"]
+    sync.install(connection, column)
+    assert sync.installed(connection, column)
+    assert run(table.connect, column) == Outcome(0, 0, 0)
+    assert counters(twin)["texts"] == texts
 
 
 NEAR = """

@@ -1,6 +1,6 @@
 -- Whether a row of a catalogue, by its xmax, has another version by now, which the transaction does not see: one that has
 -- one snapshot for all of its statements. What others have rolled back leaves its number there, too, and is nothing.
-CREATE FUNCTION azpg.is_replaced(version pg_catalog.xid)
+CREATE OR REPLACE FUNCTION azpg.is_replaced(version pg_catalog.xid)
 RETURNS pg_catalog.bool LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
 $$
 DECLARE
@@ -26,7 +26,7 @@ REVOKE EXECUTE ON FUNCTION azpg.is_replaced(pg_catalog.xid) FROM PUBLIC;
 --
 -- VOLATILE: it sees what was committed a moment ago, also where the statement that writes has an older snapshot, as COPY
 -- has, which takes it before it waits for the table.
-CREATE FUNCTION azpg.has_one_owner(relation pg_catalog.regclass, called pg_catalog.regprocedure)
+CREATE OR REPLACE FUNCTION azpg.has_one_owner(relation pg_catalog.regclass, called pg_catalog.regprocedure)
 RETURNS pg_catalog.bool LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
 $$
 BEGIN
@@ -43,7 +43,7 @@ REVOKE EXECUTE ON FUNCTION azpg.has_one_owner(pg_catalog.regclass, pg_catalog.re
 -- whose rights it calls the other one, and the table's owner cannot change a WHEN.
 --
 -- Not immutable, but declared so: PostgreSQL asks once for each statement, when it plans the condition.
-CREATE FUNCTION azpg.in_hand(relation pg_catalog.regclass, called pg_catalog.regprocedure, quiet pg_catalog.bool)
+CREATE OR REPLACE FUNCTION azpg.in_hand(relation pg_catalog.regclass, called pg_catalog.regprocedure, quiet pg_catalog.bool)
 RETURNS pg_catalog.bool LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$
 BEGIN

@@ -132,7 +132,7 @@ def make_functions(connection: Connection, *names: str) -> None:
     """Makes what all triggers call, or what `names` says, unless it is there."""
     for name in names or _FUNCTIONS:
         if connection.execute(_THERE, [f"azpg.{name}"]).fetchone() != (True,):
-            connection.execute(files(__package__).joinpath(f"{name}.sql").read_bytes())
+            connection.execute(_file(name).replace(b"{comparisons}", _file("comparisons")))
 
 
 def _close(connection: Connection) -> None:
@@ -294,8 +294,11 @@ def definition(column: VectorColumn) -> dict[str, Any]:
 
 @cache
 def _compared(query: LiteralString) -> sql.Composed:
-    text = files(__package__).joinpath("comparisons.sql").read_text(encoding="utf-8")
-    return sql.SQL(query).format(comparisons=sql.SQL(text))
+    return sql.SQL(query).format(comparisons=sql.SQL(_file("comparisons").decode()))
+
+
+def _file(name: str) -> bytes:
+    return files(__package__).joinpath(f"{name}.sql").read_bytes()
 
 
 def _column(

@@ -18,12 +18,8 @@ from azpg_provision.target.target import Connection
 
 __all__ = ["administers", "trusted", "version"]
 _FUNCTIONS = (
-    "is_replaced",
-    "has_one_owner",
-    "in_hand",
-    "has_safe_types",
-    "types_in_hand",
-    "trusted_function",
+    *("is_replaced", "has_one_owner", "in_hand", "trusted_function"),
+    *("has_safe_types", "types_in_hand", "has_same_names", "names_in_hand"),
 )
 """What triggers ask."""
 _COMMENT = re.compile(r"azpg (\d+):")

@@ -5,7 +5,7 @@
 -- Not immutable, but declared so: PostgreSQL asks once, when it plans the expression in which this and the call are,
 -- and plans that anew after whatever happens to the function called. A plan is not kept where this raises. By the
 -- snapshot of a transaction from before, a function that has been made since is none.
-CREATE FUNCTION azpg.trusted_function(called pg_catalog.regprocedure)
+CREATE OR REPLACE FUNCTION azpg.trusted_function(called pg_catalog.regprocedure)
 RETURNS pg_catalog.bool LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS
 $$
 BEGIN

@@ -4,7 +4,7 @@
 -- PostgreSQL's own. What else is judged, apply and workers judge: azpg_provision/sync/dependencies.sql.
 --
 -- VOLATILE, and asked by one that is declared immutable, as in in_hand.sql.
-CREATE FUNCTION azpg.has_safe_types(relation pg_catalog.regclass, number pg_catalog.int4)
+CREATE OR REPLACE FUNCTION azpg.has_safe_types(relation pg_catalog.regclass, number pg_catalog.int4)
 RETURNS pg_catalog.bool LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
 $$
 BEGIN
@@ -61,7 +61,7 @@ END
 $$;
 REVOKE EXECUTE ON FUNCTION azpg.has_safe_types(pg_catalog.regclass, pg_catalog.int4) FROM PUBLIC;
 
-CREATE FUNCTION azpg.types_in_hand(relation pg_catalog.regclass, number pg_catalog.int4, quiet pg_catalog.bool)
+CREATE OR REPLACE FUNCTION azpg.types_in_hand(relation pg_catalog.regclass, number pg_catalog.int4, quiet pg_catalog.bool)
 RETURNS pg_catalog.bool LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$
 BEGIN

@@ -101,7 +101,7 @@ def install(connection: Connection, column: VectorColumn) -> None:
         hands = acting.hands(connection, column)
         if made := [trigger.creation(column, hands) for trigger in triggers(column)]:
             if hands.types:
-                make_functions(connection, "types_in_hand")
+                make_functions(connection, "types_in_hand", "names_in_hand")
             connection.execute(sql.SQL("; ").join(made))
         acting.leave(connection, column)
         connection.execute("RESET search_path")

@@ -64,7 +64,7 @@ class Trigger:
         """Its condition as PostgreSQL prints it, with {relation} and {function} for the literals of both.
 
         Of the table's triggers, one says where it is not met: azpg_provision/ledger/in_hand.sql, and
-        types_in_hand.sql for keys of types that may change hands.
+        types_in_hand.sql and names_in_hand.sql for keys of types that may change hands, or their names.
         """
         quiet = "true" if self.by_worker or self.kind & _DELETE else "false"
         in_hand = f"azpg.in_hand({{relation}}::regclass, {{function}}::regprocedure, {quiet})"
@@ -72,7 +72,14 @@ class Trigger:
             return in_hand
         if hands.types:
             in_hand += f" AND azpg.types_in_hand({{relation}}::regclass, {column.id}, {quiet})"
+            names = f"{column.id}, '{_names(column)}'::text"
+            in_hand += f" AND azpg.names_in_hand({{relation}}::regclass, {names}, {quiet})"
         return f"({in_hand} AND {_unless_worker(column, hands.owner)})"
+
+
+def _names(column: VectorColumn) -> str:
+    """What azpg.names_in_hand makes of the names by which keys are compared."""
+    return hashlib.sha256(column.compared_by.encode()).hexdigest()
 
 
 def _unless_worker(column: VectorColumn, owner: int) -> str:

@@ -30,6 +30,7 @@ instead, for each of them."""
 _MOST_COLUMNS = 50
 """Columns after which a session is another one: PostgreSQL keeps the functions of each in it, planned, and
 looks at all of them whenever anything is changed."""
+_RENAMED = "a type of its key has another name, or is in another schema, since this began: run it again"
 _LOOK = 0.5
 """Seconds after which who waits for a connection looks whether it is still wanted."""
 
@@ -76,6 +77,8 @@ class Session:
         Raises `Unbound` for one whose functions are not as azpg makes them, `LedgerMismatch` for one that
         is another by now.
         """
+        if may_change_hands(column) and self._has_other_names(column):
+            raise Unbound(column, _RENAMED)
         if self._column == column:
             if may_change_hands(column) and (why := acting.state(self.connection, column)[1]):
                 raise Unbound(column, why)
@@ -88,6 +91,11 @@ class Session:
                 raise Unbound(column, why)
             self._column = column
             self._columns += 1
+
+    def _has_other_names(self, column: VectorColumn) -> bool:
+        """Whether its key is compared by other names by now, as after an extension was put elsewhere."""
+        now = ledger.find(self.connection, column.schema, column.table, column.column)
+        return now is not None and now.compared_by != column.compared_by
 
     def forget(self, column: VectorColumn) -> None:
         """Puts the session back to what it was, if it has been another column's than this one.
