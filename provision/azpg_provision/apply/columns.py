@@ -23,6 +23,7 @@ from azpg_provision.plan.sampling import rows_per_second
 from azpg_provision.plan.wanted import index_name, index_of
 from azpg_provision.spec.identifier import qualified
 from azpg_provision.sync import install, make_generated, remove
+from azpg_provision.sync.bound import unbound
 from azpg_provision.sync.session import schemas
 from azpg_provision.target.target import Connection
 
@@ -82,6 +83,8 @@ def rows(work: Work, change: Change) -> str:
     """Gives every row its embedding; returns how many got one."""
     with work.session(change) as connection:
         found, live_table = _registered(connection, work, change)
+        if why := unbound(connection, found):
+            raise ApplyFailed(f"{change.name}: {why}.")
         small = live_table.bytes <= _SMALL
         total = 0
         if not small:

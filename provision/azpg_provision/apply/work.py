@@ -185,7 +185,8 @@ class Work:
         path = schemas(table.schema_, keys)
         if trouble := live.text_trouble(connection, *place, embedding.text, path):
             raise ApplyFailed(f"{table.full_name}: {wrong_text(embedding, trouble)}.")
-        if trouble := acting.trouble(connection, *place, names, strict=embedding.sync != "generated"):
+        strict = embedding.sync != "generated"
+        if trouble := acting.trouble(connection, *place, names, [embedding.column], strict=strict):
             raise ApplyFailed(f"{table.full_name}: {trouble}.")
 
     def _model(self, connection: Connection, embedding: Embedding, *, again: bool) -> Mapping[str, Any]:

@@ -9,13 +9,12 @@ import psycopg
 from psycopg import sql
 
 from azpg_provision.column import VectorColumn
-from azpg_provision.errors import LedgerMismatch
 from azpg_provision.index.catalog import indexes
 from azpg_provision.index.definition import VectorIndex
 from azpg_provision.live.local_ai import require
 from azpg_provision.live.pgvector import schema_of
 from azpg_provision.sync.acting import look
-from azpg_provision.sync.bound import needs_text, unbound
+from azpg_provision.sync.bound import check, needs_text
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _QUERY_PREFIXES = {"passage: ": "query: "}
@@ -45,8 +44,7 @@ def search(
     The question gets `prefix`; None stands for the one that goes with the column's own. What it reads of the
     table it reads as the table's owner. Raises `LedgerMismatch` and `ExtensionMismatch`.
     """
-    if why := unbound(connection, column):
-        raise LedgerMismatch(f"{column.name}: {why}.")
+    check(connection, column)
     vector_schema = schema_of(connection)
     has = indexes(connection, column)
     index = next(iter(has.values()), VectorIndex())

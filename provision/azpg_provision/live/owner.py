@@ -114,7 +114,8 @@ def _owner(connection: Connection, schema: str, table: str) -> str:
     if not may:
         raise PlanRefused(
             f"{name} belongs to the role {owner!r}, as which {user!r} cannot read it: GRANT that role to "
-            f"{user!r} (from PostgreSQL 16 on WITH SET TRUE), or change the table's owner."
+            f"{user!r} (from PostgreSQL 16 on WITH SET TRUE), or change the owner of the table, and of the "
+            "functions that its triggers, indexes and constraints call."
         )
     if not temporary:
         database = sql.Identifier(connection.info.dbname).as_string(connection)

@@ -94,7 +94,9 @@ def _owner_trouble(connection: Connection, table: Table, found: LiveDatabase) ->
     live_table = found.tables.get((table.schema_, table.name))
     keys = () if live_table is None else key_of(table, live_table) or ()
     strict = any(embedding.sync != "generated" for embedding in table.embeddings)
-    return acting.trouble(connection, table.schema_, table.name, [key.name for key in keys], strict=strict)
+    written = [embedding.column for embedding in table.embeddings]
+    names = [key.name for key in keys]
+    return acting.trouble(connection, table.schema_, table.name, names, written, strict=strict)
 
 
 def _pending(connection: Connection, column: VectorColumn, *, quick: bool, vectors: bool) -> int | None:

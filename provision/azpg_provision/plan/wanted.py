@@ -44,7 +44,10 @@ def wrong(table: Table, embedding: Embedding, live: LiveTable) -> list[str]:
             f"{name} {'is a partition: vectorize a plain table' if live.partition else _KINDS[live.kind]}"
         ]
     if not live.owned:
-        return [f"{name} belongs to another role: be a member of that, or change it (ALTER TABLE … OWNER TO)"]
+        return [
+            f"{name} belongs to another role: be a member of that, or change it (ALTER TABLE … OWNER TO), "
+            "and the owner of the functions that its triggers, indexes and constraints call"
+        ]
     problems = []
     if live.inherited:
         problems.append(

@@ -10,7 +10,7 @@ what is deferred to it. A look that is rolled back has no such end, see `look`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed, RowsFailed
 from azpg_provision.ledger.access import close
 from azpg_provision.spec.identifier import quoted
+from azpg_provision.sync import attached
 from azpg_provision.sync.dependencies import judged_keys, wrong_key
 from azpg_provision.sync.session import safe, schemas, template
 from azpg_provision.target.target import Connection
@@ -38,7 +39,7 @@ SELECT function.prosecdef
        AND function.prosrc OPERATOR(pg_catalog.=) {body}
        AND function.proacl::pg_catalog.text OPERATOR(pg_catalog.=) ARRAY[pg_catalog.makeaclitem(
            function.proowner, function.proowner, 'EXECUTE', false)]::pg_catalog.text,
-       {keys}
+       {keys}, {attached}
 FROM pg_catalog.pg_proc AS function
 JOIN pg_catalog.pg_class AS class ON class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({relation})
 WHERE function.pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')
@@ -65,7 +66,7 @@ SELECT owner.rolname::pg_catalog.text,
            owner.oid, pg_catalog.to_regnamespace('azure_local_ai')::pg_catalog.oid, 'USAGE'), true),
        class.relrowsecurity AND class.relforcerowsecurity AND NOT (owner.rolsuper OR owner.rolbypassrls),
        pg_catalog.has_schema_privilege(owner.oid, class.relnamespace, 'USAGE'),
-       {keys}
+       {keys}, {attached}
 FROM pg_catalog.pg_class AS class
 JOIN pg_catalog.pg_roles AS owner ON owner.oid OPERATOR(pg_catalog.=) class.relowner
 WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({relation})
@@ -88,16 +89,14 @@ class Hands:
 def owner_of(connection: Connection, column: VectorColumn) -> str:
     """The role that owns the table, as which this one may act.
 
-    Raises `ApplyFailed` where it may not, or where others have a say in the key's types.
+    Raises `ApplyFailed` where it may not, or where others have a say in the key's types, or in what is
+    attached to the table.
     """
     names, strict = [key.name for key in column.keys], _is_strict(column)
-    row = _owner(connection, column.relation, names, strict=strict)
+    row = _owner(connection, column.relation, names, [column.column], strict=strict)
     if row is None:
         raise ApplyFailed(f"there is no table {column.relation.as_string()} any more: run `azpg plan`.")
-    *known, keys = row
-    if why := _trouble(column.schema, *known):
-        raise ApplyFailed(f"{column.name}: {why}.")
-    if why := wrong_key(connection, column.relation.as_string(), keys):
+    if why := _wrong(connection, column.schema, column.relation, [column.column], row):
         raise ApplyFailed(f"{column.name}: {why}.")
     return str(row[0])
 
@@ -110,7 +109,13 @@ def hands(connection: Connection, column: VectorColumn) -> Hands:
 
 
 def trouble(
-    connection: Connection, schema: str, table: str, keys: Iterable[str], *, strict: bool = True
+    connection: Connection,
+    schema: str,
+    table: str,
+    keys: Iterable[str],
+    written: Collection[str],
+    *,
+    strict: bool = True,
 ) -> str:
     """Why rows of a table cannot be embedded with its owner's rights, and what to do; empty if they can.
 
@@ -121,23 +126,43 @@ def trouble(
         schema: of the table.
         table: its name.
         keys: the columns of its key.
+        written: the columns that azpg writes.
         strict: whether what belongs to their types may not look names up when it runs, as of a text.
     """
     relation = sql.Identifier(schema, table)
-    row = _owner(connection, relation, keys, strict=strict)
-    if row is None:
-        return ""
-    *known, judged = row
-    return _trouble(schema, *known) or wrong_key(connection, relation.as_string(), judged)
+    row = _owner(connection, relation, keys, written, strict=strict)
+    return "" if row is None else _wrong(connection, schema, relation, written, row)
 
 
 def _owner(
-    connection: Connection, relation: sql.Identifier, keys: Iterable[str], *, strict: bool
+    connection: Connection,
+    relation: sql.Identifier,
+    keys: Iterable[str],
+    written: Iterable[str],
+    *,
+    strict: bool,
 ) -> tuple[Any, ...] | None:
     query = sql.SQL(_OWNER).format(
-        keys=judged_keys(relation, keys, strict=strict), relation=sql.Literal(relation.as_string())
+        keys=judged_keys(relation, keys, strict=strict),
+        attached=attached.to_judge(relation, written),
+        relation=sql.Literal(relation.as_string()),
     )
     return connection.execute(query).fetchone()
+
+
+def _wrong(
+    connection: Connection,
+    schema: str,
+    relation: sql.Identifier,
+    written: Iterable[str],
+    row: tuple[Any, ...],
+) -> str:
+    *known, keys, has_attached = row
+    return (
+        _trouble(schema, *known)
+        or wrong_key(connection, relation.as_string(), keys)
+        or (attached.foreign(connection, relation, written) if has_attached else "")
+    )
 
 
 def _is_strict(column: VectorColumn) -> bool:
@@ -151,7 +176,8 @@ def _trouble(schema: str, owner: str, may: bool, user: str, embeds: bool, hides:
     if not may:
         return (
             f"the table belongs to the role {owner!r}, as which {user!r} cannot act: GRANT {who} TO "
-            f"{quoted(user)} (from PostgreSQL 16 on WITH INHERIT TRUE, SET TRUE), or change the table's owner"
+            f"{quoted(user)} (from PostgreSQL 16 on WITH INHERIT TRUE, SET TRUE), or change the owner of the "
+            "table, and of the functions that its triggers, indexes and constraints call"
         )
     if not sees:
         return f"{rows} may not use the schema {schema!r}: GRANT USAGE ON SCHEMA {quoted(schema)} TO {who}"
@@ -181,19 +207,26 @@ def made(connection: Connection, column: VectorColumn) -> bool:
 
 
 def state(connection: Connection, column: VectorColumn) -> tuple[bool, str]:
-    """The same, and what is wrong with the types of the table's key where that is known; empty if nothing."""
+    """The same, and what is wrong with the types of the table's key, or with what is attached to the table.
+
+    Empty if nothing is, and where there is no such function.
+    """
     names = [key.name for key in column.keys]
     query = sql.SQL(_MADE).format(
         body=sql.Literal(_body(column).as_string(connection)),
         relation=sql.Literal(column.relation.as_string(connection)),
         function=sql.Literal(f"act_{column.id}"),
         keys=judged_keys(column.relation, names, strict=_is_strict(column)),
+        attached=attached.to_judge(column.relation, [column.column]),
     )
     rows = connection.execute(query).fetchall()
     if len(rows) != 1:
         return False, ""
-    ((is_made, judged),) = rows
-    return is_made is True, wrong_key(connection, column.relation.as_string(connection), judged)
+    ((is_made, keys, has_attached),) = rows
+    why = wrong_key(connection, column.relation.as_string(connection), keys)
+    if not why and has_attached and is_made:
+        why = attached.foreign(connection, column.relation, [column.column])
+    return is_made is True, why
 
 
 def signature(column: VectorColumn) -> sql.Composed:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from psycopg import sql
 
 from azpg_provision.column import Sync, VectorColumn
-from azpg_provision.errors import ApplyFailed
+from azpg_provision.errors import ApplyFailed, LedgerMismatch
 from azpg_provision.ledger.access import close
 from azpg_provision.live.text import typed
 from azpg_provision.spec import expression
@@ -178,7 +178,7 @@ def unbound(connection: Connection, column: VectorColumn) -> str:
     """Why rows of a column cannot be embedded now, and what to do; empty if they can.
 
     The functions are there by which they are: of the text, and to act as the owner; and nobody else has a say
-    in the key's types, such as by a domain that went to another role.
+    in the key's types, such as by a domain that went to another role, or in what is attached to the table.
 
     The text's function is of the text and prefix that the column has, for its columns' types. What it does is
     not compared: only the owner of schema azpg could have replaced it.
@@ -187,6 +187,12 @@ def unbound(connection: Connection, column: VectorColumn) -> str:
     if why:
         return why
     return "" if made and (not needs_text(column) or _has_text(connection, column)) else UNBOUND
+
+
+def check(connection: Connection, column: VectorColumn) -> None:
+    """Raises `LedgerMismatch` for a column that is `unbound`."""
+    if why := unbound(connection, column):
+        raise LedgerMismatch(f"{column.name}: {why}.")
 
 
 def _has_text(connection: Connection, column: VectorColumn) -> bool:

@@ -8,9 +8,8 @@ import psycopg
 from psycopg import sql
 
 from azpg_provision.column import Sync, VectorColumn
-from azpg_provision.errors import LedgerMismatch
 from azpg_provision.sync.acting import look
-from azpg_provision.sync.bound import unbound
+from azpg_provision.sync.bound import check
 from azpg_provision.sync.session import prepare
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize import claims, keys
@@ -50,8 +49,7 @@ def backlog(connection: Connection, column: VectorColumn, *, vectors: bool = Tru
     of a worker's afterwards (`azpg_provision.sync.session.prepare`).
     """
     prepare(connection, column)
-    if why := unbound(connection, column):
-        raise LedgerMismatch(f"{column.name}: {why}.")
+    check(connection, column)
     total = _total(connection, column)
     if column.sync is Sync.GENERATED:
         return Backlog(total, 0, 0)

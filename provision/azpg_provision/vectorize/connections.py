@@ -14,7 +14,7 @@ import psycopg
 from azpg_provision import ledger
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import RowsFailed
-from azpg_provision.sync import acting
+from azpg_provision.sync import acting, attached
 from azpg_provision.sync.bound import unbound
 from azpg_provision.sync.dependencies import may_change_hands
 from azpg_provision.sync.session import prepare
@@ -36,11 +36,23 @@ _LOOK = 0.5
 
 
 class Unbound(RowsFailed):
-    """A column's functions are not as azpg makes them, or others have a say in its key; `why` says it."""
+    """A column's functions are not as azpg makes them, or others have a say in what acts as the owner.
+
+    `why` says it.
+    """
 
     def __init__(self, column: VectorColumn, why: str) -> None:
         self.why = why
         super().__init__(f"vectorizing {column.name} stopped: {why}. What is done stays.")
+
+
+def hold(connection: Connection, column: VectorColumn) -> None:
+    """Keeps others, as the first thing in a transaction, from attaching to a table what it would run.
+
+    Raises `Unbound` for what is there already: see `azpg_provision.sync.attached`.
+    """
+    if why := attached.hold(connection, column):
+        raise Unbound(column, why)
 
 
 class NotWanted(Exception):

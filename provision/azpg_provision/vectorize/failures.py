@@ -10,6 +10,7 @@ from psycopg import sql
 
 from azpg_provision.column import VectorColumn
 from azpg_provision.sync.acting import act, leave, look
+from azpg_provision.sync.bound import check
 from azpg_provision.sync.triggers import vector_hash
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize import keys
@@ -163,7 +164,11 @@ def _record(
 
 
 def failed(connection: Connection, column: VectorColumn, *, most: int = 1000) -> list[Failure]:
-    """The recorded failures by key, `most` at most."""
+    """The recorded failures by key, `most` at most.
+
+    Raises `LedgerMismatch` as `azpg_provision.sync.bound.check`.
+    """
+    check(connection, column)
     statement = sql.SQL(_LIST).format(
         key=keys.as_text(column), state=column.state, own=keys.own(column), most=sql.Literal(most)
     )
@@ -172,7 +177,11 @@ def failed(connection: Connection, column: VectorColumn, *, most: int = 1000) ->
 
 
 def forget(connection: Connection, column: VectorColumn) -> int:
-    """Lets the rows with recorded failures be tried again by the next run; returns how many."""
+    """Lets the rows with recorded failures be tried again by the next run; returns how many.
+
+    Raises `LedgerMismatch` as `azpg_provision.sync.bound.check`.
+    """
+    check(connection, column)
     statement = sql.SQL(_FORGET).format(state=column.state)
     with connection.transaction():
         ((forgotten,),) = act(connection, column, statement, "rows int8")

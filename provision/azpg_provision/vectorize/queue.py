@@ -15,10 +15,11 @@ from psycopg import sql
 
 from azpg_provision.column import VectorColumn
 from azpg_provision.sync.acting import leave, look
+from azpg_provision.sync.bound import check
 from azpg_provision.sync.session import LOCK_TIMEOUT
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize import claims, failures, keys
-from azpg_provision.vectorize.connections import Connections
+from azpg_provision.vectorize.connections import Connections, hold
 from azpg_provision.vectorize.hand import Hand, Stopped, TooMuch
 from azpg_provision.vectorize.run import Crew, work_through
 from azpg_provision.vectorize.statement import Batch, Work, batch, execute
@@ -124,7 +125,8 @@ class Waiting:
 
 
 def waiting(connection: Connection, column: VectorColumn) -> Waiting:
-    """How long the queue is."""
+    """How long the queue is. Raises `LedgerMismatch` as `azpg_provision.sync.bound.check`."""
+    check(connection, column)
     query = sql.SQL(_WAITING).format(queue=column.queue)
     ((entries, oldest),) = look(connection, column, query, "entries int8, oldest float8")
     return Waiting(entries, None if oldest is None else max(0.0, oldest))
@@ -227,6 +229,7 @@ class Queue:
         """Does a statement if the column is still vectorized as it is here."""
         column = self._hand.column
         with connection.transaction():
+            hold(connection, column)
             query = sql.SQL("SELECT {}").format(claims.unchanged(column))
             if connection.execute(query).fetchone() != (True,):
                 return Batch(False, 0, 0, 0)

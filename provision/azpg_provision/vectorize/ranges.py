@@ -11,6 +11,7 @@ from azpg_provision.sync.acting import leave
 from azpg_provision.target.target import Connection
 from azpg_provision.vectorize import claims, failures, keys
 from azpg_provision.vectorize.claims import Claim, Nothing, Texts
+from azpg_provision.vectorize.connections import hold
 from azpg_provision.vectorize.hand import Hand, Stopped, TooMuch
 from azpg_provision.vectorize.statement import ANY_TURN, NOTHING, Batch, Work, batch, execute
 from azpg_provision.vectorize.trouble import pause
@@ -137,6 +138,7 @@ class Ranges:
         """Does a statement while the claim is held, and notes that it is done up to `end`, or how far."""
         column = self._hand.column
         with connection.transaction():
+            hold(connection, column)
             if not claims.hold(connection, column, claim):
                 return Batch(False, 0, 0, 0)
             done = work(connection)

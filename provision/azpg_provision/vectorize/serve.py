@@ -41,7 +41,12 @@ _COUNT = 5.0
 _AWAY = (psycopg.Error, TargetUnreachable)
 """What a server that is away now raises: it is asked again later."""
 
-_OWN = (psycopg.ProgrammingError, psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable)
+_OWN = (
+    LedgerMismatch,
+    psycopg.ProgrammingError,
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.LockNotAvailable,
+)
 """What only a column's own functions and tables raise, such as for one that is gone or locked."""
 _LIMITS = """
 SELECT pg_catalog.set_config('statement_timeout', %s, false), pg_catalog.set_config('lock_timeout', %s, false)
