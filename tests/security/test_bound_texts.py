@@ -290,6 +290,12 @@ def test_a_text_runs_no_sql_of_its_own(twin: Instance, connection: Connection) -
         vectorized(twin, connection, text="query_to_xml('TABLE kinds', true, true, '')::text")
 
 
+def test_a_text_finds_no_type_by_its_name(twin: Instance, connection: Connection) -> None:
+    """A writer could have made a domain of that name, with a condition that runs as the table's owner."""
+    with pytest.raises(ApplyFailed, match=r"calls pg_input_is_valid\(\), which runs a text"):
+        vectorized(twin, connection, text="title || pg_input_is_valid(title, 'kind')::text")
+
+
 # What is made, the text, and what is refused; nothing for what is taken.
 UNSEEN = {
     "an extension's function": (
@@ -302,6 +308,11 @@ UNSEEN = {
         "CREATE OPERATOR shop.## (FUNCTION = pg_catalog.ts_rewrite, LEFTARG = tsquery, RIGHTARG = text)",
         "title || (plainto_tsquery('simple', title) OPERATOR(shop.##) 'SELECT a, b FROM kinds')::text",
         r"the function (pg_catalog\.)?ts_rewrite\(.*\), which runs a text as SQL",
+    ),
+    "a type by its name": (
+        "CREATE FUNCTION shop.kind(text) RETURNS text LANGUAGE sql STABLE RETURN pg_input_is_valid($1, 'kind')::text",
+        "shop.kind(title)",
+        r"the function shop.kind\(text\), which looks names up whenever it runs",
     ),
     "an operator in a function": (
         "CREATE OPERATOR shop.## (FUNCTION = pg_catalog.ts_rewrite, LEFTARG = tsquery, RIGHTARG = text);"
