@@ -298,12 +298,6 @@ def test_a_text_finds_no_type_by_its_name(twin: Instance, connection: Connection
 
 # What is made, the text, and what is refused; nothing for what is taken.
 UNSEEN = {
-    "an extension's function": (
-        "CREATE FUNCTION shop.below(text) RETURNS text LANGUAGE sql STABLE RETURN (SELECT string_agg(keyid, ' ') FROM"
-        " public.connectby('kinds', 'name', 'name', $1, 0) AS t (keyid text, parent text, level int))",
-        "title || shop.below(title)",
-        r"the function public.connectby\(.*\), which looks names up whenever it runs",
-    ),
     "an operator": (
         "CREATE OPERATOR shop.## (FUNCTION = pg_catalog.ts_rewrite, LEFTARG = tsquery, RIGHTARG = text)",
         "title || (plainto_tsquery('simple', title) OPERATOR(shop.##) 'SELECT a, b FROM kinds')::text",
@@ -357,8 +351,6 @@ UNSEEN = {
         "(title::shop.checked)::text",
         "the type shop.checked, which runs a text as SQL",
     ),
-    "one that finds no names": ("SELECT", "public.unaccent(title)", ""),
-    "one that is immutable": ("SELECT", "title || public.soundex(title)", ""),
     "an aggregate of the owner's": (
         "CREATE AGGREGATE shop.longest(text) (SFUNC = pg_catalog.text_larger, STYPE = text);"
         "CREATE FUNCTION shop.kind(text) RETURNS text LANGUAGE sql STABLE RETURN (SELECT shop.longest($1))",
@@ -370,13 +362,10 @@ UNSEEN = {
 
 @pytest.mark.parametrize("what", UNSEEN)
 def test_what_runs_a_text_as_sql_is_found_however_it_is_called(
-    twin: Instance, connection: Connection, database: str, what: str
+    twin: Instance, connection: Connection, what: str
 ) -> None:
     made, text, said = UNSEEN[what]
     connection.execute(SHOP)
-    with twin.superuser(database) as superuser:
-        for extension in ("tablefunc", "unaccent", "fuzzystrmatch"):
-            superuser.execute(f"CREATE EXTENSION {extension} SCHEMA public")
     connection.execute("CREATE TABLE shop.kinds (name text)")
     connection.execute(made)
 

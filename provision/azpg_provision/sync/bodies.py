@@ -20,8 +20,8 @@ RUN_SQL = frozenset(
         *("pg_input_is_valid", "pg_input_error_info"),
     }
 )
-"""PostgreSQL's own functions that run a text of SQL, whose names are looked up then; or that find a type by its
-name, and compute the conditions of a domain that a writer can have made."""
+"""PostgreSQL's own functions that run a text of SQL, whose names are looked up then; or that find a type by
+its name, and compute the conditions of a domain that a writer can have made."""
 _OWN = "pg_catalog"
 _COLLATIONS = frozenset({"C", "POSIX", "default"})
 # What is not: a string that one of these reads is the name of a text search configuration or dictionary.
