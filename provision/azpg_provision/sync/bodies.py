@@ -17,9 +17,11 @@ RUN_SQL = frozenset(
         *("cursor_to_xmlschema", "table_to_xml", "table_to_xmlschema", "table_to_xml_and_xmlschema"),
         *("schema_to_xml", "schema_to_xmlschema", "schema_to_xml_and_xmlschema", "database_to_xml"),
         *("database_to_xmlschema", "database_to_xml_and_xmlschema", "ts_stat", "ts_rewrite"),
+        *("pg_input_is_valid", "pg_input_error_info"),
     }
 )
-"""PostgreSQL's own functions that run a text of SQL, whose names are looked up then."""
+"""PostgreSQL's own functions that run a text of SQL, whose names are looked up then; or that find a type by
+its name, and compute the conditions of a domain that a writer can have made."""
 _OWN = "pg_catalog"
 _COLLATIONS = frozenset({"C", "POSIX", "default"})
 # What is not: a string that one of these reads is the name of a text search configuration or dictionary.

@@ -128,8 +128,9 @@ def bind(connection: Connection, column: VectorColumn, *, strict: bool = True) -
         )
     if strict and (running := sorted(expression.functions_of(column.text) & RUN_SQL)):
         raise ApplyFailed(
-            f"the text of {column.name} calls {running[0]}(), which runs a text as SQL, with the rights of "
-            "the table's owner: leave that out, or let a generated column of text hold what it makes."
+            f"the text of {column.name} calls {running[0]}(), which runs a text as SQL or as the name of "
+            "a type, with the rights of the table's owner: leave that out, or let a generated column of text "
+            "hold what it makes."
         )
     text: sql.Composable = replace(column, text=_judge_literals(connection, column, strict=strict)).source
     if any(collation for _, _, collation in arguments):  # an argument has none of its own

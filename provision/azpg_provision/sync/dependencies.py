@@ -34,6 +34,7 @@ _HARMLESS = frozenset(
     }
 )
 """Extensions of which no function runs SQL whose names its caller looks up."""
+_IN_C = " in C"
 Row = Sequence[Any]
 """Of what `judged` finds."""
 _OF_KEYS = """
@@ -135,6 +136,12 @@ def _wrong(connection: Connection, it: str, use: str, rows: Iterable[Row]) -> st
             f"{it} depends on {what}, which runs a text as SQL: its names are looked up then, where a writer "
             "could put others. Leave that out, or call it in a function with a body of text and a "
             "search_path with pg_temp as the last and only schemas in which nobody else may create"
+        )
+    if what.endswith(_IN_C):
+        return (
+            f"{it} depends on {what}, of which azpg does not know whether it looks names up when it runs, "
+            "where a writer could put others. Leave that out, or call it in a function with a body of text "
+            "and a search_path with pg_temp as the last and only schemas in which nobody else may create"
         )
     its = f"search_path is {path}" if path else "search_path is the caller's"
     return (

@@ -190,7 +190,8 @@ azpg_used AS (
     JOIN pg_catalog.pg_ts_dict AS dictionary ON dictionary.oid OPERATOR(pg_catalog.=) azpg_object.object
     WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_ts_dict'::pg_catalog.regclass
     UNION ALL
-    SELECT pg_catalog.format('the function %s', function.oid::pg_catalog.regprocedure), function.proowner,
+    SELECT pg_catalog.format('the function %s%s', function.oid::pg_catalog.regprocedure,
+                             CASE WHEN language.lanname OPERATOR(pg_catalog.=) 'c' THEN ' in C' END), function.proowner,
            CASE WHEN function.oid OPERATOR(pg_catalog.<) 16384::pg_catalog.oid THEN NULL  -- PostgreSQL's own come first
                 WHEN language.lanname OPERATOR(pg_catalog.=) 'internal' THEN NULL
                 WHEN language.lanname OPERATOR(pg_catalog.=) 'c' THEN CASE
