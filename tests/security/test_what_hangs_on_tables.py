@@ -13,10 +13,13 @@ from psycopg import sql
 from azpg_provision import ledger, sync
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed, LedgerMismatch, PlanRefused, RowsFailed
+from azpg_provision.index.evaluation import evaluate
+from azpg_provision.index.search import search
 from azpg_provision.plan.change import Change, Kind
 from azpg_provision.vectorize import Options, backlog, drain, run
 from azpg_provision.vectorize.connections import Session, Unbound, hold
 from azpg_provision.vectorize.failures import failed, forget
+from azpg_provision.vectorize.queue import waiting
 from azpg_runtime.postgres.instance import Instance
 from tests.conftest import URI
 from tests.integration.provisioning import HEAD, Site
@@ -68,9 +71,11 @@ def refused(site: Site, connection: Connection, column: VectorColumn, said: str)
         run(connect, column, OPTIONS)
     with connect() as one, pytest.raises(LedgerMismatch, match=said):
         backlog(one, column)
-    for each in (failed, forget):
+    for each in (failed, forget, waiting):
         with connect() as one, pytest.raises(LedgerMismatch, match=said):
             each(one, column)
+    with connect() as one, pytest.raises(LedgerMismatch, match=said):
+        search(one, column, "one")
     with pytest.raises(ApplyFailed, match=said):
         sync.install(connection, column)
 
@@ -270,6 +275,31 @@ def test_what_a_former_owner_left_does_not_run_as_the_new_one(
     )
     site.apply(spec)
     assert site.plan(spec).changes == ()
+
+
+SEEN = "CREATE FUNCTION m.f(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM pg_catalog.set_config('m.seen', 'yes', false); RETURN $1; END $$;"
+
+
+def test_a_look_runs_nothing_of_others_as_the_owner(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, tmp_path: Path
+) -> None:
+    """What is constant in an index is computed by whoever looks at its table."""
+    connection.execute(
+        SEEN + "CREATE INDEX constant ON shop.products (id) WHERE m.f('x') = 'y';"
+        "INSERT INTO shop.products SELECT n, 'title ' || n FROM generate_series(1, 20) AS n"
+    )
+    site = Site(twin, tmp_path, name=database)
+    column = applied(site, connection, Sync.NONE)
+    connection.execute(
+        sql.SQL(
+            "CREATE INDEX ON shop.products USING hnsw (embedding vector_cosine_ops);"
+            "ALTER FUNCTION m.f OWNER TO {}; RESET m.seen"
+        ).format(eve.role)
+    )
+    with pytest.raises(PlanRefused, match=r"the index constant of .*the function m\.f\(text\)"):
+        evaluate(connection, column)
+    query = "SELECT coalesce(current_setting('m.seen', true), '')"
+    assert connection.execute(query).fetchone() == ("",)
 
 
 ORDINARY = """

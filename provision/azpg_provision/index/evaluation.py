@@ -18,6 +18,7 @@ from azpg_provision.index.probe import Probe, Question
 from azpg_provision.live.local_ai import require
 from azpg_provision.live.owner import OwnersView, as_owner
 from azpg_provision.live.pgvector import schema_of
+from azpg_provision.sync import attached
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 K = 10
@@ -84,12 +85,15 @@ def evaluate(
         tell: told how many searches of how many are done.
         remark: told which index cannot be judged, because the server prefers another one.
 
-    Raises `PlanRefused` if there is no index, or too few rows to tell, and as `azpg_provision.live.owner`;
-    with `questions`, `ExtensionMismatch`.
+    Raises `PlanRefused` if there is no index, or too few rows to tell, as `azpg_provision.live.owner`, and
+    for what is attached to the table of which others could make something else; with `questions`,
+    `ExtensionMismatch`.
     """
     has = indexes(connection, column)
     if not has:
         raise PlanRefused(f"{column.name} has no approximate index: say `index:` in the spec, and apply.")
+    if why := attached.foreign(connection, column.relation, [column.column]):
+        raise PlanRefused(f"{column.name}: {why}.")
     vector_schema = schema_of(connection)
     with as_owner(connection, column.schema, column.table) as owner:
         rows = _count(owner, column)

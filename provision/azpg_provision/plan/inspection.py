@@ -138,6 +138,7 @@ def _rates(target: Target, wanted: Database, found: DatabaseState) -> Iterator[t
             or there
             or live_table is None
             or wrong(table, embedding, live_table)
+            or found.owners.get(place[:2])
         ):
             continue
         rate = None
