@@ -154,6 +154,10 @@ def said_of(what: str, eve: Attacker) -> str:
     return f"the key of .*depends on {KEYS[what][3]}, which belongs to the role '{eve.name}'"
 
 
+UNUSUAL = ("a function of the operator class", "an operator class")
+"""What compares by functions for other types, by which azpg tells no rows apart, whoever owns it."""
+
+
 @pytest.mark.parametrize("what", KEYS)
 def test_plan_and_apply_refuse_a_key_whose_types_others_own(
     twin: Instance, connection: Connection, database: str, eve: Attacker, tmp_path: Path, what: str
@@ -161,9 +165,10 @@ def test_plan_and_apply_refuse_a_key_whose_types_others_own(
     table_of(twin, connection, database, eve, what)
     site = Site(twin, tmp_path, name=database)
     spec = spec_of(site, Sync.QUEUE)
-    with pytest.raises(PlanRefused, match=said_of(what, eve)) as refused:
+    said = "tells rows apart otherwise than = does" if what in UNUSUAL else said_of(what, eve)
+    with pytest.raises(PlanRefused, match=said) as refused:
         site.plan(spec)
-    assert "ALTER … OWNER TO" in str(refused.value)
+    assert ("ALTER … OWNER TO" in str(refused.value)) == (what not in UNUSUAL)
 
 
 @pytest.mark.parametrize("mode", Sync)

@@ -74,6 +74,7 @@ def sync(work: Work, change: Change) -> None:
         found, _ = _registered(connection, work, change)
         table = qualified(found.schema, found.table)
         _patiently(connection, lambda: install(connection, found), work.report.tell, table)
+        found, _ = _registered(connection, work, change)  # its keys may be compared otherwise now
     if change.action is Action.UPDATE and (change.database, change.name) not in work.rows:
         # A row may have been written since the plan found none that waits, and before there was a trigger.
         work.vectorize(change, found)

@@ -142,10 +142,12 @@ def _close(connection: Connection) -> None:
     close(connection, "TABLE", *(sql.Identifier("azpg", table) for table in tables))
 
 
-def carry_column(connection: Connection, column: VectorColumn, *, anew: bool = False) -> None:
+def carry_column(connection: Connection, column: VectorColumn, *, anew: bool = False) -> VectorColumn:
     """Brings what belongs to a column to this version, with all that is known of its rows unless `anew`.
 
     A worker of the version before leaves the column alone from then on, as one that is another by now.
+
+    Returns `column` with the comparisons of its keys as they are now.
     """
     values = [Jsonb(definition(column)), column.id]
     with atomic(connection):
@@ -154,6 +156,9 @@ def carry_column(connection: Connection, column: VectorColumn, *, anew: bool = F
         connection.execute(
             "UPDATE azpg.columns SET definition = %s WHERE id OPERATOR(pg_catalog.=) %s", values
         )
+        found = connection.execute(_compared(_COMPARED), [column.id]).fetchone()
+    place = (column.schema, column.table, column.column)
+    return _column(column.id, *place, definition(column), found[0] if found else None, column.secret)
 
 
 def carried(connection: Connection, column: VectorColumn) -> bool:

@@ -86,18 +86,19 @@ def wrong(table: Table, embedding: Embedding, live: LiveTable) -> list[str]:
         )
     if key_of(table, live) is None:
         keys = " or ".join(f"({', '.join(map(quoted, key))})" for key in live.keys)
-        if table.key is None:
+        other = table.key or next(iter(live.other_keys if not keys else ()), ())
+        if table.key is None and not other:
             do = f"name the columns of a unique one as key: {keys}" if keys else "add a primary key"
             problems.append(f"{name} has no primary key, which tells its rows apart: {do}")
-        elif any(set(key) == set(table.key) for key in live.other_keys):
+        elif any(set(key) == set(other) for key in live.other_keys):
             problems.append(
-                f"the unique index of {name} on ({', '.join(map(quoted, table.key))}) tells rows apart "
+                f"the unique index of {name} on ({', '.join(map(quoted, other))}) tells rows apart "
                 "otherwise than = does for these columns, by an operator class or a collation of its own: "
                 f"make one without, or {f'use {keys}' if keys else 'a primary key'}"
             )
         else:
             problems.append(
-                f"{name} has no unique index on ({', '.join(map(quoted, table.key))}) without NULLs: "
+                f"{name} has no unique index on ({', '.join(map(quoted, other))}) without NULLs: "
                 + (f"use {keys}" if keys else "add one, or a primary key")
             )
     return problems

@@ -89,7 +89,7 @@ def install(connection: Connection, column: VectorColumn) -> None:
     with atomic(connection):
         remove(connection, column)
         if anew or not is_carried:
-            carry_column(connection, column, anew=anew)
+            column = carry_column(connection, column, anew=anew)
         with creating(connection, owner, made_for(column.id)):
             give(connection, owner, "TABLE", column.state, column.queue)
             acting.make(connection, column, owner)
