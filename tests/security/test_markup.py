@@ -36,6 +36,4 @@ def test_a_table_may_have_any_name(
     if command[0] != "vectorize":
         run(table.connect, table.column)
     connection.execute(f'CREATE INDEX "i{NAME}" ON "{NAME}" USING hnsw (embedding vector_cosine_ops)')
-    screen = on_terminal(*command, "--dsn", twin.dsn(database), "--database", database, columns=200)
-    if command == ["vectorize"]:
-        assert screen.seen(f"Counting the rows of public.{NAME}.embedding")
+    on_terminal(*command, "--dsn", twin.dsn(database), "--database", database, columns=200)
