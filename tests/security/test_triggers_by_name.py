@@ -64,12 +64,16 @@ def test_a_later_trigger_of_others_is_said_whatever_its_name_is(
 def test_a_trigger_by_the_name_of_a_columns_is_drift(
     twin: Instance, database: str, eve: Attacker, tmp_path: Path
 ) -> None:
-    """Of one that the spec names, and that has no such trigger: apply takes it away."""
+    """Of one that the spec names, and that has no such trigger: apply takes it away, once nobody else has a say in it."""
     site = Site(twin, tmp_path, database)
     spec = spec_of(site, embedding="trigger", other="queue")
     site.apply(spec)
     with eve.connect(database) as evil:
         evil.execute(POISON.format(name="zzz_azpg_2_embed"))
+    with pytest.raises(PlanRefused, match=r"the trigger zzz_azpg_2_embed .* belongs to the role"):
+        site.plan(spec)
+    with twin.superuser(database) as superuser:
+        superuser.execute("ALTER FUNCTION app.poison OWNER TO CURRENT_USER")
     assert kinds(site.plan(spec)) == ["update sync"]
     site.apply(spec)
     assert site.plan(spec).changes == ()
