@@ -33,7 +33,10 @@ FOLDER = Path(azpg_provision.__path__[0])
 
 def statements() -> dict[str, str]:
     """The queries of a look: files of SQL, and texts in Python."""
-    found = {path.name: path.read_text() for path in sorted(FOLDER.glob("live/*.sql"))}
+    found = {
+        path.name: re.sub(r"\{\w*\}", "shop.products", path.read_text())
+        for path in sorted(FOLDER.glob("live/*.sql"))
+    }
     for path in [*(FOLDER / name for name in LOOKS), *sorted(FOLDER.glob("preflight/*.py"))]:
         for node in python.walk(python.parse(path.read_text())):
             if isinstance(node, python.Constant) and isinstance(node.value, str):
