@@ -108,6 +108,29 @@ def test_functions_that_are_new_in_this_version_are_added(
     assert sync.installed(connection, tables(site, connection)[0].column)
 
 
+def test_functions_of_an_earlier_azpg_are_made_anew(
+    site: Site, connection: Connection, twin: Instance
+) -> None:
+    """An azpg of this version had one that asked nothing else."""
+    spec = site.spec(HEAD + TABLES, init=None)
+    site.apply(spec)
+    connection.execute(
+        """
+        CREATE OR REPLACE FUNCTION azpg.in_hand(relation regclass, called regprocedure, quiet bool)
+        RETURNS bool LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$ BEGIN RETURN true; END $$;
+        COMMENT ON FUNCTION azpg.in_hand IS NULL;
+        DROP FUNCTION azpg.has_one_owner, azpg.is_replaced
+        """
+    )
+    before, texts = known(connection), counters(twin)["texts"]
+    assert len(site.plan(spec).changes) == 3
+    site.apply(spec)
+    assert site.plan(spec).changes == ()
+    assert (known(connection), counters(twin)["texts"]) == (before, texts)
+    asked = "SELECT prosecdef, to_regproc('azpg.is_replaced') IS NULL FROM pg_proc WHERE proname = 'in_hand'"
+    assert connection.execute(asked).fetchone() == (True, False)
+
+
 def test_what_needs_it_says_what_to_do(site: Site, connection: Connection) -> None:
     for table in tables(site, connection):
         with pytest.raises(LedgerMismatch, match="run `azpg apply`, which embeds nothing anew for that"):

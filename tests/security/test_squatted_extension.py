@@ -274,6 +274,31 @@ def test_a_trigger_calls_none_of_them(
         assert without == [(2,)]
 
 
+def test_nor_does_a_trigger_that_embeds_a_text_once_more(
+    twin: Instance, connection: Connection, eve: Attacker
+) -> None:
+    """Review of the sixth attack's cures: the text is another one after the statement, and is verified."""
+    text = "concat(left(title, 1), CASE current_setting('shop.category', true) WHEN 'x' THEN title END)"
+    vectorized(twin, connection, mode=Sync.TRIGGER, text=text)
+    connection.execute("INSERT INTO products VALUES (1, 'one')")
+    replaced(twin, connection, eve)
+    connection.execute(
+        "UPDATE products SET title = 'other' WHERE id = 1 RETURNING set_config('shop.category', 'x', false)"
+    )
+    assert nothing_ran(connection, eve)
+    assert connection.execute("SELECT count(*) FROM azpg.state_1").fetchone() == (0,), "it is not verified"
+
+
+def test_a_rollback_of_its_drop_is_none(twin: Instance, connection: Connection) -> None:
+    """PostgreSQL keeps the number of the transaction in the function's row."""
+    vectorized(twin, connection, mode=Sync.TRIGGER)
+    connection.execute("BEGIN; DROP EXTENSION azure_local_ai CASCADE; ROLLBACK")
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    connection.execute("INSERT INTO products VALUES (1, 'one')")
+    connection.execute("COMMIT")
+    assert connection.execute("SELECT count(embedding) FROM products").fetchone() == (1,)
+
+
 @ways
 @pytest.mark.parametrize("when", [None, Kind.COLUMN])
 def test_a_generated_column_is_not_made_of_them(

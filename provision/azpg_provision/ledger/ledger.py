@@ -6,6 +6,7 @@ caller's where there is one.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -27,13 +28,24 @@ VERSION = 2
 _CARRIED_FROM = 1
 """The version that `carry` brings to this one."""
 _FUNCTIONS = ("in_hand", "trusted_function")
-"""What triggers call, each from the file that it is named after."""
-_THERE = "SELECT pg_catalog.to_regproc(%s) IS NOT NULL"
+"""What all triggers call, each from the file that it is named after."""
+_FUNCTIONS_OF_TYPES = ("types_in_hand", "names_in_hand")
+"""What triggers call whose keys have types that are not PostgreSQL's own."""
+# A function's comment says of which text of its file it is.
+_MADE = """
+SELECT wanted.name, pg_catalog.to_regproc(pg_catalog.concat('azpg.', wanted.name)) IS NOT NULL AS there
+FROM ROWS FROM (pg_catalog.unnest({names}::pg_catalog.text[]), pg_catalog.unnest({texts}::pg_catalog.text[]))
+    AS wanted (name, text)
+WHERE pg_catalog.obj_description(
+          pg_catalog.to_regproc(pg_catalog.concat('azpg.', wanted.name))::pg_catalog.oid, 'pg_proc')
+      IS DISTINCT FROM wanted.text
+"""
 _CARRIED = """
-SELECT definition OPERATOR(pg_catalog.=) %s
-       AND pg_catalog.to_regproc('azpg.in_hand') IS NOT NULL
-       AND pg_catalog.to_regproc('azpg.trusted_function') IS NOT NULL
-FROM azpg.columns WHERE id OPERATOR(pg_catalog.=) %s
+SELECT definition OPERATOR(pg_catalog.=) {definition}
+       AND NOT EXISTS (SELECT FROM ({made}) AS other (name, there)
+                       WHERE other.there
+                          OR other.name OPERATOR(pg_catalog.=) ANY ({always}::pg_catalog.text[]))
+FROM azpg.columns WHERE id OPERATOR(pg_catalog.=) {number}
 """
 # A table that is gone leaves its number in `relation`, and no row here.
 _COLUMNS = """
@@ -129,10 +141,27 @@ def _finish(connection: Connection) -> None:
 
 
 def make_functions(connection: Connection, *names: str) -> None:
-    """Makes what all triggers call, or what `names` says, unless it is there."""
-    for name in names or _FUNCTIONS:
-        if connection.execute(_THERE, [f"azpg.{name}"]).fetchone() != (True,):
-            connection.execute(_file(name).replace(b"{comparisons}", _file("comparisons")))
+    """Makes what triggers call unless it is there as this azpg makes it: what all call, and `names`."""
+    for name, there in connection.execute(_made()).fetchall():
+        if there or name in (*_FUNCTIONS, *names):
+            connection.execute(_text(name))
+            statement = sql.SQL("COMMENT ON FUNCTION {} IS {}")
+            connection.execute(statement.format(sql.Identifier("azpg", name), sql.Literal(_mark(name))))
+
+
+def _made() -> sql.Composed:
+    """The query of functions that are not there as this azpg makes them, and whether there are others."""
+    names = [*_FUNCTIONS, *_FUNCTIONS_OF_TYPES]
+    return sql.SQL(_MADE).format(names=sql.Literal(names), texts=sql.Literal([_mark(name) for name in names]))
+
+
+def _text(name: str) -> bytes:
+    return _file(name).replace(b"{comparisons}", _file("comparisons"))
+
+
+@cache
+def _mark(name: str) -> str:
+    return f"azpg: {hashlib.sha256(_text(name)).hexdigest()}"
 
 
 def _close(connection: Connection) -> None:
@@ -163,7 +192,13 @@ def carry_column(connection: Connection, column: VectorColumn, *, anew: bool = F
 
 def carried(connection: Connection, column: VectorColumn) -> bool:
     """Whether what belongs to a column is of this version, and its own tables are nobody else's to use."""
-    row = connection.execute(_CARRIED, [Jsonb(definition(column)), column.id]).fetchone()
+    query = sql.SQL(_CARRIED).format(
+        definition=sql.Literal(Jsonb(definition(column))),
+        made=_made(),
+        always=sql.Literal(list(_FUNCTIONS)),
+        number=sql.Literal(column.id),
+    )
+    row = connection.execute(query).fetchone()
     return row == (True,) and tables.carried(connection, column)
 
 

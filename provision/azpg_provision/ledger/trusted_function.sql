@@ -6,14 +6,13 @@
 -- and plans that anew after whatever happens to the function called. A plan is not kept where this raises. By the
 -- snapshot of a transaction from before, a function that has been made since is none.
 CREATE OR REPLACE FUNCTION azpg.trusted_function(called pg_catalog.regprocedure)
-RETURNS pg_catalog.bool LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS
+RETURNS pg_catalog.bool LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
 $$
 BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_proc AS function
                JOIN pg_catalog.pg_roles AS role ON role.oid OPERATOR(pg_catalog.=) function.proowner
                WHERE function.oid OPERATOR(pg_catalog.=) called AND role.rolsuper
-                 AND (pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'read committed'
-                      OR function.xmax::pg_catalog.text OPERATOR(pg_catalog.=) '0')) THEN
+                 AND NOT azpg.is_replaced(function.xmax)) THEN
         RETURN true;
     END IF;
     RAISE EXCEPTION 'the function % is not the extension''s', called USING ERRCODE = 'insufficient_privilege';

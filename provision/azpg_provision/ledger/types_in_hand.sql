@@ -19,7 +19,10 @@ BEGIN
             UNION
             SELECT part.oid
             FROM azpg_type
-            JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) azpg_type.oid
+            CROSS JOIN LATERAL (
+                SELECT type.oid, type.typelem, type.typbasetype, type.typrelid FROM pg_catalog.pg_type AS type
+                WHERE type.oid OPERATOR(pg_catalog.=) azpg_type.oid OFFSET 0
+            ) AS type
             CROSS JOIN LATERAL (
                 SELECT type.typelem UNION ALL SELECT type.typbasetype
                 UNION ALL
@@ -33,17 +36,30 @@ BEGIN
             ) AS part (oid)
             WHERE part.oid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
         ), azpg_used (owner, version) AS (
+            -- OFFSET keeps each look one by an index, however many types and conditions the database has.
             SELECT type.typowner, type.xmax
-            FROM azpg_type JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) azpg_type.oid
+            FROM azpg_type
+            CROSS JOIN LATERAL (
+                SELECT type.typowner, type.xmax FROM pg_catalog.pg_type AS type
+                WHERE type.oid OPERATOR(pg_catalog.=) azpg_type.oid OFFSET 0
+            ) AS type
             UNION ALL
             SELECT function.proowner, function.xmax
             FROM azpg_type
-            JOIN pg_catalog.pg_constraint AS rule ON rule.contypid OPERATOR(pg_catalog.=) azpg_type.oid
-            JOIN pg_catalog.pg_depend AS depend
-              ON depend.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass
-             AND depend.objid OPERATOR(pg_catalog.=) rule.oid
-             AND depend.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
-            JOIN pg_catalog.pg_proc AS function ON function.oid OPERATOR(pg_catalog.=) depend.refobjid
+            CROSS JOIN LATERAL (
+                SELECT rule.oid FROM pg_catalog.pg_constraint AS rule
+                WHERE rule.contypid OPERATOR(pg_catalog.=) azpg_type.oid OFFSET 0
+            ) AS rule
+            CROSS JOIN LATERAL (
+                SELECT depend.refobjid FROM pg_catalog.pg_depend AS depend
+                WHERE depend.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass
+                  AND depend.objid OPERATOR(pg_catalog.=) rule.oid
+                  AND depend.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass OFFSET 0
+            ) AS depend
+            CROSS JOIN LATERAL (
+                SELECT function.proowner, function.xmax FROM pg_catalog.pg_proc AS function
+                WHERE function.oid OPERATOR(pg_catalog.=) depend.refobjid OFFSET 0
+            ) AS function
         )
         SELECT FROM azpg_used
         JOIN pg_catalog.pg_roles AS role ON role.oid OPERATOR(pg_catalog.=) azpg_used.owner

@@ -63,7 +63,7 @@ def foreign(connection: Connection, relation: sql.Identifier, written: Iterable[
     return (
         f"{what} of {table} depends on {used}, which belongs to the role {owner!r}: who owns it could let it "
         "do anything, with the rights of the table's owner, as which azpg reads and writes rows. Look at "
-        f"what it does, then ALTER … OWNER TO {mine}, or {cure}"
+        f"what it does, then ALTER … OWNER TO {mine}, or to an admin where other tables use it, or {cure}"
         + (
             f"; and REVOKE TRIGGER ON {table} from whom the table's owner does not trust"
             if cure.startswith("DROP TRIGGER")

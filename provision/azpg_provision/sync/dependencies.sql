@@ -146,18 +146,21 @@ WITH RECURSIVE azpg_object (class, object) AS (
 azpg_used AS (
     SELECT pg_catalog.format('the type %s', pg_catalog.format_type(type.oid, NULL)) AS what,
            type.typowner AS owner, NULL::pg_catalog.oid AS loose, NULL::pg_catalog.text AS path,
-           EXISTS (SELECT FROM pg_catalog.pg_constraint AS rule
-                   WHERE rule.contypid OPERATOR(pg_catalog.=) type.oid
-                     AND pg_catalog.pg_get_constraintdef(rule.oid) OPERATOR(pg_catalog.~) {runs}) AS runs
+           -- An aggregate: EXISTS would be hashed, and all conditions of the database printed.
+           coalesce((SELECT pg_catalog.bool_or(pg_catalog.pg_get_constraintdef(rule.oid) OPERATOR(pg_catalog.~) {runs})
+                     FROM pg_catalog.pg_constraint AS rule
+                     WHERE rule.contypid OPERATOR(pg_catalog.=) type.oid), false) AS runs
     FROM azpg_object JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) azpg_object.object
     WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
     UNION ALL
     SELECT pg_catalog.format('the relation %s', class.oid::pg_catalog.regclass), class.relowner, NULL, NULL,
            CASE WHEN class.relkind OPERATOR(pg_catalog.=) 'v'
                 THEN pg_catalog.pg_get_viewdef(class.oid) OPERATOR(pg_catalog.~) {runs}
-                ELSE EXISTS (SELECT FROM pg_catalog.pg_policy AS policy
-                             WHERE policy.polrelid OPERATOR(pg_catalog.=) class.oid
-                               AND pg_catalog.pg_get_expr(policy.polqual, class.oid) OPERATOR(pg_catalog.~) {runs}) END
+                ELSE coalesce((
+                    SELECT pg_catalog.bool_or(
+                        pg_catalog.pg_get_expr(policy.polqual, class.oid) OPERATOR(pg_catalog.~) {runs})
+                    FROM pg_catalog.pg_policy AS policy
+                    WHERE policy.polrelid OPERATOR(pg_catalog.=) class.oid), false) END
     FROM azpg_object JOIN pg_catalog.pg_class AS class ON class.oid OPERATOR(pg_catalog.=) azpg_object.object
     WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
     UNION ALL

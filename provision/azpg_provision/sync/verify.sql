@@ -13,9 +13,11 @@
                 SELECT coalesce(sum((coalesce(part.found, 0) - coalesce(part.made, 0)) ^ 2)
                                 <= 1e-6 * sum(coalesce(part.made, 0) ^ 2), false)
                 INTO azpg_known
-                FROM unnest(NEW.{column}::real[]::float8[],
-                            azure_local_ai.create_embeddings({model}, azpg_text, {timeout})::float8[])
-                     AS part (found, made);
+                FROM unnest(NEW.{column}::real[]::float8[], CASE
+                                -- As in embed.sql.
+                                WHEN azpg.trusted_function('azure_local_ai.create_embeddings(text, text, integer)'::regprocedure)
+                                THEN azure_local_ai.create_embeddings({model}::text, azpg_text, {timeout}::integer)::float8[]
+                            END) AS part (found, made);
             END IF;
             IF NOT azpg_known THEN
                 azpg_text := NULL;
