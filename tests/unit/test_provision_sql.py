@@ -108,3 +108,11 @@ def test_every_name_has_its_schema(name: str) -> None:
 )
 def test_what_is_looked_up_is_seen(text: str) -> None:
     assert looked_up(text)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(FOLDER.rglob("*.sql")), ids=lambda path: f"{path.parent.name}/{path.name}"
+)
+def test_no_comment_has_a_place_for_a_name(path: Path) -> None:
+    """A name may hold the end of a line, and what follows it would be run."""
+    assert not re.search(r"--[^'\n]*(?<!\{)\{\w+\}(?!\})", path.read_text())

@@ -1,4 +1,4 @@
--- What is attached to the table {relation}, and runs with its owner's rights when azpg reads or writes rows of it: what it
+-- What is attached to a table, and runs with its owner's rights when azpg reads or writes rows of it: what it
 -- is, how to be rid of it, and each object that it calls or is made of, unless nobody but a superuser or the table's
 -- owner can have made that, of nothing else. Neither defaults, as azpg inserts no row, nor policies, which are not for
 -- the owner.

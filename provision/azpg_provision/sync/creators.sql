@@ -1,4 +1,4 @@
--- Who may create in `schema`, a row of pg_namespace, and could not act as the role {owner} anyway.
+-- Who may create in `schema`, a row of pg_namespace, and could not act as the owner's role anyway.
 SELECT {who}
 FROM pg_catalog.aclexplode(pg_catalog.array_append(
     coalesce(schema.nspacl, pg_catalog.acldefault('n', schema.nspowner)),

@@ -1,7 +1,7 @@
 #variable_conflict use_column
 -- BEFORE INSERT OR UPDATE, each row: the vector of the new text. A failure leaves NULL and never fails the writer.
 -- It is called with the rights of the table's owner only: azpg_provision/ledger/in_hand.sql.
--- A model host that is silent for {timeout} ms is not asked again for as long, so that a statement waits for it once.
+-- A model host that does not answer in its time is not asked again for as long, so that a statement waits for it once.
 DECLARE
     azpg_text pg_catalog.text;
     azpg_before pg_catalog.text;
