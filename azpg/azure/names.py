@@ -8,8 +8,10 @@ azuresu and the databases are on every server. For the rest: resource-name-rules
 
 from __future__ import annotations
 
+SUPERUSERS = ("azuresu", "azure_superuser")
+"""What the service's own superuser is called, also in older pages."""
 RESERVED_ROLES = frozenset(
-    "admin administrator azure_pg_admin azure_superuser azuresu guest public root".split()
+    {"admin", "administrator", "azure_pg_admin", "guest", "public", "root", *SUPERUSERS}
 )
 """Logins that a server admin cannot have, in lower case."""
 SYSTEM_DATABASES = frozenset({"azure_maintenance", "azure_sys", "postgres", "template0", "template1"})

@@ -15,6 +15,7 @@ from typing import Any, LiteralString
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from azpg.azure.names import SUPERUSERS
 from azpg_provision.column import Key, Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch
 from azpg_provision.ledger import tables, trust
@@ -156,7 +157,12 @@ def _made() -> sql.Composed:
 
 
 def _text(name: str) -> bytes:
-    return _file(name).replace(b"{comparisons}", _file("comparisons"))
+    superusers = "{" + ",".join(SUPERUSERS) + "}"
+    return (
+        _file(name)
+        .replace(b"{comparisons}", _file("comparisons"))
+        .replace(b"{superusers}", superusers.encode())
+    )
 
 
 @cache

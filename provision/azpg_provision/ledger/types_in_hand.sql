@@ -71,7 +71,7 @@ BEGIN
                                 AND pg_catalog.pg_has_role(role.oid, admins.oid, 'MEMBER'))
                       AND EXISTS (SELECT FROM pg_catalog.pg_roles AS service  -- as in azpg_provision/ledger/trust.py
                                   WHERE service.rolsuper AND service.rolname
-                                        OPERATOR(pg_catalog.=) ANY ('{azuresu,azure_superuser}'::pg_catalog.name[])))
+                                        OPERATOR(pg_catalog.=) ANY ('{superusers}'::pg_catalog.name[])))
            OR azpg.is_replaced(azpg_used.version));
 END
 $$;

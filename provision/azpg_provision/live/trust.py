@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from psycopg import sql
 
+from azpg.azure.names import SUPERUSERS
+
 _TRUSTED = """(
     {role}.rolsuper
     OR {role}.rolname OPERATOR(pg_catalog.=) session_user
@@ -19,7 +21,7 @@ _TRUSTED = """(
 _SERVICE = """EXISTS (
     SELECT FROM pg_catalog.pg_roles AS service
     WHERE service.rolsuper
-      AND service.rolname OPERATOR(pg_catalog.=) ANY ('{azuresu,azure_superuser}'::pg_catalog.name[]))
+      AND service.rolname OPERATOR(pg_catalog.=) ANY ({superusers}::pg_catalog.name[]))
 """
 # A superuser alone is more than an admin.
 _ADMINISTERS = """(
@@ -42,7 +44,7 @@ def trusted(role: str) -> sql.Composed:
     Args:
         role: the scope in which a row of pg_roles goes by that name.
     """
-    return sql.SQL(_TRUSTED).format(role=sql.Identifier(role), service=sql.SQL(_SERVICE))
+    return sql.SQL(_TRUSTED).format(role=sql.Identifier(role), service=_service())
 
 
 def administers(role: str) -> sql.Composed:
@@ -51,4 +53,8 @@ def administers(role: str) -> sql.Composed:
     Args:
         role: the scope in which a row of pg_roles goes by that name.
     """
-    return sql.SQL(_ADMINISTERS).format(role=sql.Identifier(role), service=sql.SQL(_SERVICE))
+    return sql.SQL(_ADMINISTERS).format(role=sql.Identifier(role), service=_service())
+
+
+def _service() -> sql.Composed:
+    return sql.SQL(_SERVICE).format(superusers=sql.Literal(list(SUPERUSERS)))
