@@ -171,6 +171,17 @@ def test_plan_and_apply_refuse_a_key_whose_types_others_own(
     assert ("ALTER … OWNER TO" in str(refused.value)) == (what not in UNUSUAL)
 
 
+def test_no_other_key_stands_in_for_such_a_primary_key(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, tmp_path: Path
+) -> None:
+    """Review: a unique index was taken for the primary key where that could not be."""
+    table_of(twin, connection, database, eve, "an operator class")
+    connection.execute("ALTER TABLE shop.products ADD uid uuid NOT NULL UNIQUE")
+    site = Site(twin, tmp_path, name=database)
+    with pytest.raises(PlanRefused, match="tells its rows apart: name the columns of a unique one as key"):
+        site.plan(spec_of(site, Sync.QUEUE))
+
+
 @pytest.mark.parametrize("mode", Sync)
 @pytest.mark.parametrize("what", ["a domain", "a condition", "a function of the operator class"])
 def test_nothing_is_installed_for_such_a_key(

@@ -18,9 +18,10 @@ from psycopg.types.json import Jsonb
 from azpg.azure.names import SUPERUSERS
 from azpg_provision.column import Key, Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch
-from azpg_provision.ledger import tables, trust
+from azpg_provision.ledger import tables
 from azpg_provision.ledger.access import close, granting
 from azpg_provision.ledger.trust import version
+from azpg_provision.live.trust import trusted
 from azpg_provision.spec.values import TIMEOUT
 from azpg_provision.target.connecting import atomic
 from azpg_provision.target.target import Connection
@@ -292,7 +293,7 @@ def former_owners(connection: Connection, tables: Iterable[tuple[str, str]]) -> 
         return []
     template = files(__package__).joinpath("former.sql").read_text(encoding="utf-8")
     wanted = [sql.Identifier(*table).as_string(connection) for table in tables]
-    query = sql.SQL(template).format(trusted=trust.trusted("role"), wanted=sql.Literal(wanted))
+    query = sql.SQL(template).format(trusted=trusted("role"), wanted=sql.Literal(wanted))
     return [role for (role,) in connection.execute(query).fetchall()]
 
 

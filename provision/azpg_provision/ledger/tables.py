@@ -9,7 +9,7 @@ from psycopg import errors, sql
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import LedgerMismatch
 from azpg_provision.ledger.access import close
-from azpg_provision.ledger.trust import trusted
+from azpg_provision.live.trust import trusted
 from azpg_provision.target.target import Connection
 
 # A key's collation must be the table's own: PostgreSQL compares no two texts of different collations.

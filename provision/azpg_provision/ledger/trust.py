@@ -13,10 +13,9 @@ import re
 from psycopg import sql
 
 from azpg_provision.errors import LedgerMismatch
-from azpg_provision.live.trust import administers, trusted
+from azpg_provision.live.trust import trusted
 from azpg_provision.target.target import Connection
 
-__all__ = ["administers", "trusted", "version"]
 _FUNCTIONS = (
     *("is_replaced", "has_one_owner", "in_hand", "trusted_function"),
     *("has_safe_types", "types_in_hand", "has_same_names", "names_in_hand"),

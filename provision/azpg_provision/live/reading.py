@@ -244,7 +244,7 @@ def _table(
         later=tuple((name, function) for name, function in later),
         columns={name: LiveColumn(*rest) for name, *rest in columns},
         keys=tuple(tuple(names) for _, names, fine in keys if fine),
-        primary=bool(keys and keys[0][0]),
+        primary=bool(keys and keys[0][0] and keys[0][2]),  # then it is the first of `keys`
         other_keys=tuple(tuple(names) for _, names, fine in keys if not fine),
     )
 

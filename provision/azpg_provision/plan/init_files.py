@@ -11,7 +11,7 @@ from importlib.resources import files
 
 from psycopg import sql
 
-from azpg_provision.ledger.trust import administers, trusted
+from azpg_provision.live.trust import administers, trusted
 from azpg_provision.spec.identifier import quoted
 from azpg_provision.spec.values import InitFile
 from azpg_provision.sync.session import template

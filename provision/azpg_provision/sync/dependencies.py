@@ -12,7 +12,7 @@ from typing import Any
 from psycopg import sql
 
 from azpg_provision.column import VectorColumn
-from azpg_provision.ledger import trust
+from azpg_provision.live.trust import trusted
 from azpg_provision.sync.bodies import RUN_SQL, is_plain
 from azpg_provision.sync.session import safe, template
 from azpg_provision.target.target import Connection
@@ -71,7 +71,7 @@ def judged(first: sql.Composable, relation: sql.Identifier, *, strict: bool) -> 
         runs=sql.Literal(rf"\m({'|'.join(sorted(RUN_SQL))})\M"),
         running=sql.Literal(sorted(RUN_SQL)),
         harmless=sql.Literal(sorted(_HARMLESS)),
-        trusted=trust.trusted("role"),
+        trusted=trusted("role"),
         safe=safe(sql.SQL("mine.oid")),
     )
 
