@@ -7,6 +7,7 @@ caller's where there is one.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -22,6 +23,7 @@ from azpg_provision.ledger import tables
 from azpg_provision.ledger.access import close, granting
 from azpg_provision.ledger.trust import version
 from azpg_provision.live.trust import trusted
+from azpg_provision.live.values import listed
 from azpg_provision.spec.values import TIMEOUT
 from azpg_provision.target.connecting import atomic
 from azpg_provision.target.target import Connection
@@ -43,11 +45,12 @@ WHERE pg_catalog.obj_description(
       IS DISTINCT FROM wanted.text
 """
 _CARRIED = """
-SELECT definition OPERATOR(pg_catalog.=) {definition}
-       AND NOT EXISTS (SELECT FROM ({made}) AS other (name, there)
-                       WHERE other.there
-                          OR other.name OPERATOR(pg_catalog.=) ANY ({always}::pg_catalog.text[]))
-FROM azpg.columns WHERE id OPERATOR(pg_catalog.=) {number}
+SELECT wanted.id
+FROM (VALUES {wanted}) AS wanted (id, definition)
+JOIN azpg.columns AS own ON own.id OPERATOR(pg_catalog.=) wanted.id
+                        AND own.definition OPERATOR(pg_catalog.=) wanted.definition::pg_catalog.jsonb
+WHERE NOT EXISTS (SELECT FROM ({made}) AS other (name, there)
+                  WHERE other.there OR other.name OPERATOR(pg_catalog.=) ANY ({always}::pg_catalog.text[]))
 """
 # A table that is gone leaves its number in `relation`, and no row here.
 _COLUMNS = """
@@ -158,11 +161,10 @@ def _made() -> sql.Composed:
 
 
 def _text(name: str) -> bytes:
-    superusers = "{" + ",".join(SUPERUSERS) + "}"
     return (
         _file(name)
         .replace(b"{comparisons}", _file("comparisons"))
-        .replace(b"{superusers}", superusers.encode())
+        .replace(b"{superusers}", ("{" + ",".join(SUPERUSERS) + "}").encode())
     )
 
 
@@ -199,14 +201,20 @@ def carry_column(connection: Connection, column: VectorColumn, *, anew: bool = F
 
 def carried(connection: Connection, column: VectorColumn) -> bool:
     """Whether what belongs to a column is of this version, and its own tables are nobody else's to use."""
+    return column.id in all_carried(connection, [column])
+
+
+def all_carried(connection: Connection, columns: Sequence[VectorColumn]) -> set[int]:
+    """The numbers of columns that are `carried`."""
+    if not columns:
+        return set()
     query = sql.SQL(_CARRIED).format(
-        definition=sql.Literal(Jsonb(definition(column))),
+        wanted=listed([one.id, json.dumps(definition(one))] for one in columns),
         made=_made(),
         always=sql.Literal(list(_FUNCTIONS)),
-        number=sql.Literal(column.id),
     )
-    row = connection.execute(query).fetchone()
-    return row == (True,) and tables.carried(connection, column)
+    kept = {number for (number,) in connection.execute(query).fetchall()}
+    return tables.carried(connection, [one for one in columns if one.id in kept])
 
 
 # Columns
@@ -251,10 +259,13 @@ def register(connection: Connection, column: VectorColumn, *, sweep: bool = True
         number, place = row[0], (column.schema, column.table, column.column)
         registered = _column(number, *place, definition(column), None, row[1])
         if before is None or before.keys != column.keys:
-            tables.drop(connection, registered.id)
-            tables.make(connection, registered)
             # What an unfinished run left is in the terms of the key of before.
-            connection.execute(sql.SQL(_ANEW).format(number=sql.Literal(registered.id)))
+            connection.execute(
+                sql.SQL("{}; {}").format(
+                    tables.dropping(registered.id), sql.SQL(_ANEW).format(number=sql.Literal(registered.id))
+                )
+            )
+            tables.make(connection, registered)
         found = connection.execute(_compared(_COMPARED), [number]).fetchone()
     return _column(number, *place, definition(column), found[0] if found else None, row[1])
 
