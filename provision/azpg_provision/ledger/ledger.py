@@ -16,13 +16,12 @@ from typing import Any, LiteralString
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from azpg.azure.names import SUPERUSERS
 from azpg_provision.column import Key, Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch
 from azpg_provision.ledger import tables
 from azpg_provision.ledger.access import close, granting
 from azpg_provision.ledger.trust import version
-from azpg_provision.live.trust import trusted
+from azpg_provision.live.trust import own, trusted
 from azpg_provision.live.values import listed
 from azpg_provision.spec.values import TIMEOUT
 from azpg_provision.target.connecting import atomic
@@ -164,7 +163,7 @@ def _text(name: str) -> bytes:
     return (
         _file(name)
         .replace(b"{comparisons}", _file("comparisons"))
-        .replace(b"{superusers}", ("{" + ",".join(SUPERUSERS) + "}").encode())
+        .replace(b"{own}", own("role", "owner", user="current_user").as_bytes())
     )
 
 
