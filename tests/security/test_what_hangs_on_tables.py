@@ -388,6 +388,30 @@ def test_functions_of_who_could_act_as_the_owner_are_taken(
         refused(site, connection, column, r"the function m\.t\(\)")
 
 
+def test_the_name_of_a_table_decides_nothing(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, tmp_path: Path
+) -> None:
+    """A former owner's trigger of azpg's is known by the whole of its condition, whatever stands in a name."""
+    connection.execute(
+        sql.SQL(
+            "GRANT USAGE, CREATE ON SCHEMA shop TO {0}; GRANT USAGE ON SCHEMA azure_local_ai TO {0};"
+            'ALTER TABLE shop.products RENAME TO "products, true)"; ALTER TABLE shop."products, true)" OWNER TO {0}'
+        ).format(eve.role)
+    )
+    site = Site(twin, tmp_path, name=database)
+    spec = site.spec(
+        HEAD + "  tables:\n  - name: 'products, true)'\n    schema: shop\n    embeddings:\n"
+        f"    - {{column: embedding, source: [title], model: {URI}, sync: queue}}\n",
+        init=None,
+    )
+    site.apply(spec)
+    assert site.plan(spec).changes == ()
+    connection.execute('ALTER TABLE shop."products, true)" OWNER TO CURRENT_USER')
+    assert Kind.SYNC in {change.kind for change in site.plan(spec).changes}
+    site.apply(spec)
+    assert site.plan(spec).changes == ()
+
+
 WAITS = """
 CREATE TABLE shop.aaa (id bigint PRIMARY KEY, title text);
 CREATE FUNCTION shop.waits(text) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

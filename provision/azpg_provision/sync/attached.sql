@@ -14,16 +14,15 @@ CROSS JOIN LATERAL (
         SELECT 'pg_catalog.pg_trigger'::pg_catalog.regclass, trigger.oid,
                pg_catalog.format('the trigger %I', trigger.tgname),
                pg_catalog.format('DROP TRIGGER %I ON %s', trigger.tgname, wanted.relation),
-               CASE WHEN pg_catalog.left(condition.text, pg_catalog.length(asked.starting))
-                         OPERATOR(pg_catalog.=) asked.starting
-                      OR condition.text OPERATOR(pg_catalog.=) asked.whole
+               CASE WHEN condition.text OPERATOR(pg_catalog.=) ANY (ARRAY[guard.loud, guard.quiet])
+                      OR pg_catalog.starts_with(condition.text, pg_catalog.concat('(', guard.loud, ' AND '))
+                      OR pg_catalog.starts_with(condition.text, pg_catalog.concat('(', guard.quiet, ' AND '))
                     THEN trigger.tgfoid END
         FROM pg_catalog.pg_trigger AS trigger
         CROSS JOIN LATERAL (
             SELECT CASE WHEN trigger.tgqual IS NOT NULL
                          AND pg_catalog.strpos(trigger.tgqual::pg_catalog.text, '{{VAR ') OPERATOR(pg_catalog.=) 0
-                        THEN pg_catalog.regexp_replace(
-                            pg_catalog.pg_get_expr(trigger.tgqual, trigger.tgrelid), ', (true|false)\)', ', )') END
+                        THEN pg_catalog.pg_get_expr(trigger.tgqual, trigger.tgrelid) END
         ) AS condition (text)
         CROSS JOIN LATERAL (
             SELECT pg_catalog.concat(
@@ -31,11 +30,11 @@ CROSS JOIN LATERAL (
                 pg_catalog.replace(trigger.tgrelid::pg_catalog.regclass::pg_catalog.text, '''', ''''''),
                 '''::regclass, ''',
                 pg_catalog.replace(trigger.tgfoid::pg_catalog.regprocedure::pg_catalog.text, '''', ''''''),
-                '''::regprocedure, )')
-        ) AS guard (text)
+                '''::regprocedure, ')
+        ) AS asked (starting)
         CROSS JOIN LATERAL (
-            SELECT pg_catalog.concat('(', guard.text, ' AND '), guard.text
-        ) AS asked (starting, whole)
+            SELECT pg_catalog.concat(asked.starting, 'false)'), pg_catalog.concat(asked.starting, 'true)')
+        ) AS guard (loud, quiet)
         WHERE trigger.tgrelid OPERATOR(pg_catalog.=) class.oid
           AND NOT trigger.tgisinternal AND trigger.tgenabled OPERATOR(pg_catalog.<>) 'D'
         UNION ALL
