@@ -13,7 +13,7 @@
 -- functions of its own: where operators and aggregates have one it is found here, else by its name.
 --
 -- A type's own parts, such as a domain's or an array's, count, too, what a domain's conditions call, and how its values
--- are read, written, told apart and put in order; what a view's query and a table's policies read; and all
+-- are read, written, made a text, told apart and put in order; what a view's query and a table's policies read; and all
 -- that a text search configuration is made of. A body that runs a text as SQL is none that looks nothing up.
 WITH RECURSIVE azpg_object (of, class, object) AS (
     {first}
@@ -86,6 +86,11 @@ WITH RECURSIVE azpg_object (of, class, object) AS (
                   SELECT freely.casttarget FROM pg_catalog.pg_cast AS freely
                   WHERE freely.castsource OPERATOR(pg_catalog.=) type.oid
                     AND freely.castmethod OPERATOR(pg_catalog.=) 'b'))
+            UNION ALL
+            SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, made.castfunc::pg_catalog.oid  -- by which it is carried
+            FROM pg_catalog.pg_cast AS made
+            WHERE made.castsource OPERATOR(pg_catalog.=) type.oid
+              AND made.casttarget OPERATOR(pg_catalog.=) 'pg_catalog.text'::pg_catalog.regtype
             UNION ALL
             SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, attribute.atttypid
             FROM pg_catalog.pg_attribute AS attribute
