@@ -24,6 +24,7 @@ from azpg_runtime.host.protocol import Embed, Kind
 from azpg_runtime.postgres.instance import Instance, Wishes
 from azpg_runtime.wait import wait_for
 from tests.conftest import CACHE, MODEL, URI, new_home, remove_home
+from tests.support.processes import processes_in
 from tests.support.servers import DEFAULT, Server
 
 Connection = psycopg.Connection[Any]
@@ -174,16 +175,7 @@ def new_twin(server: Server = DEFAULT) -> Iterator[Instance]:
 
 def family(home: Home) -> list[psutil.Process]:
     """Every process that belongs to the twins of a home."""
-    root = str(home.root)
-
-    def belongs(process: psutil.Process) -> bool:
-        with contextlib.suppress(psutil.Error):
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return False
-            return any(root in part for part in process.cmdline()) or process.cwd().startswith(root)
-        return False
-
-    return [process for process in psutil.process_iter() if belongs(process)]
+    return list(processes_in(home.root))
 
 
 def postmaster(instance: Instance) -> psutil.Process:

@@ -19,6 +19,7 @@ from azpg_runtime.models import StoredModel
 from azpg_runtime.postgres.instance import Instance
 from azpg_runtime.wait import wait_for
 from tests.conftest import MODEL, URI
+from tests.integration.calls import family
 
 EMBED = "SELECT azure_local_ai.create_embeddings(%s, %s)"
 LONG = "SELECT count(*) FROM azure_local_ai.create_embeddings(%s, array_fill(repeat('many words here ', 100), ARRAY[5000]))"
@@ -58,15 +59,8 @@ def test_ten_sessions_share_one_copy_of_the_model(instance: Instance, minilm: St
             backend = psutil.Process(session.info.backend_pid).memory_full_info()
             assert backend.uss < weights / 4
         # Half of the weights are a table that is mapped, not copied.
-        family = [process for process in psutil.process_iter() if _mentions(process, str(instance.home.root))]
-        large = [process for process in family if process.memory_full_info().uss > weights / 2]
+        large = [process for process in family(instance.home) if process.memory_full_info().uss > weights / 2]
         assert [process.pid for process in large] == [host_of(instance)["pid"]]
-
-
-def _mentions(process: psutil.Process, folder: str) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return any(folder in part for part in process.cmdline())
-    return False
 
 
 def test_a_first_call_finds_the_model_loaded(instance: Instance) -> None:

@@ -23,6 +23,7 @@ from azpg_runtime.testing.run import Run
 from azpg_runtime.testing.wanted import Wanted
 from azpg_runtime.wait import wait_for
 from tests.conftest import MODEL, ROOT
+from tests.support.processes import processes_in
 
 EXAMPLE = ROOT / "examples" / "pytest"
 GUIDE = ROOT / "docs" / "testing.md"
@@ -70,17 +71,7 @@ class Project:
 
     def processes(self) -> list[str]:
         """The command lines of processes that a run left: its servers and model hosts."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdigit() and (
-                    str(self.temporary) in (line := (entry / "cmdline").read_text())
-                    or (entry / "cwd").resolve().is_relative_to(self.temporary)
-                ):
-                    found.append(line.replace("\0", " "))
-            except OSError:
-                continue
-        return found
+        return list(processes_in(self.temporary).values())
 
 
 @pytest.fixture

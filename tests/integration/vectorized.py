@@ -130,9 +130,7 @@ def vectorized(
 
 def kept(connection: Connection, column: VectorColumn) -> VectorColumn:
     """Notes how a column is vectorized and lets it keep up, as apply does."""
-    registered = ledger.register(connection, column)
-    sync.install(connection, registered)
-    return registered
+    return sync.install(connection, ledger.register(connection, column))
 
 
 @contextlib.contextmanager

@@ -75,7 +75,7 @@ def test_where_others_may_create_is_said(site: Site, eve: Attacker, role: str) -
     first, second = caught.value.reasons
     assert first.startswith(f"init.sql looks names up in the schema public, in which {who} may create")
     assert f". REVOKE CREATE ON SCHEMA public FROM {name}, or begin " in first
-    such = "public, where 2 functions and operators, such as operator public.||(text,integer),"
+    such = "public, where 2 functions, operators and types, such as operator public.||(text,integer),"
     assert f"{such} belong to the role {eve.name!r}" in second
     as_admin(site, REVOKE, grantee)
     with pytest.raises(PlanRefused) as left:

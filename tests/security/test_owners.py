@@ -809,7 +809,10 @@ def test_where_an_owners_trigger_finds_no_names_is_said(
     words = str(caught.value)
     assert "does not exist" in words
     assert f"there is {name} in the schema 'public'" in words
-    assert f"because {who} may create there and could not act as the role '{eve.name}'" in words
+    assert (
+        f"because {who} may create there, or has functions there, and could not act as the role '{eve.name}'"
+        in words
+    )
     assert f"or REVOKE CREATE ON SCHEMA public FROM {role}. What is done stays" in words
     connection.execute(f"REVOKE CREATE ON SCHEMA public FROM {role}")
     drain(table.connect, table.column, once=True)

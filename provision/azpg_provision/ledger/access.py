@@ -68,16 +68,14 @@ ORDER BY 4
 _SHOWN = 3
 """Objects that a message names."""
 
-_GRANTING = int.from_bytes(b"azpggrnt", "big")
-"""The lock of those who change who may use schema azpg."""
-
 
 def granting(connection: Connection) -> None:
     """Waits, in a transaction, until nobody else changes who may use schema azpg, and keeps others waiting.
 
-    PostgreSQL fails one of two who grant on a schema at the same time: "tuple concurrently updated".
+    PostgreSQL fails one of two who grant on a schema at the same time: "tuple concurrently updated". The lock
+    is one that only the schema's owner can take; an advisory lock would be anybody's.
     """
-    connection.execute("SELECT pg_catalog.pg_advisory_xact_lock(%s::pg_catalog.int8)", [_GRANTING])
+    connection.execute("LOCK TABLE azpg.owned IN SHARE ROW EXCLUSIVE MODE")
 
 
 @contextmanager

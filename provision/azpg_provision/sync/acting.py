@@ -20,9 +20,10 @@ from psycopg import sql
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed, RowsFailed
 from azpg_provision.ledger.access import closing
+from azpg_provision.ledger.applied import applied_of
 from azpg_provision.live.values import listed
 from azpg_provision.sync.judging import verdicts
-from azpg_provision.sync.session import safe, schemas, template
+from azpg_provision.sync.session import LOCK_TIMEOUT, safe, schemas, template
 from azpg_provision.sync.tables import Wanted
 from azpg_provision.target.target import Connection
 
@@ -208,9 +209,14 @@ def leave(connection: Connection, column: VectorColumn) -> None:
     """Makes sure, as the last thing in a transaction, that what ran leaves nothing to its end.
 
     What is deferred is done before that, as the owner, and a cursor WITH HOLD would be read then, with the
-    rights of who is connected. See leave.sql. Raises `RowsFailed`.
+    rights of who is connected. Nor anything temporary to the session. See leave.sql. Raises `RowsFailed`.
     """
-    body = template("leave").format(act=column.act_function, busy=sql.Literal(_BUSY), held=sql.Literal(_HELD))
+    body = template("leave").format(
+        act=column.act_function,
+        patience=sql.Literal(LOCK_TIMEOUT),
+        busy=sql.Literal(_BUSY),
+        held=sql.Literal(_HELD),
+    )
     try:
         connection.execute(sql.SQL("DO {}").format(sql.Literal(body.as_string(connection))))
     except psycopg.Error as error:
@@ -239,5 +245,7 @@ def body(connection: Connection, column: VectorColumn) -> str:
         name=sql.Literal(column.name),
         schemas=sql.Literal(schemas(column.schema, column.keys)[:-1]),
         safe=safe(sql.SQL("azpg_owner")),
+        applied=applied_of(column),
+        was=sql.Literal(column.applied),
     )
     return made.as_string(connection)

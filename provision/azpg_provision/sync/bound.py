@@ -22,6 +22,7 @@ from psycopg import sql
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed, LedgerMismatch
 from azpg_provision.ledger.access import closing
+from azpg_provision.ledger.applied import is_as_applied
 from azpg_provision.live.text import typed
 from azpg_provision.live.values import listed
 from azpg_provision.spec import expression
@@ -38,6 +39,11 @@ UNBOUND = (
     "`azpg apply`, which embeds nothing anew for that"
 )
 """Why rows of a column are not embedded now, and what to do."""
+CHANGED = (
+    "its table, the schema, the type of a column, what its text calls, or whose they are has changed since "
+    "then: run `azpg apply`, which sees whether that is safe"
+)
+"""The same, of what azpg_provision/ledger/applied.py is about."""
 _ARGUMENTS = """
 SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
            attribute.attname,
@@ -225,13 +231,15 @@ def unbound_of(
         asked = [one for one in columns if functions[one.id][0] is not None]
         found = verdicts(connection, [acting.wanted_of(one) for one in asked])
         known = {one.id: verdict for one, verdict in zip(asked, found, strict=True)}
+    same = is_as_applied(connection, columns)
     answers = {}
     for one in columns:
         is_made, has_text = functions[one.id]
         why = ""
         if is_made is not None:
             why = known[one.id].foreign if is_made else known[one.id].key
-        answers[one.id] = why or ("" if is_made and (has_text or not needs_text(one)) else UNBOUND)
+        is_bound = is_made and (has_text or not needs_text(one))
+        answers[one.id] = why or ("" if is_bound and one.id in same else CHANGED if is_bound else UNBOUND)
     return answers
 
 
@@ -261,7 +269,10 @@ def _functions(
     )
     found = {number: rest for number, *rest in connection.execute(query).fetchall()}
     return {
-        one.id: (found[one.id][0], _is_text_of(one, found[one.id][1] or [], _sorted(found[one.id][2])))
+        one.id: (
+            found[one.id][0],
+            _is_text_of(one, found[one.id][1] or [], _sorted(found[one.id][2])),
+        )
         for one in columns
     }
 

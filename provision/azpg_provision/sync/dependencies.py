@@ -12,6 +12,7 @@ from typing import Any
 from psycopg import sql
 
 from azpg_provision.column import VectorColumn
+from azpg_provision.ledger.applied import objects
 from azpg_provision.live.trust import own
 from azpg_provision.sync.bodies import RUN_SQL, is_plain
 from azpg_provision.sync.session import safe, template
@@ -133,7 +134,7 @@ def judged_for(
 
 def _judged(first: sql.Composable, cases: sql.Composable, *, members: bool) -> sql.Composed:
     return template("dependencies").format(
-        first=first,
+        objects=objects(first),
         cases=cases,
         runs=sql.Literal(rf"\m({'|'.join(sorted(RUN_SQL))})\M"),
         running=sql.Literal(sorted(RUN_SQL)),

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed
-from azpg_provision.ledger import all_carried, carried, carry_column, make_functions
+from azpg_provision.ledger import all_carried, applied, carried, carry_column, make_functions
 from azpg_provision.ledger.access import closing, creating, giving
 from azpg_provision.ledger.tables import FUNCTIONS, disarm, former, made_for
 from azpg_provision.live.local_ai import require
@@ -22,7 +22,7 @@ from azpg_provision.sync.generated import add_generated
 from azpg_provision.sync.judging import Verdict
 from azpg_provision.sync.session import FORMATS, left_out
 from azpg_provision.sync.triggers import NEW, OLD, body, triggers
-from azpg_provision.sync.volatility import is_volatile
+from azpg_provision.sync.volatility import is_volatile, printed_by_settings
 from azpg_provision.target.connecting import atomic
 from azpg_provision.target.target import Connection
 
@@ -69,7 +69,7 @@ WHERE stored.adrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)
 """
 
 
-def install(connection: Connection, column: VectorColumn) -> None:
+def install(connection: Connection, column: VectorColumn) -> VectorColumn:
     """Makes the triggers of a column's `sync` and removes others; does nothing if all is as it should be.
 
     From then on writers keep the column in step; rows of before are `azpg_provision.vectorize`'s work. Waits
@@ -81,23 +81,27 @@ def install(connection: Connection, column: VectorColumn) -> None:
         connection: of the server's admin, who owns the table or is a member of its owner.
         column: as the ledger has it.
 
+    Returns `column` as the ledger has it now.
+
     Raises `ApplyFailed` for a text that cannot be bound (`azpg_provision.sync.bound.bind`), and for an owner
     as which the admin may not act (`azpg_provision.sync.acting.owner_of`).
     """
     is_carried = carried(connection, column)
     if is_carried and bound(connection, column) and _in_step(connection, column):
-        return
+        return column
     owner = acting.owner_of(connection, column)
     anew = former(connection, column)
     with atomic(connection):
         remove(connection, column)
         if anew or not is_carried:
             column = carry_column(connection, column, anew=anew)
+        column = applied.note(connection, column)
         with creating(connection, owner, made_for(column.id)):
             acting.make(connection, column, owner, giving(owner, "TABLE", column.state, column.queue))
             if needs_text(column):
                 bind(connection, column)
             _make(connection, column, owner)
+        applied.note_text(connection, column)
         if column.sync is not Sync.QUEUE:  # what waits there is told by the rows' state, too
             acting.command(connection, column, sql.SQL("DELETE FROM {}").format(column.queue))
         hands = acting.hands(connection, [column])[column.id]
@@ -107,6 +111,7 @@ def install(connection: Connection, column: VectorColumn) -> None:
             connection.execute(sql.SQL("; ").join(made))
         acting.leave(connection, column)
         connection.execute("RESET search_path")
+    return column
 
 
 def _make(connection: Connection, column: VectorColumn, owner: str) -> None:
@@ -140,10 +145,18 @@ def make_generated(connection: Connection, column: VectorColumn, *, vector: sql.
     """
     owner = acting.owner_of(connection, column)
     require(connection)
+    column = applied.see(connection, column)
     with creating(connection, owner, made_for(column.id)):
         acting.make(connection, column, owner)
         with connection.transaction(force_rollback=True):  # before any of it is computed
             bind(connection, column, strict=False)
+            printed = printed_by_settings(connection, column)
+    if printed:
+        raise ApplyFailed(
+            f"{column.name} prints values of {printed}, which look as the session of each writer says, such "
+            "as by extra_float_digits: cast numbers to numeric, and call encode() for bytes; or use "
+            "`sync: trigger`, whose triggers have settings of their own."
+        )
     # Names are looked up once more, where nobody else could have put others meanwhile.
     try:
         with connection.transaction():

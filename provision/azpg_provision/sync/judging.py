@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from azpg_provision.live.trust import own
 from azpg_provision.spec.identifier import quoted
 from azpg_provision.sync import attached
 from azpg_provision.sync.dependencies import judged_for, of_keys, wrong_key
@@ -29,12 +30,18 @@ SELECT azpg_wanted.number, owner.rolname::pg_catalog.text,
            owner.oid, pg_catalog.to_regnamespace('azure_local_ai')::pg_catalog.oid, 'USAGE'), true),
        class.relrowsecurity AND class.relforcerowsecurity AND NOT (owner.rolsuper OR owner.rolbypassrls),
        pg_catalog.has_schema_privilege(owner.oid, class.relnamespace, 'USAGE'),
+       landlord.rolname::pg_catalog.text, {own},
        {to_judge}
 FROM ({tables}) AS azpg_wanted (number, relation, keys, written, strict)
 JOIN pg_catalog.pg_class AS class
   ON class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(azpg_wanted.relation)
 JOIN pg_catalog.pg_namespace AS schema ON schema.oid OPERATOR(pg_catalog.=) class.relnamespace
 JOIN pg_catalog.pg_roles AS owner ON owner.oid OPERATOR(pg_catalog.=) class.relowner
+JOIN pg_catalog.pg_database AS database
+  ON database.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+JOIN pg_catalog.pg_roles AS landlord
+  ON landlord.oid OPERATOR(pg_catalog.=) CASE pg_catalog.pg_get_userbyid(schema.nspowner)
+         WHEN 'pg_database_owner' THEN database.datdba ELSE schema.nspowner END
 """
 _TO_JUDGE = "EXISTS ({keys}), EXISTS ({attached})"
 _THIS = """
@@ -87,7 +94,9 @@ def verdicts(connection: Connection, wanted: Sequence[Wanted]) -> list[Verdict]:
     """
     if not wanted:
         return []
-    query = sql.SQL(_OWNERS).format(tables=Tables(wanted).query, to_judge=_to_judge())
+    query = sql.SQL(_OWNERS).format(
+        tables=Tables(wanted).query, own=own("landlord", "owner", members=True), to_judge=_to_judge()
+    )
     rows = {number: row for number, *row in connection.execute(query).fetchall()}
     keys = _foreign_keys(connection, wanted, [number for number, row in rows.items() if row[-2]])
     others = _foreign_attached(connection, wanted, [number for number, row in rows.items() if row[-1]])
@@ -121,7 +130,17 @@ def _foreign_attached(
     return dict(zip(numbers, attached.foreign_to(connection, tables), strict=True))
 
 
-def _trouble(owner: str, may: bool, user: str, schema: str, embeds: bool, hides: bool, sees: bool) -> str:
+def _trouble(
+    owner: str,
+    may: bool,
+    user: str,
+    schema: str,
+    embeds: bool,
+    hides: bool,
+    sees: bool,
+    landlord: str,
+    is_safe: bool,
+) -> str:
     rows = f"the role {owner!r}, which owns the table and with whose rights its rows are embedded,"
     who = quoted(owner)
     if not may:
@@ -132,6 +151,12 @@ def _trouble(owner: str, may: bool, user: str, schema: str, embeds: bool, hides:
         )
     if not sees:
         return f"{rows} may not use the schema {schema!r}: GRANT USAGE ON SCHEMA {quoted(schema)} TO {who}"
+    if not is_safe:
+        return (
+            f"the schema {schema!r} belongs to the role {landlord!r}, which could rename it and give the "
+            f"table's name to another, on which what it likes would run with the rights of {owner!r}: "
+            f"ALTER SCHEMA {quoted(schema)} OWNER TO {who}, or to an admin, or ALTER TABLE … SET SCHEMA"
+        )
     if hides:
         return (
             f"row-level security is forced on {rows[:-1]}: ALTER TABLE … NO FORCE ROW LEVEL SECURITY, or "

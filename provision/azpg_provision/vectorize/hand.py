@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import threading
 import uuid
 from collections.abc import Callable
@@ -17,7 +15,7 @@ from azpg_provision.errors import ExtensionMismatch, RowsFailed, TargetUnreachab
 from azpg_provision.live.local_ai import require
 from azpg_provision.sync.session import left_out
 from azpg_provision.target.target import Connection
-from azpg_provision.vectorize.connections import Connections, NotWanted
+from azpg_provision.vectorize.connections import Connections, NotWanted, Session
 from azpg_provision.vectorize.statement import Batch
 from azpg_provision.vectorize.trouble import FULL, LOCKED, Remedy, pause, remedy, said
 from azpg_provision.vectorize.work import Connect, Options, Tally
@@ -72,7 +70,7 @@ class Hand:
         self.halt = halt
         self._connect = connect
         self._connections = connections
-        self._connection: Connection | None = None
+        self._session: Session | None = None
         self._aborted = False
 
     def attempt(
@@ -127,31 +125,26 @@ class Hand:
     def abort(self) -> None:
         """Ends the statement at hand, from another thread; what it did is undone."""
         self._aborted = True
-        connection = self._connection
-        if connection is not None:
+        session = self._session
+        if session is not None:
             with contextlib.suppress(psycopg.Error):
-                connection.cancel_safe(timeout=1.0)
+                session.connection.cancel_safe(timeout=1.0)
 
     def sever(self) -> None:
         """Cuts the connection, from another thread: the statement fails here, and is undone by the server."""
         self._aborted = True
-        connection = self._connection
-        if connection is not None:
-            with (
-                contextlib.suppress(psycopg.Error, OSError),
-                socket.socket(fileno=os.dup(connection.fileno())) as line,
-            ):
-                line.shutdown(socket.SHUT_RDWR)
+        session = self._session
+        if session is not None:
+            session.cut()
 
     def _do(self, work: Callable[[Connection], Result], *, prepared: bool) -> Result:
         with self._connections.lend(self._connect, self.halt) as session:
-            self._connection = session.connection
+            self._session = session
             try:
                 if prepared:
                     session.prepare(self.column)
                 else:
                     session.forget(self.column)
-                self._connection = session.connection  # that may be another one by now
                 self.id = session.worker
                 self.tally.own.add(self.id)
                 if self._aborted:
@@ -160,7 +153,7 @@ class Hand:
             except ExtensionMismatch as error:
                 raise self.stuck(str(error)) from None
             finally:
-                self._connection = None
+                self._session = None
 
     def _exhausted(self, error: psycopg.Error, tries: int) -> None:
         """Raises after the last attempt: `TooMuch` where the model works for another text."""

@@ -7,6 +7,7 @@ another entry. So no change is ever missed, and no entry is anybody's for longer
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
@@ -129,7 +130,8 @@ def waiting(connection: Connection, column: VectorColumn) -> Waiting:
     check(connection, column)
     query = sql.SQL(_WAITING).format(queue=column.queue)
     ((entries, oldest),) = look(connection, column, query, "entries int8, oldest float8")
-    return Waiting(entries, None if oldest is None else max(0.0, oldest))
+    # A table's owner may write any time into its queue.
+    return Waiting(entries, max(0.0, oldest) if oldest is not None and math.isfinite(oldest) else None)
 
 
 @dataclass(frozen=True, slots=True)

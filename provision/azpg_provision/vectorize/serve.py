@@ -14,7 +14,7 @@ from azpg_provision import ledger
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch, RowsFailed, TargetUnreachable
 from azpg_provision.sync.session import LOCK_TIMEOUT
-from azpg_provision.vectorize.connections import Connections
+from azpg_provision.vectorize.connections import TURN, Connections
 from azpg_provision.vectorize.hand import Hand
 from azpg_provision.vectorize.queue import Queue, Waiting, waiting
 from azpg_provision.vectorize.run import Crew
@@ -86,6 +86,8 @@ class Service:
         tell: told the metrics every `every` seconds in which something was done.
         complain: told in a sentence what cannot go on.
         every: seconds.
+        turn: seconds for which a batch may have a connection that others wait for; then it is undone, and
+            tried again with fewer rows, in its turn.
         finish: seconds for which batches may go on after the end was asked for; then they are undone.
     """
 
@@ -98,6 +100,7 @@ class Service:
         tell: Callable[[Metrics], None],
         complain: Callable[[str], None],
         every: float = 10.0,
+        turn: float = TURN,
         finish: float = FINISH,
     ) -> None:
         self._databases = databases
@@ -107,7 +110,7 @@ class Service:
         self._complain = complain
         self._every = every
         self._finish = finish
-        self._connections = Connections(options.workers)
+        self._connections = Connections(options.workers, turn=turn)
         self._slower = max(1.0, _CONNECTING * (len(databases) - options.workers))
         self._crews: dict[Place, _Crew] = {}
         self._places: set[Place] = set()

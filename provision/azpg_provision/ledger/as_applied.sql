@@ -1,0 +1,134 @@
+-- What a column's text depends on of all that is not PostgreSQL's own, and whose that is, as a hash; empty if it depends
+-- on nothing. Of a function also its settings, and who may create where it finds names.
+CREATE OR REPLACE FUNCTION azpg.text_calls(number pg_catalog.int4)
+RETURNS pg_catalog.text LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS
+$$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_catalog.pg_proc AS function
+        JOIN pg_catalog.pg_depend AS depend
+          ON depend.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+         AND depend.objid OPERATOR(pg_catalog.=) function.oid
+         AND depend.refclassid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_namespace'::pg_catalog.regclass
+        WHERE function.pronamespace OPERATOR(pg_catalog.=) 'azpg'::pg_catalog.regnamespace
+          AND function.proname OPERATOR(pg_catalog.=) pg_catalog.concat('text_', number)::pg_catalog.name)
+    THEN
+        RETURN '';
+    END IF;
+    RETURN (
+        WITH RECURSIVE azpg_object (of, class, object) AS (
+            {objects}
+        )
+        SELECT CASE WHEN pg_catalog.bool_or(azpg.is_replaced(coalesce(
+                             function.xmax, type.xmax, class.xmax, operator.xmax, opclass.xmax, rule.xmax,
+                             search.xmax, dictionary.xmax, '0'::pg_catalog.xid)))
+                    THEN 'replaced'
+                    ELSE pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
+                             pg_catalog.string_agg(part.text, ' ' ORDER BY part.text COLLATE pg_catalog."C"), 'UTF8')), 'hex')
+               END
+        FROM azpg_object
+        LEFT JOIN pg_catalog.pg_proc AS function
+               ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+              AND function.oid OPERATOR(pg_catalog.=) azpg_object.object
+        LEFT JOIN pg_catalog.pg_type AS type
+               ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+              AND type.oid OPERATOR(pg_catalog.=) azpg_object.object
+        LEFT JOIN pg_catalog.pg_class AS class
+               ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+              AND class.oid OPERATOR(pg_catalog.=) azpg_object.object
+        LEFT JOIN pg_catalog.pg_operator AS operator
+               ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass
+              AND operator.oid OPERATOR(pg_catalog.=) azpg_object.object
+        LEFT JOIN pg_catalog.pg_opclass AS opclass
+               ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass
+              AND opclass.oid OPERATOR(pg_catalog.=) azpg_object.object
+        LEFT JOIN pg_catalog.pg_collation AS rule
+               ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_collation'::pg_catalog.regclass
+              AND rule.oid OPERATOR(pg_catalog.=) azpg_object.object
+        LEFT JOIN pg_catalog.pg_ts_config AS search
+               ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_ts_config'::pg_catalog.regclass
+              AND search.oid OPERATOR(pg_catalog.=) azpg_object.object
+        LEFT JOIN pg_catalog.pg_ts_dict AS dictionary
+               ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_ts_dict'::pg_catalog.regclass
+              AND dictionary.oid OPERATOR(pg_catalog.=) azpg_object.object
+        CROSS JOIN LATERAL (
+            SELECT coalesce(function.proowner, type.typowner, class.relowner, operator.oprowner, opclass.opcowner,
+                            rule.collowner, search.cfgowner, dictionary.dictowner)
+        ) AS whose (owner)
+        CROSS JOIN LATERAL (
+            SELECT pg_catalog.concat_ws(' ',
+                (pg_catalog.pg_identify_object(azpg_object.class, azpg_object.object, 0)).identity,
+                pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(whose.owner)::pg_catalog.text),
+                pg_catalog.quote_literal(function.proconfig::pg_catalog.text),
+                function.prosecdef, function.prosqlbody IS NULL,
+                (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ',
+                            pg_catalog.quote_literal(schema.nspname::pg_catalog.text),
+                            pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(schema.nspowner)::pg_catalog.text),
+                            (SELECT pg_catalog.string_agg(
+                                        pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(acl.grantee)::pg_catalog.text),
+                                        ' ' ORDER BY acl.grantee)
+                             FROM pg_catalog.aclexplode(schema.nspacl) AS acl
+                             WHERE acl.privilege_type OPERATOR(pg_catalog.=) 'CREATE')),
+                            ' ' ORDER BY schema.nspname)
+                 FROM pg_catalog.pg_namespace AS schema
+                 WHERE schema.nspname OPERATOR(pg_catalog.<>) 'pg_catalog'
+                   AND pg_catalog.strpos(function.proconfig::pg_catalog.text, schema.nspname::pg_catalog.text)
+                       OPERATOR(pg_catalog.>) 0))
+        ) AS part (text)
+        -- But for what came with PostgreSQL, and belongs to whom it did.
+        WHERE azpg_object.object OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
+           OR whose.owner OPERATOR(pg_catalog.<>) 10::pg_catalog.oid);
+END
+$$;
+REVOKE EXECUTE ON FUNCTION azpg.text_calls(pg_catalog.int4) FROM PUBLIC;
+
+-- Whether a table is what `azpg apply` has seen: its name and its owner's, the owner of its schema, who could give the name
+-- to another table, and whose the types are of the columns that azpg reads and writes, as far as they are not
+-- PostgreSQL's own. What is looked up by these names, and by these types, is then what it was; and nothing that hangs on
+-- azpg's tables runs with the rights of whom they have gone to.
+--
+-- VOLATILE, and asked by one that is declared immutable, as in in_hand.sql.
+CREATE OR REPLACE FUNCTION azpg.is_as_applied(relation pg_catalog.regclass, number pg_catalog.int4)
+RETURNS pg_catalog.bool LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+    azpg_columns pg_catalog.name[];
+    azpg_applied pg_catalog.text;
+    azpg_calls pg_catalog.text;
+BEGIN
+    SELECT own.reads, own.applied, own.calls INTO azpg_columns, azpg_applied, azpg_calls
+    FROM azpg.columns AS own WHERE own.id OPERATOR(pg_catalog.=) number;
+    RETURN coalesce(({applied}) OPERATOR(pg_catalog.=) azpg_applied, false)
+       AND coalesce(azpg.text_calls(number) OPERATOR(pg_catalog.=) azpg_calls, false)
+       AND NOT EXISTS (
+           SELECT FROM pg_catalog.pg_class AS class
+           JOIN pg_catalog.pg_namespace AS schema ON schema.oid OPERATOR(pg_catalog.=) class.relnamespace
+           WHERE class.oid OPERATOR(pg_catalog.=) relation
+             AND (azpg.is_replaced(class.xmax) OR azpg.is_replaced(schema.xmax)))
+       AND NOT EXISTS (
+           SELECT FROM pg_catalog.pg_attribute AS attribute
+           JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) attribute.atttypid
+           WHERE attribute.attrelid OPERATOR(pg_catalog.=) relation
+             AND attribute.attname OPERATOR(pg_catalog.=) ANY (azpg_columns)
+             AND (azpg.is_replaced(attribute.xmax) OR azpg.is_replaced(type.xmax)));
+END
+$$;
+REVOKE EXECUTE ON FUNCTION azpg.is_as_applied(pg_catalog.regclass, pg_catalog.int4) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION azpg.as_applied(relation pg_catalog.regclass, number pg_catalog.int4, quiet pg_catalog.bool)
+RETURNS pg_catalog.bool LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+    IF azpg.is_as_applied(relation, number) THEN
+        RETURN true;
+    END IF;
+    IF NOT quiet THEN
+        RAISE WARNING 'azpg: rows of % keep the embeddings that they had: the table, its schema, the type of a column, what the text calls, or whose they are has changed since `azpg apply`',
+            relation
+            USING HINT = 'Run `azpg apply`, which sees whether that is safe, and embeds what has changed.';
+    END IF;
+    RETURN false;
+END
+$$;
+GRANT EXECUTE ON FUNCTION azpg.as_applied(pg_catalog.regclass, pg_catalog.int4, pg_catalog.bool) TO PUBLIC;
