@@ -243,9 +243,10 @@ def _table(
         hides=hides,
         later=tuple((name, function) for name, function in later),
         columns={name: LiveColumn(*rest) for name, *rest in columns},
-        keys=tuple(tuple(names) for _, names, fine in keys if fine),
+        keys=tuple(tuple(names) for _, names, fine, _ in keys if fine),
         primary=bool(keys and keys[0][0] and keys[0][2]),  # then it is the first of `keys`
-        other_keys=tuple(tuple(names) for _, names, fine in keys if not fine),
+        other_keys=tuple(tuple(names) for _, names, fine, _ in keys if not fine),
+        temporal_keys=tuple(tuple(names) for _, names, _, temporal in keys if temporal),
     )
 
 

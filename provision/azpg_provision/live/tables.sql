@@ -111,7 +111,8 @@ SELECT CAST(schema.nspname AS pg_catalog.text),
                      AND (its.oid OPERATOR(pg_catalog.<>) own.oid
                           AND NOT (its.collisdeterministic AND own.collisdeterministic)
                           OR NOT coalesce(equal.operator OPERATOR(pg_catalog.=) usual.operator, false))
-               )) ORDER BY index.indisprimary DESC, index.indexrelid), CAST('[]' AS pg_catalog.jsonb))
+               ), index.indisexclusion  -- a unique one is WITHOUT OVERLAPS
+               ) ORDER BY index.indisprimary DESC, index.indexrelid), CAST('[]' AS pg_catalog.jsonb))
         FROM pg_catalog.pg_index AS index
         WHERE index.indrelid OPERATOR(pg_catalog.=) class.oid AND index.indisunique AND index.indisvalid
               AND index.indimmediate AND index.indpred IS NULL AND index.indexprs IS NULL
