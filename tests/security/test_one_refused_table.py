@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,14 @@ import pytest
 from psycopg import sql
 
 from azpg_provision.errors import PlanRefused
+from azpg_provision.vectorize import Options
+from azpg_provision.vectorize.serve import Metrics, Service
 from azpg_runtime.postgres.instance import Instance
+from azpg_runtime.wait import wait_for
 from tests.command_line import Done, machine, run
 from tests.conftest import URI
 from tests.integration.provisioning import HEAD, Site
+from tests.integration.vectorized import connector
 from tests.security.roles import Attacker, attacker
 
 Connection = psycopg.Connection[Any]
@@ -168,6 +173,106 @@ def test_the_others_may_be_as_they_should_be(shop: Shop, command: str) -> None:
     done = shop.azpg(command, status=1)
     _, line = done.stdout.splitlines()
     assert line.split() == ["refused", "column", shop.site.name, "shop.products.embedding"]
+
+
+QUEUES = TABLES.replace("sync: none", "sync: queue")
+FREE = "DROP TRIGGER {} ON shop.products"
+TRIGGER = "CREATE TRIGGER {} BEFORE UPDATE ON shop.products FOR EACH ROW EXECUTE FUNCTION m.t()"
+
+
+class Worker:
+    """A worker of the shop, which looks often, and how often it has looked."""
+
+    def __init__(self, shop: Shop) -> None:
+        shop.site.apply(shop.site.spec(HEAD + QUEUES, init=None))
+        self.complaints: list[str] = []
+        self.metrics: list[Metrics] = []
+        self._looks = 0
+        self._connect = connector(shop.site.twin, shop.site.name)
+        self._service = Service(
+            {shop.site.name: self._counting},
+            Options(workers=2),
+            once=False,
+            tell=self.metrics.append,
+            complain=self.complaints.append,
+            every=0.1,
+            look=0.1,
+            rest=0.1,
+        )
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _counting(self) -> Connection:
+        self._looks += 1
+        return self._connect()
+
+    def _run(self) -> None:
+        self.metrics.append(self._service.run(self._stop))
+
+    def looks(self, times: int) -> bool:
+        """Waits until it has looked about so often more at which columns there are; what waits it counts as often."""
+        before = self._looks
+        return wait_for(lambda: self._looks >= before + 2 * times, timeout=60)
+
+    def says(self, number: int) -> bool:
+        return wait_for(lambda: len(self.complaints) >= number, timeout=60)
+
+    def ends(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def test_a_worker_says_a_refusal_once_and_when_it_is_over(shop: Shop) -> None:
+    """And tells which column it is in its metrics, for as long as it is refused."""
+    shop.connection.execute(FREE.format("t"))
+    with shop.eve.connect(shop.site.name) as evil:
+        worker = Worker(shop)
+        try:
+            evil.execute(TRIGGER.format("t"))
+            assert worker.says(1)
+            assert worker.looks(5)
+            with shop.connection.transaction():
+                shop.connection.execute(FREE.format("t"))
+                shop.connection.execute(TRIGGER.format("u"))
+            assert worker.says(2)
+            assert worker.looks(5)
+            assert worker.metrics[-1].refused[0].reason in worker.complaints[-1]
+            shop.connection.execute(FREE.format("u"))
+            assert worker.says(3)
+            shop.connection.execute("INSERT INTO shop.products VALUES (7, 'seven')")
+            assert wait_for(lambda: shop.embedded("products") == 2, timeout=60)
+        finally:
+            worker.ends()
+    first, second, last = worker.complaints
+    named = f"{shop.site.name}: vectorizing shop.products.embedding stopped: "
+    assert first.startswith(named + shop.why)
+    assert second.startswith(named + shop.why.replace("trigger t", "trigger u"))
+    assert last == f"{shop.site.name}: shop.products.embedding is vectorized again."
+    told = {one.refused for one in worker.metrics}
+    assert {len(refused) for refused in told} == {0, 1}
+    (refused,) = {one for refused in told for one in refused if "trigger t" in one.reason}
+    assert {key: value for key, value in asdict(refused).items() if key != "reason"} == shop.named
+    assert worker.metrics[-1].refused == ()
+
+
+def test_a_worker_that_leaves_empties_the_other_queues(shop: Shop) -> None:
+    shop.connection.execute(FREE.format("t"))
+    shop.site.apply(shop.site.spec(HEAD + QUEUES, init=None))
+    shop.connection.execute("INSERT INTO shop.products VALUES (7, 'seven')")
+    shop.connection.execute("INSERT INTO shop.notes SELECT n, 'more' FROM generate_series(6, 9) AS n")
+    with shop.eve.connect(shop.site.name) as evil:
+        evil.execute(TRIGGER.format("t"))
+    done = shop.azpg("worker", "--once", status=1)
+    first, metrics, last = done.stderr.splitlines()
+    assert f"vectorizing shop.products.embedding stopped: {shop.why}" in first
+    assert metrics == (
+        f"2 queues: 4 embedded, none waits; 1 refused: {shop.site.name}: shop.products.embedding."
+    )
+    assert last == "azpg: 1 queue of 2 was refused: see why above."
+    assert shop.embedded("notes") == 8
+    found = machine(shop.azpg("worker", "--once", "--json", status=1), "worker")
+    refused_in(shop, found)
 
 
 def test_apply_does_nothing_of_a_plan_with_one(shop: Shop) -> None:
