@@ -187,7 +187,16 @@ def unbound(connection: Connection, column: VectorColumn) -> str:
     made, why = acting.state(connection, column)
     if why:
         return why
-    return "" if made and (not needs_text(column) or _has_text(connection, column)) else UNBOUND
+    if made and (not needs_text(column) or _has_text(connection, column)):
+        return ""
+    return UNBOUND if acting.hands(connection, column).owner else gone(column)
+
+
+def gone(column: VectorColumn) -> str:
+    """Why rows of a column whose table is gone are not embedded, and what to do."""
+    return (
+        f"there is no table {column.relation.as_string()} any more: run `azpg plan`, which says what there is"
+    )
 
 
 def check(connection: Connection, column: VectorColumn) -> None:

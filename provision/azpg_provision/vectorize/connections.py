@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import psycopg
+from psycopg import errors
+from psycopg.pq import TransactionStatus
 
 from azpg_provision import ledger
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import RowsFailed
 from azpg_provision.sync import acting, attached
-from azpg_provision.sync.bound import unbound
+from azpg_provision.sync.bound import gone, unbound
 from azpg_provision.sync.dependencies import may_change_hands
 from azpg_provision.sync.session import prepare
 from azpg_provision.target.connecting import renew
@@ -30,7 +32,11 @@ instead, for each of them."""
 _MOST_COLUMNS = 50
 """Columns after which a session is another one: PostgreSQL keeps the functions of each in it, planned, and
 looks at all of them whenever anything is changed."""
-_RENAMED = "a type of its key has another name, or is in another schema, since this began: run it again"
+_RENAMED = (
+    "a type of its key has another name, or is in another schema, since this began; nothing is called by the "
+    "old name, which others may have taken. A type may be renamed between two runs: run `azpg apply`, which "
+    "takes the new name, then run this again"
+)
 _LOOK = 0.5
 """Seconds after which who waits for a connection looks whether it is still wanted."""
 
@@ -49,9 +55,13 @@ class Unbound(RowsFailed):
 def hold(connection: Connection, column: VectorColumn) -> None:
     """Keeps others, as the first thing in a transaction, from attaching to a table what it would run.
 
-    Raises `Unbound` for what is there already: see `azpg_provision.sync.attached`.
+    Raises `Unbound` for what is there already (`azpg_provision.sync.attached`), and for a table that is gone.
     """
-    if why := attached.hold(connection, column):
+    try:
+        why = attached.hold(connection, column)
+    except (errors.UndefinedTable, errors.InvalidSchemaName):
+        why = gone(column)
+    if why:
         raise Unbound(column, why)
 
 
@@ -126,8 +136,8 @@ class Session:
 
     @property
     def broken(self) -> bool:
-        """Whether it is of no use any more."""
-        return self.connection.broken or self.connection.closed
+        """Whether it is of no use any more, as in a transaction that nothing has ended."""
+        return self.connection.closed or self.connection.info.transaction_status is not TransactionStatus.IDLE
 
     def answers(self) -> bool:
         """Whether it is still there, after nobody has used it for a while."""
