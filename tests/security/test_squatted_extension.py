@@ -232,6 +232,26 @@ def test_a_running_worker_notices(
     assert table.wrong() == []
 
 
+def test_a_worker_that_leaves_refuses_the_column(
+    twin: Instance, connection: Connection, database: str, eve: Attacker
+) -> None:
+    """So that it does those of other databases."""
+    table = vectorized(twin, connection, mode=Sync.QUEUE)
+    connection.execute("INSERT INTO products VALUES (1, 'one')")
+    replaced(twin, connection, eve)
+    service = Service(
+        {database: table.connect},
+        Options(workers=1),
+        once=True,
+        tell=lambda _: None,
+        complain=lambda _: None,
+    )
+    (refused,) = service.run(threading.Event()).refused
+    assert refused.table == "products"
+    assert re.search(WAYS[replaced].format(eve=eve.name), refused.reason)
+    assert nothing_ran(connection, eve)
+
+
 def test_the_extension_is_not_dropped_while_a_batch_is_embedded(
     twin: Instance, connection: Connection
 ) -> None:

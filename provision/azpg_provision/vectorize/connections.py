@@ -42,9 +42,10 @@ _LOOK = 0.5
 
 
 class Unbound(RowsFailed):
-    """A column's functions are not as azpg makes them, or others have a say in what acts as the owner.
+    """A column is refused until somebody puts something right, while others go on.
 
-    `why` says it.
+    Its functions are not as azpg makes them, its table is gone, others have a say in what acts as the owner,
+    or azure_local_ai is not the extension: `why` says it.
     """
 
     def __init__(self, column: VectorColumn, why: str) -> None:

@@ -161,7 +161,7 @@ class Hand:
                     raise Stopped
                 return work(session.connection)
             except ExtensionMismatch as error:
-                raise self.stuck(str(error)) from None
+                raise Unbound(self.column, str(error).rstrip(".")) from None
             finally:
                 self._connection = None
 
