@@ -212,7 +212,7 @@ def read_table(connection: Connection, schema: str, name: str) -> LiveTable | No
 
 def _fitting(connection: Connection, *keys: list[list[Any]]) -> frozenset[int]:
     """The numbers of indexes that tell the same rows apart as azpg does, of those that have one there."""
-    numbers = [number for indexes in keys for _, _, number in indexes if number is not None]
+    numbers = [number for indexes in keys for _, _, number, _ in indexes if number is not None]
     if not numbers:
         return frozenset()
     rows = connection.execute(_query("comparisons"), {"indexes": numbers}).fetchall()
@@ -243,7 +243,10 @@ def _table(
     *,
     fitting: frozenset[int],
 ) -> LiveTable:
-    keys = [(primary, names, number is None or number in fitting) for primary, names, number in indexes]
+    keys = [
+        (primary, names, number is None or number in fitting, temporal)
+        for primary, names, number, temporal in indexes
+    ]
     return LiveTable(
         kind=kind,
         partition=partition,
@@ -256,9 +259,10 @@ def _table(
         hides=hides,
         later=tuple((name, function) for name, function in later),
         columns={name: LiveColumn(*rest) for name, *rest in columns},
-        keys=tuple(tuple(names) for _, names, fine in keys if fine),
+        keys=tuple(tuple(names) for _, names, fine, _ in keys if fine),
         primary=bool(keys and keys[0][0] and keys[0][2]),  # then it is the first of `keys`
-        other_keys=tuple(tuple(names) for _, names, fine in keys if not fine),
+        other_keys=tuple(tuple(names) for _, names, fine, _ in keys if not fine),
+        temporal_keys=tuple(tuple(names) for _, names, _, temporal in keys if temporal),
     )
 
 

@@ -60,7 +60,7 @@ SELECT CAST(schema.nspname AS pg_catalog.text),
                               AND used.opcmethod OPERATOR(pg_catalog.=) CAST(403 AS pg_catalog.oid)  -- btree
                               AND used.oid OPERATOR(pg_catalog.<) CAST(16384 AS pg_catalog.oid)  -- PostgreSQL's own
                               AND attribute.attcollation OPERATOR(pg_catalog.=) key.rule)
-               ) THEN CAST(index.indexrelid AS bigint) END
+               ) THEN CAST(index.indexrelid AS bigint) END, index.indisexclusion  -- a unique one is WITHOUT OVERLAPS
                ) ORDER BY index.indisprimary DESC, index.indexrelid), CAST('[]' AS pg_catalog.jsonb))
         FROM pg_catalog.pg_index AS index
         WHERE index.indrelid OPERATOR(pg_catalog.=) class.oid AND index.indisunique AND index.indisvalid

@@ -240,7 +240,16 @@ def unbound_of(
             why = known[one.id].foreign if is_made else known[one.id].key
         is_bound = is_made and (has_text or not needs_text(one))
         answers[one.id] = why or ("" if is_bound and one.id in same else CHANGED if is_bound else UNBOUND)
-    return answers
+    # Of most there are none.
+    without = acting.hands(connection, [one for one in columns if answers[one.id] in {CHANGED, UNBOUND}])
+    return answers | {one.id: gone(one) for one in columns if one.id in without and not without[one.id].owner}
+
+
+def gone(column: VectorColumn) -> str:
+    """Why rows of a column whose table is gone are not embedded, and what to do."""
+    return (
+        f"there is no table {column.relation.as_string()} any more: run `azpg plan`, which says what there is"
+    )
 
 
 def check(connection: Connection, column: VectorColumn) -> None:

@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import psycopg
+from psycopg import errors
+from psycopg.pq import TransactionStatus
 
 from azpg_provision import ledger
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import RowsFailed
 from azpg_provision.ledger.applied import is_as_applied
 from azpg_provision.sync import acting, attached
-from azpg_provision.sync.bound import CHANGED, unbound
+from azpg_provision.sync.bound import CHANGED, gone, unbound
 from azpg_provision.sync.dependencies import may_change_hands
 from azpg_provision.sync.session import prepare
 from azpg_provision.target.connecting import renew
@@ -33,7 +35,11 @@ instead, for each of them."""
 _MOST_COLUMNS = 50
 """Columns after which a session is another one: PostgreSQL keeps the functions of each in it, planned, and
 looks at all of them whenever anything is changed."""
-_RENAMED = "a type of its key has another name, or is in another schema, since this began: run it again"
+_RENAMED = (
+    "a type of its key has another name, or is in another schema, since this began; nothing is called by the "
+    "old name, which others may have taken. A type may be renamed between two runs: run `azpg apply`, which "
+    "takes the new name, then run this again"
+)
 _LOOK = 0.5
 """Seconds after which who waits for a connection looks whether it is still wanted."""
 TURN = 60.0
@@ -42,9 +48,10 @@ end."""
 
 
 class Unbound(RowsFailed):
-    """A column's functions are not as azpg makes them, or others have a say in what acts as the owner.
+    """A column is refused until somebody puts something right, while others go on.
 
-    `why` says it.
+    Its functions are not as azpg makes them, its table is gone, others have a say in what acts as the owner,
+    or azure_local_ai is not the extension: `why` says it.
     """
 
     def __init__(self, column: VectorColumn, why: str) -> None:
@@ -55,10 +62,14 @@ class Unbound(RowsFailed):
 def hold(connection: Connection, column: VectorColumn) -> None:
     """Keeps others, as the first thing in a transaction, from attaching to a table what it would run.
 
-    Raises `Unbound` for what is there already (`azpg_provision.sync.attached`), and for a table that is not
-    what it was when it was applied (`azpg_provision.ledger.applied`).
+    Raises `Unbound` for what is there already (`azpg_provision.sync.attached`), for a table that is gone, and
+    for one that is not what it was when it was applied (`azpg_provision.ledger.applied`).
     """
-    if why := attached.hold(connection, column):
+    try:
+        why = attached.hold(connection, column)
+    except (errors.UndefinedTable, errors.InvalidSchemaName):
+        why = gone(column)
+    if why:
         raise Unbound(column, why)
     if not is_as_applied(connection, [column]):
         raise Unbound(column, CHANGED)
@@ -143,8 +154,8 @@ class Session:
 
     @property
     def broken(self) -> bool:
-        """Whether it is of no use any more."""
-        return self.connection.broken or self.connection.closed
+        """Whether it is of no use any more, as in a transaction that nothing has ended."""
+        return self.connection.closed or self.connection.info.transaction_status is not TransactionStatus.IDLE
 
     def answers(self) -> bool:
         """Whether it is still there, after nobody has used it for a while."""

@@ -9,13 +9,16 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import psycopg
+from psycopg import errors
 
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import ExtensionMismatch, RowsFailed, TargetUnreachable
 from azpg_provision.live.local_ai import require
+from azpg_provision.sync.acting import hands
+from azpg_provision.sync.bound import gone
 from azpg_provision.sync.session import left_out
 from azpg_provision.target.target import Connection
-from azpg_provision.vectorize.connections import Connections, NotWanted, Session
+from azpg_provision.vectorize.connections import Connections, NotWanted, Session, Unbound
 from azpg_provision.vectorize.statement import Batch
 from azpg_provision.vectorize.trouble import FULL, LOCKED, Remedy, pause, remedy, said
 from azpg_provision.vectorize.work import Connect, Options, Tally
@@ -84,7 +87,7 @@ class Hand:
             shrinks: whether fewer rows can be tried instead of these once more.
 
         Raises `TooMuch` for what fewer rows may help against, `Stopped`, and `RowsFailed` or
-        `TargetUnreachable` for what nothing helps against, or not in time.
+        `TargetUnreachable` for what nothing helps against, or not in time; `Unbound` where the table is gone.
         """
         tries = 0
         smaller: TooMuch | None = None
@@ -106,7 +109,7 @@ class Hand:
                 if helps is Remedy.SMALLER:
                     raise TooMuch(error) from None
                 if helps is Remedy.NONE:
-                    raise self.stuck(self._in_words(error)) from None
+                    raise self._hopeless(error) from None
                 tries += 1
                 self._exhausted(error, tries)
                 if shrinks and tries >= _SHRINK:
@@ -151,7 +154,7 @@ class Hand:
                     raise Stopped
                 return work(session.connection)
             except ExtensionMismatch as error:
-                raise self.stuck(str(error)) from None
+                raise Unbound(self.column, str(error).rstrip(".")) from None
             finally:
                 self._session = None
 
@@ -167,11 +170,23 @@ class Hand:
         if not patient:
             raise self.stuck(f"{said(error)} ({tries} attempts)") from None
 
+    def _hopeless(self, error: psycopg.Error) -> RowsFailed:
+        """What is raised for an error that every row has."""
+        if isinstance(error, errors.UndefinedTable) and self._is_gone():
+            return Unbound(self.column, gone(self.column))
+        return self.stuck(self._in_words(error))
+
     def _in_words(self, error: psycopg.Error) -> str:
         why = ""
         with contextlib.suppress(psycopg.Error, TargetUnreachable, NotWanted):
             why = self._do(lambda connection: left_out(connection, self.column, error), prepared=False)
         return f"{said(error)}: {why}" if why else said(error)
+
+    def _is_gone(self) -> bool:
+        """Whether the table is not there any more, rather than one that a trigger of its names."""
+        with contextlib.suppress(psycopg.Error, TargetUnreachable, NotWanted):
+            return self._do(lambda connection: not hands(connection, [self.column])[self.column.id].owner, prepared=False)
+        return False
 
     def _model_answers(self) -> bool:
         query = "SELECT azure_local_ai.create_embeddings(%s, 'azpg')"

@@ -148,18 +148,22 @@ class Queue:
     Args:
         hand: the worker.
         slower: by how much longer than usual it rests between two looks at an empty queue.
+        works: set as soon as a statement is done.
     """
 
-    def __init__(self, hand: Hand, *, slower: float = 1.0) -> None:
+    def __init__(self, hand: Hand, *, slower: float = 1.0, works: threading.Event | None = None) -> None:
         self._hand = hand
         self._slower = slower
+        self._works = works or threading.Event()
         self._rows = hand.options.batch_rows
 
     def work(self, *, once: bool) -> None:
         """Drains the queue. Raises `Stopped`."""
         waited = 0
         while not self._hand.halt.is_set():
-            if self._step():
+            done = self._step()
+            self._works.set()
+            if done:
                 waited = 0
                 continue
             looks = 0
