@@ -185,7 +185,11 @@ class Hand:
     def _is_gone(self) -> bool:
         """Whether the table is not there any more, rather than one that a trigger of its names."""
         with contextlib.suppress(psycopg.Error, TargetUnreachable, NotWanted):
-            return self._do(lambda connection: not hands(connection, [self.column])[self.column.id].owner, prepared=False)
+
+            def look(connection: Connection) -> bool:
+                return not hands(connection, [self.column])[self.column.id].owner
+
+            return self._do(look, prepared=False)
         return False
 
     def _model_answers(self) -> bool:
