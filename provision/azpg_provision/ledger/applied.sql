@@ -1,8 +1,8 @@
 SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(' ',
     pg_catalog.quote_literal(schema.nspname::pg_catalog.text),
     pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(
-        CASE pg_catalog.pg_get_userbyid(schema.nspowner)
-            WHEN 'pg_database_owner' THEN database.datdba ELSE schema.nspowner END)::pg_catalog.text),
+        CASE WHEN pg_catalog.pg_get_userbyid(schema.nspowner) OPERATOR(pg_catalog.=) 'pg_database_owner'
+             THEN database.datdba ELSE schema.nspowner END)::pg_catalog.text),
     pg_catalog.quote_literal(class.relname::pg_catalog.text),
     pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(class.relowner)::pg_catalog.text),
     (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ',

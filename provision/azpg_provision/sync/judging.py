@@ -40,8 +40,9 @@ JOIN pg_catalog.pg_roles AS owner ON owner.oid OPERATOR(pg_catalog.=) class.relo
 JOIN pg_catalog.pg_database AS database
   ON database.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
 JOIN pg_catalog.pg_roles AS landlord
-  ON landlord.oid OPERATOR(pg_catalog.=) CASE pg_catalog.pg_get_userbyid(schema.nspowner)
-         WHEN 'pg_database_owner' THEN database.datdba ELSE schema.nspowner END
+  ON landlord.oid OPERATOR(pg_catalog.=)
+     CASE WHEN pg_catalog.pg_get_userbyid(schema.nspowner) OPERATOR(pg_catalog.=) 'pg_database_owner'
+          THEN database.datdba ELSE schema.nspowner END
 """
 _TO_JUDGE = "EXISTS ({keys}), EXISTS ({attached})"
 _THIS = """
