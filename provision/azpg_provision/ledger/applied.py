@@ -86,13 +86,18 @@ def is_as_applied(connection: Connection, columns: Sequence[VectorColumn]) -> se
 
     Args:
         connection: in any transaction, or none.
-        columns: as the ledger has them. Of one that an earlier azpg has made nothing is known.
+        columns: as the ledger has them, made by this azpg: of others see `knows`.
     """
-    if not columns or connection.execute(_THERE).fetchone() != (True,):
+    if not columns:
         return set()
     wanted = listed([one.id, one.relation.as_string(connection)] for one in columns)
     rows = connection.execute(sql.SQL(_AS_APPLIED).format(wanted=wanted)).fetchall()
     return {number for (number,) in rows}
+
+
+def knows(connection: Connection) -> bool:
+    """Whether the ledger has what `is_as_applied` asks: that of an earlier azpg does not."""
+    return connection.execute(_THERE).fetchone() == (True,)
 
 
 def objects(first: sql.Composable) -> sql.Composed:

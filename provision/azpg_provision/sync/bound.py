@@ -22,7 +22,7 @@ from psycopg import sql
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed, LedgerMismatch
 from azpg_provision.ledger.access import closing
-from azpg_provision.ledger.applied import is_as_applied
+from azpg_provision.ledger.applied import is_as_applied, knows
 from azpg_provision.live.text import typed
 from azpg_provision.live.values import listed
 from azpg_provision.spec import expression
@@ -231,7 +231,7 @@ def unbound_of(
         asked = [one for one in columns if functions[one.id][0] is not None]
         found = verdicts(connection, [acting.wanted_of(one) for one in asked])
         known = {one.id: verdict for one, verdict in zip(asked, found, strict=True)}
-    same = is_as_applied(connection, columns)
+    same = is_as_applied(connection, columns) if knows(connection) else set()
     answers = {}
     for one in columns:
         is_made, has_text = functions[one.id]
