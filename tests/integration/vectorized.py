@@ -29,6 +29,11 @@ from tests.unit import tiny
 Connection = psycopg.Connection[Any]
 TINY = "tiny:v1"
 """A model that costs nothing, of `tiny.HIDDEN` dimensions: where the number of rows counts; see `tiny_model`."""
+FUNCTIONS_OF_ALL = [
+    *("as_applied", "has_one_owner", "in_hand", "is_as_applied", "is_last", "is_replaced", "last_before"),
+    *("text_calls", "trusted_function"),
+]
+"""What the triggers of all columns call, in alphabetical order."""
 
 
 @dataclass(frozen=True)

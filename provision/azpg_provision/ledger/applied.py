@@ -19,16 +19,17 @@ from azpg_provision.live.values import listed
 from azpg_provision.target.target import Connection
 
 _NOTE = """
-UPDATE azpg.columns SET reads = {reads}::pg_catalog.name[], applied = {applied}
-WHERE id OPERATOR(pg_catalog.=) {number}
+UPDATE azpg.columns SET reads = {reads}::pg_catalog.name[], applied = ({applied})
+WHERE id OPERATOR(pg_catalog.=) {number} RETURNING applied
 """
 _NOTE_TEXT = """
 UPDATE azpg.columns SET calls = azpg.text_calls(id) WHERE id OPERATOR(pg_catalog.=) {number}
 """
-_THERE = """
-SELECT pg_catalog.to_regprocedure(
+KNOWS = """
+pg_catalog.to_regprocedure(
     'azpg.as_applied(pg_catalog.regclass, pg_catalog.int4, pg_catalog.bool)') IS NOT NULL
 """
+"""An expression: whether the ledger has what `is_as_applied` asks. That of an earlier azpg does not."""
 _AS_APPLIED = """
 SELECT wanted.id FROM (VALUES {wanted}) AS wanted (id, relation)
 WHERE azpg.as_applied(pg_catalog.to_regclass(wanted.relation), wanted.id, true)
@@ -67,18 +68,16 @@ def see(connection: Connection, column: VectorColumn) -> VectorColumn:
 
 def note(connection: Connection, column: VectorColumn) -> VectorColumn:
     """The same, and keeps it in the ledger, before the column's functions are made."""
-    seen = see(connection, column)
-    connection.execute(
-        sql.SQL(_NOTE).format(
-            number=sql.Literal(column.id), reads=sql.Literal(column.reads), applied=sql.Literal(seen.applied)
-        )
+    query = sql.SQL(_NOTE).format(
+        number=sql.Literal(column.id), reads=sql.Literal(column.reads), applied=applied_of(column)
     )
-    return seen
+    row = connection.execute(query).fetchone()
+    return replace(column, applied=row[0] or "" if row else "")
 
 
-def note_text(connection: Connection, column: VectorColumn) -> None:
-    """Keeps in the ledger what the column's text, whose function is made, depends on, and whose that is."""
-    connection.execute(sql.SQL(_NOTE_TEXT).format(number=sql.Literal(column.id)))
+def noting_text(column: VectorColumn) -> sql.Composed:
+    """The statement that keeps what a column's text, once bound, depends on, and whose that is."""
+    return sql.SQL(_NOTE_TEXT).format(number=sql.Literal(column.id))
 
 
 def is_as_applied(connection: Connection, columns: Sequence[VectorColumn]) -> set[int]:
@@ -86,18 +85,13 @@ def is_as_applied(connection: Connection, columns: Sequence[VectorColumn]) -> se
 
     Args:
         connection: in any transaction, or none.
-        columns: as the ledger has them, made by this azpg: of others see `knows`.
+        columns: as the ledger has them, made by this azpg: see `KNOWS`.
     """
     if not columns:
         return set()
     wanted = listed([one.id, one.relation.as_string(connection)] for one in columns)
     rows = connection.execute(sql.SQL(_AS_APPLIED).format(wanted=wanted)).fetchall()
     return {number for (number,) in rows}
-
-
-def knows(connection: Connection) -> bool:
-    """Whether the ledger has what `is_as_applied` asks: that of an earlier azpg does not."""
-    return connection.execute(_THERE).fetchone() == (True,)
 
 
 def objects(first: sql.Composable) -> sql.Composed:

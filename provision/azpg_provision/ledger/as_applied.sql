@@ -68,7 +68,8 @@ BEGIN
                             (SELECT pg_catalog.string_agg(
                                         pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(acl.grantee)::pg_catalog.text),
                                         ' ' ORDER BY acl.grantee)
-                             FROM pg_catalog.aclexplode(schema.nspacl) AS acl
+                             FROM pg_catalog.aclexplode(coalesce(
+                                 schema.nspacl, pg_catalog.acldefault('n', schema.nspowner))) AS acl
                              WHERE acl.privilege_type OPERATOR(pg_catalog.=) 'CREATE')),
                             ' ' ORDER BY schema.nspname)
                  FROM pg_catalog.pg_namespace AS schema

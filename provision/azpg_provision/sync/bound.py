@@ -22,7 +22,7 @@ from psycopg import sql
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed, LedgerMismatch
 from azpg_provision.ledger.access import closing
-from azpg_provision.ledger.applied import is_as_applied, knows
+from azpg_provision.ledger.applied import KNOWS, is_as_applied
 from azpg_provision.live.text import typed
 from azpg_provision.live.values import listed
 from azpg_provision.spec import expression
@@ -121,7 +121,7 @@ WHERE function.pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('a
   AND function.proname OPERATOR(pg_catalog.=) pg_catalog.concat('text_', wanted.id)::pg_catalog.name
 """
 _FUNCTIONS = """
-SELECT wanted.id, ({made}), ({bound}), ({arguments})
+SELECT wanted.id, ({made}), ({bound}), ({arguments}), {knows}
 FROM (VALUES {wanted}) AS wanted (id, relation, columns, body)
 """
 _GIVEN = "SELECT ({arguments}) FROM (VALUES {wanted}) AS wanted (id, relation, columns)"
@@ -231,10 +231,10 @@ def unbound_of(
         asked = [one for one in columns if functions[one.id][0] is not None]
         found = verdicts(connection, [acting.wanted_of(one) for one in asked])
         known = {one.id: verdict for one, verdict in zip(asked, found, strict=True)}
-    same = is_as_applied(connection, columns) if knows(connection) else set()
+    same = is_as_applied(connection, [one for one in columns if functions[one.id][2]])
     answers = {}
     for one in columns:
-        is_made, has_text = functions[one.id]
+        is_made, has_text, _ = functions[one.id]
         why = ""
         if is_made is not None:
             why = known[one.id].foreign if is_made else known[one.id].key
@@ -260,12 +260,16 @@ def check(connection: Connection, column: VectorColumn) -> None:
 
 def _functions(
     connection: Connection, columns: Sequence[VectorColumn]
-) -> dict[int, tuple[bool | None, bool]]:
-    """Whether columns' functions are as they are made, by number: to act, None if absent, and of the text."""
+) -> dict[int, tuple[bool | None, bool, bool]]:
+    """Whether columns' functions are as they are made, by number: to act, None if absent, and of the text.
+
+    And whether the ledger knows what their tables were then.
+    """
     query = sql.SQL(_FUNCTIONS).format(
         made=sql.SQL(acting.MADE).format(),
         bound=sql.SQL(_BOUND).format(),
         arguments=sql.SQL(_ARGUMENTS).format(),
+        knows=sql.SQL(KNOWS),
         wanted=listed(
             [
                 one.id,
@@ -281,6 +285,7 @@ def _functions(
         one.id: (
             found[one.id][0],
             _is_text_of(one, found[one.id][1] or [], _sorted(found[one.id][2])),
+            found[one.id][3],
         )
         for one in columns
     }

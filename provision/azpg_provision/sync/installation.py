@@ -101,14 +101,13 @@ def install(connection: Connection, column: VectorColumn) -> VectorColumn:
             if needs_text(column):
                 bind(connection, column)
             _make(connection, column, owner)
-        applied.note_text(connection, column)
         if column.sync is not Sync.QUEUE:  # what waits there is told by the rows' state, too
             acting.command(connection, column, sql.SQL("DELETE FROM {}").format(column.queue))
         hands = acting.hands(connection, [column])[column.id]
-        if made := [trigger.creation(column, hands) for trigger in triggers(column)]:
-            if hands.types:
-                make_functions(connection, "types_in_hand", "names_in_hand")
-            connection.execute(sql.SQL("; ").join(made))
+        made = [trigger.creation(column, hands) for trigger in triggers(column)]
+        if made and hands.types:
+            make_functions(connection, "types_in_hand", "names_in_hand")
+        connection.execute(sql.SQL("; ").join([applied.noting_text(column), *made]))
         acting.leave(connection, column)
         connection.execute("RESET search_path")
     return column
