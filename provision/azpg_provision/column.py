@@ -182,9 +182,8 @@ class VectorColumn:
 
     @property
     def reads(self) -> list[str]:
-        """The columns that azpg reads and writes: of the key, of the text, and the vector's if it has to."""
-        vector = () if self.sync is Sync.GENERATED else (self.column,)
-        return sorted({*self.text_columns, *vector, *(key.name for key in self.keys)})
+        """The columns that its text is made of, and its own if azpg has to write it."""
+        return sorted({*self.text_columns, *(() if self.sync is Sync.GENERATED else (self.column,))})
 
     @property
     def text_columns(self) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ from azpg_provision.live.values import listed
 from azpg_provision.target.target import Connection
 
 _NOTE = """
-UPDATE azpg.columns SET reads = {reads}::pg_catalog.name[], applied = ({applied})
+UPDATE azpg.columns
+SET reads = {reads}::pg_catalog.name[], keys = {keys}::pg_catalog.name[], applied = ({applied})
 WHERE id OPERATOR(pg_catalog.=) {number} RETURNING applied
 """
 _NOTE_TEXT = """
@@ -42,14 +43,15 @@ WHERE function.pronamespace OPERATOR(pg_catalog.=) 'azpg'::pg_catalog.regnamespa
 """
 
 
-def applied(relation: sql.Composable, columns: sql.Composable) -> sql.Composed:
+def applied(relation: sql.Composable, reads: sql.Composable, keys: sql.Composable) -> sql.Composed:
     """A query of the hash, of no row where there is no table.
 
     Args:
         relation: an expression of the table's oid.
-        columns: one of names, those of the columns that azpg reads and writes.
+        reads: one of names, those of the columns of which types and their owners count.
+        keys: the same of those of which only types count: whose these are, types_in_hand.sql asks.
     """
-    return sql.SQL(_template("applied")).format(relation=relation, columns=columns)
+    return sql.SQL(_template("applied")).format(relation=relation, reads=reads, keys=keys)
 
 
 def applied_of(column: VectorColumn) -> sql.Composed:
@@ -57,6 +59,7 @@ def applied_of(column: VectorColumn) -> sql.Composed:
     return applied(
         sql.SQL("pg_catalog.to_regclass({})").format(sql.Literal(column.relation.as_string())),
         sql.SQL("{}::pg_catalog.name[]").format(sql.Literal(column.reads)),
+        sql.SQL("{}::pg_catalog.name[]").format(sql.Literal([key.name for key in column.keys])),
     )
 
 
@@ -69,7 +72,10 @@ def see(connection: Connection, column: VectorColumn) -> VectorColumn:
 def note(connection: Connection, column: VectorColumn) -> VectorColumn:
     """The same, and keeps it in the ledger, before the column's functions are made."""
     query = sql.SQL(_NOTE).format(
-        number=sql.Literal(column.id), reads=sql.Literal(column.reads), applied=applied_of(column)
+        number=sql.Literal(column.id),
+        reads=sql.Literal(column.reads),
+        keys=sql.Literal([key.name for key in column.keys]),
+        applied=applied_of(column),
     )
     row = connection.execute(query).fetchone()
     return replace(column, applied=row[0] or "" if row else "")
@@ -102,7 +108,7 @@ def objects(first: sql.Composable) -> sql.Composed:
 def function_text(text: bytes) -> bytes:
     """The text of a function of the ledger's, with the queries of this file in their places."""
     return text.replace(
-        b"{applied}", applied(sql.SQL("relation"), sql.SQL("azpg_columns")).as_bytes()
+        b"{applied}", applied(*map(sql.SQL, ("relation", "azpg_reads", "azpg_keys"))).as_bytes()
     ).replace(b"{objects}", objects(sql.SQL(_OF_TEXT)).as_bytes())
 
 

@@ -9,8 +9,8 @@ SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.conc
                 pg_catalog.quote_literal(attribute.attname::pg_catalog.text),
                 pg_catalog.quote_literal(home.nspname::pg_catalog.text),
                 pg_catalog.quote_literal(type.typname::pg_catalog.text),
-                coalesce(pg_catalog.concat('of ', extension.extname),
-                         pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(type.typowner)::pg_catalog.text))),
+                CASE WHEN attribute.attname OPERATOR(pg_catalog.=) ANY ({reads}) THEN coalesce(pg_catalog.concat('of ', extension.extname),
+                         pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(type.typowner)::pg_catalog.text)) END),
                 ' ' ORDER BY attribute.attname COLLATE pg_catalog."C")
      FROM pg_catalog.pg_attribute AS attribute
      JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) attribute.atttypid
@@ -20,7 +20,8 @@ SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.conc
            AND part.objid OPERATOR(pg_catalog.=) type.oid AND part.deptype OPERATOR(pg_catalog.=) 'e'
      LEFT JOIN pg_catalog.pg_extension AS extension ON extension.oid OPERATOR(pg_catalog.=) part.refobjid
      WHERE attribute.attrelid OPERATOR(pg_catalog.=) class.oid
-       AND attribute.attname OPERATOR(pg_catalog.=) ANY ({columns}) AND NOT attribute.attisdropped
+       AND attribute.attname OPERATOR(pg_catalog.=) ANY ({reads} OPERATOR(pg_catalog.||) {keys})
+       AND NOT attribute.attisdropped
        AND home.nspname OPERATOR(pg_catalog.<>) 'pg_catalog')
 ), 'UTF8')), 'hex')
 FROM pg_catalog.pg_class AS class

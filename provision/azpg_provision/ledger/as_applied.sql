@@ -94,11 +94,12 @@ CREATE OR REPLACE FUNCTION azpg.is_as_applied(relation pg_catalog.regclass, numb
 RETURNS pg_catalog.bool LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
 $$
 DECLARE
-    azpg_columns pg_catalog.name[];
+    azpg_reads pg_catalog.name[];
+    azpg_keys pg_catalog.name[];
     azpg_applied pg_catalog.text;
     azpg_calls pg_catalog.text;
 BEGIN
-    SELECT own.reads, own.applied, own.calls INTO azpg_columns, azpg_applied, azpg_calls
+    SELECT own.reads, own.keys, own.applied, own.calls INTO azpg_reads, azpg_keys, azpg_applied, azpg_calls
     FROM azpg.columns AS own WHERE own.id OPERATOR(pg_catalog.=) number;
     RETURN coalesce(({applied}) OPERATOR(pg_catalog.=) azpg_applied, false)
        AND coalesce(azpg.text_calls(number) OPERATOR(pg_catalog.=) azpg_calls, false)
@@ -106,12 +107,16 @@ BEGIN
            SELECT FROM pg_catalog.pg_class AS class
            JOIN pg_catalog.pg_namespace AS schema ON schema.oid OPERATOR(pg_catalog.=) class.relnamespace
            WHERE class.oid OPERATOR(pg_catalog.=) relation
-             AND (azpg.is_replaced(class.xmax) OR azpg.is_replaced(schema.xmax)))
+             -- By no snapshot, as names in a statement are.
+             AND (pg_catalog.to_regclass(pg_catalog.concat(
+                      pg_catalog.quote_ident(schema.nspname), '.', pg_catalog.quote_ident(class.relname)))
+                  IS DISTINCT FROM relation
+                  OR azpg.is_replaced(class.xmax)))
        AND NOT EXISTS (
            SELECT FROM pg_catalog.pg_attribute AS attribute
            JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) attribute.atttypid
            WHERE attribute.attrelid OPERATOR(pg_catalog.=) relation
-             AND attribute.attname OPERATOR(pg_catalog.=) ANY (azpg_columns)
+             AND attribute.attname OPERATOR(pg_catalog.=) ANY (azpg_reads OPERATOR(pg_catalog.||) azpg_keys)
              AND (azpg.is_replaced(attribute.xmax) OR azpg.is_replaced(type.xmax)));
 END
 $$;
@@ -124,7 +129,14 @@ BEGIN
     IF azpg.is_as_applied(relation, number) THEN
         RETURN true;
     END IF;
-    IF NOT quiet THEN
+    -- azpg.in_hand says it if the table has another owner than its functions.
+    IF NOT quiet AND EXISTS (
+        SELECT FROM pg_catalog.pg_proc AS function
+        JOIN pg_catalog.pg_class AS class ON class.relowner OPERATOR(pg_catalog.=) function.proowner
+        WHERE class.oid OPERATOR(pg_catalog.=) relation
+          AND function.pronamespace OPERATOR(pg_catalog.=) 'azpg'::pg_catalog.regnamespace
+          AND function.proname OPERATOR(pg_catalog.=) pg_catalog.concat('act_', number)::pg_catalog.name)
+    THEN
         RAISE WARNING 'azpg: rows of % keep the embeddings that they had: the table, its schema, the type of a column, what the text calls, or whose they are has changed since `azpg apply`',
             relation
             USING HINT = 'Run `azpg apply`, which sees whether that is safe, and embeds what has changed.';

@@ -18,7 +18,7 @@ CREATE TABLE azpg.owned (
 -- The vectorized columns. `definition` is a VectorColumn without its id; `position` is the key up to which
 -- the present pass of `azpg vectorize` has handed out work, NULL before its first and after its last row. `secret`
 -- is what a worker tells the column's triggers, which have its SHA-256 only. `applied` is what the table was when its
--- triggers were made, with the columns that it `reads`, and `calls` what its text depends on:
+-- triggers were made, with the columns that it `reads` and its `keys`, and `calls` what its text depends on:
 -- azpg_provision/ledger/applied.sql, as_applied.sql.
 CREATE TABLE azpg.columns (
     id          integer     PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
@@ -28,6 +28,7 @@ CREATE TABLE azpg.columns (
     pass        bigint      NOT NULL DEFAULT 0,
     position    text[],
     reads       name[],
+    keys        name[],
     applied     text,
     calls       text,
     secret      text        NOT NULL
