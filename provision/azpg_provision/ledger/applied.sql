@@ -1,16 +1,17 @@
 SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(' ',
     pg_catalog.quote_literal(schema.nspname::pg_catalog.text),
-    pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(
-        CASE WHEN pg_catalog.pg_get_userbyid(schema.nspowner) OPERATOR(pg_catalog.=) 'pg_database_owner'
-             THEN database.datdba ELSE schema.nspowner END)::pg_catalog.text),
+    CASE WHEN pg_catalog.pg_get_userbyid(schema.nspowner) OPERATOR(pg_catalog.=) 'pg_database_owner'
+         THEN database.datdba ELSE schema.nspowner END,
     pg_catalog.quote_literal(class.relname::pg_catalog.text),
-    pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(class.relowner)::pg_catalog.text),
+    class.relowner,
     (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ',
                 pg_catalog.quote_literal(attribute.attname::pg_catalog.text),
                 pg_catalog.quote_literal(home.nspname::pg_catalog.text),
                 pg_catalog.quote_literal(type.typname::pg_catalog.text),
-                CASE WHEN attribute.attname OPERATOR(pg_catalog.=) ANY ({reads}) THEN coalesce(pg_catalog.concat('of ', extension.extname),
-                         pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(type.typowner)::pg_catalog.text)) END),
+                CASE WHEN attribute.attname OPERATOR(pg_catalog.=) ANY ({reads})
+                     THEN CASE WHEN extension.oid IS NULL THEN type.typowner::pg_catalog.text
+                               ELSE pg_catalog.concat('of ', pg_catalog.quote_literal(extension.extname::pg_catalog.text)) END
+                END),
                 ' ' ORDER BY attribute.attname COLLATE pg_catalog."C")
      FROM pg_catalog.pg_attribute AS attribute
      JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) attribute.atttypid

@@ -59,15 +59,13 @@ BEGIN
         CROSS JOIN LATERAL (
             SELECT pg_catalog.concat_ws(' ',
                 (pg_catalog.pg_identify_object(azpg_object.class, azpg_object.object, 0)).identity,
-                pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(whose.owner)::pg_catalog.text),
+                whose.owner,
                 pg_catalog.quote_literal(function.proconfig::pg_catalog.text),
                 function.prosecdef, function.prosqlbody IS NULL,
                 (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ',
                             pg_catalog.quote_literal(schema.nspname::pg_catalog.text),
-                            pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(schema.nspowner)::pg_catalog.text),
-                            (SELECT pg_catalog.string_agg(
-                                        pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(acl.grantee)::pg_catalog.text),
-                                        ' ' ORDER BY acl.grantee)
+                            schema.nspowner,
+                            (SELECT pg_catalog.string_agg(acl.grantee::pg_catalog.text, ' ' ORDER BY acl.grantee)
                              FROM pg_catalog.aclexplode(coalesce(
                                  schema.nspacl, pg_catalog.acldefault('n', schema.nspowner))) AS acl
                              WHERE acl.privilege_type OPERATOR(pg_catalog.=) 'CREATE')),
@@ -117,7 +115,8 @@ BEGIN
            JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) attribute.atttypid
            WHERE attribute.attrelid OPERATOR(pg_catalog.=) relation
              AND attribute.attname OPERATOR(pg_catalog.=) ANY (azpg_reads OPERATOR(pg_catalog.||) azpg_keys)
-             AND (azpg.is_replaced(attribute.xmax) OR azpg.is_replaced(type.xmax)));
+             AND (azpg.is_replaced(attribute.xmax)
+                  OR attribute.attname OPERATOR(pg_catalog.=) ANY (azpg_reads) AND azpg.is_replaced(type.xmax)));
 END
 $$;
 REVOKE EXECUTE ON FUNCTION azpg.is_as_applied(pg_catalog.regclass, pg_catalog.int4) FROM PUBLIC;
