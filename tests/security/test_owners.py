@@ -975,18 +975,16 @@ def test_two_columns_of_one_owner_are_installed_at_the_same_time(
 ) -> None:
     """Each lets the owner create in schema azpg for a moment, by the same row of PostgreSQL's catalogue."""
     first = owned(twin, connection, eve, Sync.QUEUE)
-    connection.execute(
-        sql.SQL("ALTER SCHEMA shop OWNER TO CURRENT_USER; GRANT USAGE ON SCHEMA shop TO {}").format(eve.role)
-    )
     second = vectorized(
         twin,
         connection,
-        create="CREATE TABLE shop.others (LIKE shop.products INCLUDING ALL)",
+        create="CREATE TABLE shop.others (LIKE shop.products INCLUDING ALL);"
+        f"ALTER TABLE shop.others OWNER TO {eve.name}",
         schema="shop",
         table="others",
         mode=Sync.QUEUE,
     )
-    connection.execute(sql.SQL("ALTER TABLE shop.others OWNER TO {}").format(eve.role))
+    sync.remove(connection, second.column)
     assert not sync.installed(connection, second.column)
     errors: list[BaseException] = []
 
