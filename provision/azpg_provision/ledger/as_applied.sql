@@ -105,10 +105,11 @@ BEGIN
            SELECT FROM pg_catalog.pg_class AS class
            JOIN pg_catalog.pg_namespace AS schema ON schema.oid OPERATOR(pg_catalog.=) class.relnamespace
            WHERE class.oid OPERATOR(pg_catalog.=) relation
-             -- By no snapshot, as names in a statement are.
-             AND (pg_catalog.to_regclass(pg_catalog.concat(
-                      pg_catalog.quote_ident(schema.nspname), '.', pg_catalog.quote_ident(class.relname)))
-                  IS DISTINCT FROM relation
+             -- By no snapshot, as names in a statement are. Without the right to look there it would raise.
+             AND (CASE WHEN pg_catalog.has_schema_privilege(schema.oid, 'USAGE')
+                       THEN pg_catalog.to_regclass(pg_catalog.concat(
+                                pg_catalog.quote_ident(schema.nspname), '.', pg_catalog.quote_ident(class.relname)))
+                  END IS DISTINCT FROM relation
                   OR azpg.is_replaced(class.xmax)))
        AND NOT EXISTS (
            SELECT FROM pg_catalog.pg_attribute AS attribute
