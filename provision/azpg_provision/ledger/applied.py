@@ -2,7 +2,8 @@
 
 A name is looked up each time. Whoever owns a schema can give a table's name to another, and a column can get
 a type with casts of somebody else's; what belongs to azpg there can go to another role, with whatever hangs
-on it. So the names, the types that are not PostgreSQL's own, and the owners are kept as a hash.
+on it. So the names, the types that are not PostgreSQL's own or an extension's, and the owners are kept as a
+hash. A key's columns have the types of azpg's own, which triggers and `azpg_provision.sync.judging` judge.
 """
 
 from __future__ import annotations
@@ -32,8 +33,12 @@ pg_catalog.to_regprocedure(
 """
 """An expression: whether the ledger has what `is_as_applied` asks. That of an earlier azpg does not."""
 _AS_APPLIED = """
-SELECT wanted.id FROM (VALUES {wanted}) AS wanted (id, relation)
+SELECT wanted.id FROM (VALUES {wanted}) AS wanted (id, relation, attribute)
 WHERE azpg.as_applied(pg_catalog.to_regclass(wanted.relation), wanted.id, true)
+   OR NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS attribute
+                  WHERE attribute.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(wanted.relation)
+                    AND attribute.attname OPERATOR(pg_catalog.=) wanted.attribute::pg_catalog.name
+                    AND NOT attribute.attisdropped)
 """
 _OF_TEXT = """
 SELECT 0::pg_catalog.int8, 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid, function.oid
@@ -43,15 +48,14 @@ WHERE function.pronamespace OPERATOR(pg_catalog.=) 'azpg'::pg_catalog.regnamespa
 """
 
 
-def applied(relation: sql.Composable, reads: sql.Composable, keys: sql.Composable) -> sql.Composed:
+def applied(relation: sql.Composable, reads: sql.Composable) -> sql.Composed:
     """A query of the hash, of no row where there is no table.
 
     Args:
         relation: an expression of the table's oid.
-        reads: one of names, those of the columns of which types and their owners count.
-        keys: the same of those of which only types count: whose these are, types_in_hand.sql asks.
+        reads: one of names, those of the columns that azpg reads and writes beside the key.
     """
-    return sql.SQL(_template("applied")).format(relation=relation, reads=reads, keys=keys)
+    return sql.SQL(_template("applied")).format(relation=relation, reads=reads)
 
 
 def applied_of(column: VectorColumn) -> sql.Composed:
@@ -59,7 +63,6 @@ def applied_of(column: VectorColumn) -> sql.Composed:
     return applied(
         sql.SQL("pg_catalog.to_regclass({})").format(sql.Literal(column.relation.as_string())),
         sql.SQL("{}::pg_catalog.name[]").format(sql.Literal(column.reads)),
-        sql.SQL("{}::pg_catalog.name[]").format(sql.Literal([key.name for key in column.keys])),
     )
 
 
@@ -91,11 +94,11 @@ def is_as_applied(connection: Connection, columns: Sequence[VectorColumn]) -> se
 
     Args:
         connection: in any transaction, or none.
-        columns: as the ledger has them, made by this azpg: see `KNOWS`.
+        columns: as the ledger has them, made by this azpg: see `KNOWS`. Of those that are gone others tell.
     """
     if not columns:
         return set()
-    wanted = listed([one.id, one.relation.as_string(connection)] for one in columns)
+    wanted = listed([one.id, one.relation.as_string(connection), one.column] for one in columns)
     rows = connection.execute(sql.SQL(_AS_APPLIED).format(wanted=wanted)).fetchall()
     return {number for (number,) in rows}
 
@@ -107,9 +110,9 @@ def objects(first: sql.Composable) -> sql.Composed:
 
 def function_text(text: bytes) -> bytes:
     """The text of a function of the ledger's, with the queries of this file in their places."""
-    return text.replace(
-        b"{applied}", applied(*map(sql.SQL, ("relation", "azpg_reads", "azpg_keys"))).as_bytes()
-    ).replace(b"{objects}", objects(sql.SQL(_OF_TEXT)).as_bytes())
+    return text.replace(b"{applied}", applied(sql.SQL("relation"), sql.SQL("azpg_reads")).as_bytes()).replace(
+        b"{objects}", objects(sql.SQL(_OF_TEXT)).as_bytes()
+    )
 
 
 @cache

@@ -8,22 +8,18 @@ SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.conc
                 pg_catalog.quote_literal(attribute.attname::pg_catalog.text),
                 pg_catalog.quote_literal(home.nspname::pg_catalog.text),
                 pg_catalog.quote_literal(type.typname::pg_catalog.text),
-                CASE WHEN attribute.attname OPERATOR(pg_catalog.=) ANY ({reads})
-                     THEN CASE WHEN extension.oid IS NULL THEN type.typowner::pg_catalog.text
-                               ELSE pg_catalog.concat('of ', pg_catalog.quote_literal(extension.extname::pg_catalog.text)) END
-                END),
+                type.typowner),
                 ' ' ORDER BY attribute.attname COLLATE pg_catalog."C")
      FROM pg_catalog.pg_attribute AS attribute
      JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) attribute.atttypid
      JOIN pg_catalog.pg_namespace AS home ON home.oid OPERATOR(pg_catalog.=) type.typnamespace
-     LEFT JOIN pg_catalog.pg_depend AS part
-            ON part.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
-           AND part.objid OPERATOR(pg_catalog.=) type.oid AND part.deptype OPERATOR(pg_catalog.=) 'e'
-     LEFT JOIN pg_catalog.pg_extension AS extension ON extension.oid OPERATOR(pg_catalog.=) part.refobjid
      WHERE attribute.attrelid OPERATOR(pg_catalog.=) class.oid
-       AND attribute.attname OPERATOR(pg_catalog.=) ANY ({reads} OPERATOR(pg_catalog.||) {keys})
-       AND NOT attribute.attisdropped
-       AND home.nspname OPERATOR(pg_catalog.<>) 'pg_catalog')
+       AND attribute.attname OPERATOR(pg_catalog.=) ANY ({reads}) AND NOT attribute.attisdropped
+       AND home.nspname OPERATOR(pg_catalog.<>) 'pg_catalog'
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS part
+                       WHERE part.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+                         AND part.objid OPERATOR(pg_catalog.=) type.oid
+                         AND part.deptype OPERATOR(pg_catalog.=) 'e'))
 ), 'UTF8')), 'hex')
 FROM pg_catalog.pg_class AS class
 JOIN pg_catalog.pg_namespace AS schema ON schema.oid OPERATOR(pg_catalog.=) class.relnamespace

@@ -99,7 +99,8 @@ DECLARE
 BEGIN
     SELECT own.reads, own.keys, own.applied, own.calls INTO azpg_reads, azpg_keys, azpg_applied, azpg_calls
     FROM azpg.columns AS own WHERE own.id OPERATOR(pg_catalog.=) number;
-    RETURN coalesce(({applied}) OPERATOR(pg_catalog.=) azpg_applied, false)
+    -- A transaction that has changed what another one had changed sees two.
+    RETURN coalesce(ARRAY({applied}) OPERATOR(pg_catalog.=) ARRAY[azpg_applied], false)
        AND coalesce(azpg.text_calls(number) OPERATOR(pg_catalog.=) azpg_calls, false)
        AND NOT EXISTS (
            SELECT FROM pg_catalog.pg_class AS class
@@ -115,9 +116,20 @@ BEGIN
            SELECT FROM pg_catalog.pg_attribute AS attribute
            JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) attribute.atttypid
            WHERE attribute.attrelid OPERATOR(pg_catalog.=) relation
-             AND attribute.attname OPERATOR(pg_catalog.=) ANY (azpg_reads OPERATOR(pg_catalog.||) azpg_keys)
-             AND (azpg.is_replaced(attribute.xmax)
-                  OR attribute.attname OPERATOR(pg_catalog.=) ANY (azpg_reads) AND azpg.is_replaced(type.xmax)));
+             AND attribute.attname OPERATOR(pg_catalog.=) ANY (azpg_reads)
+             AND (azpg.is_replaced(attribute.xmax) OR azpg.is_replaced(type.xmax)))
+       -- Whose its type is, the other conditions ask: here only whether it is still that of azpg's own columns.
+       AND NOT EXISTS (
+           SELECT FROM pg_catalog.unnest(azpg_keys) WITH ORDINALITY AS key (name, position)
+           JOIN pg_catalog.pg_attribute AS attribute ON attribute.attrelid OPERATOR(pg_catalog.=) relation
+                                                    AND attribute.attname OPERATOR(pg_catalog.=) key.name
+           JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) attribute.atttypid
+           JOIN pg_catalog.pg_attribute AS own
+             ON own.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(pg_catalog.concat('azpg.state_', number))
+            AND own.attname OPERATOR(pg_catalog.=) pg_catalog.concat('key_', key.position)::pg_catalog.name
+           WHERE azpg.is_replaced(attribute.xmax)
+              OR type.typnamespace OPERATOR(pg_catalog.<>) 'pg_catalog'::pg_catalog.regnamespace
+                 AND type.oid OPERATOR(pg_catalog.<>) own.atttypid);
 END
 $$;
 REVOKE EXECUTE ON FUNCTION azpg.is_as_applied(pg_catalog.regclass, pg_catalog.int4) FROM PUBLIC;
@@ -130,12 +142,8 @@ BEGIN
         RETURN true;
     END IF;
     -- azpg.in_hand says it if the table has another owner than its functions.
-    IF NOT quiet AND EXISTS (
-        SELECT FROM pg_catalog.pg_proc AS function
-        JOIN pg_catalog.pg_class AS class ON class.relowner OPERATOR(pg_catalog.=) function.proowner
-        WHERE class.oid OPERATOR(pg_catalog.=) relation
-          AND function.pronamespace OPERATOR(pg_catalog.=) 'azpg'::pg_catalog.regnamespace
-          AND function.proname OPERATOR(pg_catalog.=) pg_catalog.concat('act_', number)::pg_catalog.name)
+    IF NOT quiet AND azpg.has_one_owner(relation, pg_catalog.to_regprocedure(
+        pg_catalog.concat('azpg.act_', number, '(pg_catalog.text, pg_catalog.bool)')))
     THEN
         RAISE WARNING 'azpg: rows of % keep the embeddings that they had: the table, its schema, the type of a column, what the text calls, or whose they are has changed since `azpg apply`',
             relation

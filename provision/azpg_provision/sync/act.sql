@@ -20,7 +20,7 @@ BEGIN
         RAISE EXCEPTION 'azpg: a function of % has other rights than the owner of its table', {name}
             USING ERRCODE = 'insufficient_privilege', HINT = 'Run `azpg apply`, which makes it anew.';
     END IF;
-    IF NOT coalesce(({applied}) OPERATOR(pg_catalog.=) {was}, false) THEN
+    IF NOT ARRAY({applied}) OPERATOR(pg_catalog.=) ARRAY[{was}] THEN
         RAISE EXCEPTION 'azpg: the table of %, its schema, the type of a column, or whose they are has changed since `azpg apply`', {name}
             USING ERRCODE = 'invalid_table_definition', HINT = 'Run `azpg apply`, which sees whether that is safe.';
     END IF;
