@@ -40,6 +40,16 @@ WHERE azpg.as_applied(pg_catalog.to_regclass(wanted.relation), wanted.id, true)
                     AND attribute.attname OPERATOR(pg_catalog.=) wanted.attribute::pg_catalog.name
                     AND NOT attribute.attisdropped)
 """
+_CALLS_SOME = """
+EXISTS (SELECT FROM pg_catalog.pg_proc AS function
+        JOIN pg_catalog.pg_depend AS depend
+          ON depend.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+         AND depend.objid OPERATOR(pg_catalog.=) function.oid
+         AND depend.refclassid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_namespace'::pg_catalog.regclass
+        WHERE function.pronamespace OPERATOR(pg_catalog.=) 'azpg'::pg_catalog.regnamespace
+          AND function.proname OPERATOR(pg_catalog.=) pg_catalog.concat('text_', number)::pg_catalog.name)
+"""
+"""Whether a column's text depends on anything but its schema: PostgreSQL's own is none."""
 _OF_TEXT = """
 SELECT 0::pg_catalog.int8, 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid, function.oid
 FROM pg_catalog.pg_proc AS function
@@ -110,9 +120,14 @@ def objects(first: sql.Composable) -> sql.Composed:
 
 def function_text(text: bytes) -> bytes:
     """The text of a function of the ledger's, with the queries of this file in their places."""
-    return text.replace(b"{applied}", applied(sql.SQL("relation"), sql.SQL("azpg_reads")).as_bytes()).replace(
-        b"{objects}", objects(sql.SQL(_OF_TEXT)).as_bytes()
-    )
+    parts = {
+        b"{applied}": applied(sql.SQL("relation"), sql.SQL("own.reads")),
+        b"{calls_some}": sql.SQL(_CALLS_SOME),
+        b"{objects}": objects(sql.SQL(_OF_TEXT)),
+    }
+    for place, part in parts.items():
+        text = text.replace(place, part.as_bytes())
+    return text
 
 
 @cache

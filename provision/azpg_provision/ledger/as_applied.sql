@@ -5,15 +5,7 @@ RETURNS pg_catalog.text LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS
 $$
 BEGIN
-    IF NOT EXISTS (
-        SELECT FROM pg_catalog.pg_proc AS function
-        JOIN pg_catalog.pg_depend AS depend
-          ON depend.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
-         AND depend.objid OPERATOR(pg_catalog.=) function.oid
-         AND depend.refclassid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_namespace'::pg_catalog.regclass
-        WHERE function.pronamespace OPERATOR(pg_catalog.=) 'azpg'::pg_catalog.regnamespace
-          AND function.proname OPERATOR(pg_catalog.=) pg_catalog.concat('text_', number)::pg_catalog.name)
-    THEN
+    IF NOT {calls_some} THEN
         RETURN '';
     END IF;
     RETURN (
@@ -91,45 +83,42 @@ REVOKE EXECUTE ON FUNCTION azpg.text_calls(pg_catalog.int4) FROM PUBLIC;
 CREATE OR REPLACE FUNCTION azpg.is_as_applied(relation pg_catalog.regclass, number pg_catalog.int4)
 RETURNS pg_catalog.bool LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
 $$
-DECLARE
-    azpg_reads pg_catalog.name[];
-    azpg_keys pg_catalog.name[];
-    azpg_applied pg_catalog.text;
-    azpg_calls pg_catalog.text;
+#variable_conflict use_variable
 BEGIN
-    SELECT own.reads, own.keys, own.applied, own.calls INTO azpg_reads, azpg_keys, azpg_applied, azpg_calls
-    FROM azpg.columns AS own WHERE own.id OPERATOR(pg_catalog.=) number;
-    -- A transaction that has changed what another one had changed sees two.
-    RETURN coalesce(ARRAY({applied}) OPERATOR(pg_catalog.=) ARRAY[azpg_applied], false)
-       AND coalesce(azpg.text_calls(number) OPERATOR(pg_catalog.=) azpg_calls, false)
-       AND NOT EXISTS (
-           SELECT FROM pg_catalog.pg_class AS class
-           JOIN pg_catalog.pg_namespace AS schema ON schema.oid OPERATOR(pg_catalog.=) class.relnamespace
-           WHERE class.oid OPERATOR(pg_catalog.=) relation
-             -- By no snapshot, as names in a statement are. Without the right to look there it would raise.
-             AND (CASE WHEN pg_catalog.has_schema_privilege(schema.oid, 'USAGE')
-                       THEN pg_catalog.to_regclass(pg_catalog.concat(
-                                pg_catalog.quote_ident(schema.nspname), '.', pg_catalog.quote_ident(class.relname)))
-                  END IS DISTINCT FROM relation
-                  OR azpg.is_replaced(class.xmax)))
-       AND NOT EXISTS (
-           SELECT FROM pg_catalog.pg_attribute AS attribute
-           JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) attribute.atttypid
-           WHERE attribute.attrelid OPERATOR(pg_catalog.=) relation
-             AND attribute.attname OPERATOR(pg_catalog.=) ANY (azpg_reads)
-             AND (azpg.is_replaced(attribute.xmax) OR azpg.is_replaced(type.xmax)))
-       -- Whose its type is, the other conditions ask: here only whether it is still that of azpg's own columns.
-       AND NOT EXISTS (
-           SELECT FROM pg_catalog.unnest(azpg_keys) WITH ORDINALITY AS key (name, position)
-           JOIN pg_catalog.pg_attribute AS attribute ON attribute.attrelid OPERATOR(pg_catalog.=) relation
-                                                    AND attribute.attname OPERATOR(pg_catalog.=) key.name
-           JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) attribute.atttypid
-           JOIN pg_catalog.pg_attribute AS own
-             ON own.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(pg_catalog.concat('azpg.state_', number))
-            AND own.attname OPERATOR(pg_catalog.=) pg_catalog.concat('key_', key.position)::pg_catalog.name
-           WHERE azpg.is_replaced(attribute.xmax)
-              OR type.typnamespace OPERATOR(pg_catalog.<>) 'pg_catalog'::pg_catalog.regnamespace
-                 AND type.oid OPERATOR(pg_catalog.<>) own.atttypid);
+    RETURN EXISTS (
+        SELECT FROM azpg.columns AS own
+        WHERE own.id OPERATOR(pg_catalog.=) number
+          -- A transaction that has changed what another one had changed sees two.
+          AND ARRAY({applied}) OPERATOR(pg_catalog.=) ARRAY[own.applied]
+          AND own.calls OPERATOR(pg_catalog.=) CASE WHEN {calls_some} THEN azpg.text_calls(number) ELSE '' END
+          AND NOT EXISTS (
+              SELECT FROM pg_catalog.pg_class AS class
+              JOIN pg_catalog.pg_namespace AS schema ON schema.oid OPERATOR(pg_catalog.=) class.relnamespace
+              WHERE class.oid OPERATOR(pg_catalog.=) relation
+                -- By no snapshot, as names in a statement are. Without the right to look there it would raise.
+                AND (CASE WHEN pg_catalog.has_schema_privilege(schema.oid, 'USAGE')
+                          THEN pg_catalog.to_regclass(pg_catalog.concat(
+                                   pg_catalog.quote_ident(schema.nspname), '.', pg_catalog.quote_ident(class.relname)))
+                     END IS DISTINCT FROM relation
+                     OR azpg.is_replaced(class.xmax)))
+          AND NOT EXISTS (
+              SELECT FROM pg_catalog.pg_attribute AS attribute
+              JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) attribute.atttypid
+              WHERE attribute.attrelid OPERATOR(pg_catalog.=) relation
+                AND attribute.attname OPERATOR(pg_catalog.=) ANY (own.reads)
+                AND (azpg.is_replaced(attribute.xmax) OR azpg.is_replaced(type.xmax)))
+          -- Whose its type is, the other conditions ask: here only whether it is still that of azpg's own columns.
+          AND NOT EXISTS (
+              SELECT FROM pg_catalog.unnest(own.keys) WITH ORDINALITY AS key (name, position)
+              JOIN pg_catalog.pg_attribute AS attribute ON attribute.attrelid OPERATOR(pg_catalog.=) relation
+                                                       AND attribute.attname OPERATOR(pg_catalog.=) key.name
+              JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) attribute.atttypid
+              JOIN pg_catalog.pg_attribute AS kept
+                ON kept.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(pg_catalog.concat('azpg.state_', number))
+               AND kept.attname OPERATOR(pg_catalog.=) pg_catalog.concat('key_', key.position)::pg_catalog.name
+              WHERE azpg.is_replaced(attribute.xmax)
+                 OR type.typnamespace OPERATOR(pg_catalog.<>) 'pg_catalog'::pg_catalog.regnamespace
+                    AND type.oid OPERATOR(pg_catalog.<>) kept.atttypid));
 END
 $$;
 REVOKE EXECUTE ON FUNCTION azpg.is_as_applied(pg_catalog.regclass, pg_catalog.int4) FROM PUBLIC;
