@@ -115,6 +115,8 @@ class VectorColumn:
             the model's digest. It is part of each row's hash (see ledger/schema.sql).
         sync: how the column keeps up.
         timeout: seconds for which its trigger waits for the model.
+        applied: what the table, its columns' types and their owners were when it was applied, as a hash:
+            azpg_provision/ledger/applied.sql. No part of what the column is.
         secret: what a worker's session says so that the triggers leave its writes alone; see
             `azpg_provision.sync.triggers`. No part of what the column is, and not to be printed.
     """
@@ -131,6 +133,7 @@ class VectorColumn:
     fingerprint: bytes
     sync: Sync
     timeout: int = TIMEOUT
+    applied: str = field(default="", compare=False, repr=False)
     secret: str = field(default="", compare=False, repr=False)
 
     @property
@@ -176,6 +179,11 @@ class VectorColumn:
     def act_function(self) -> sql.Identifier:
         """The function that acts as the table's owner; see `azpg_provision.sync.acting`."""
         return sql.Identifier("azpg", f"act_{self.id}")
+
+    @property
+    def reads(self) -> list[str]:
+        """The columns that its text is made of, and its own if azpg has to write it."""
+        return sorted({*self.text_columns, *(() if self.sync is Sync.GENERATED else (self.column,))})
 
     @property
     def text_columns(self) -> tuple[str, ...]:

@@ -193,6 +193,7 @@ def test_a_worker_that_drains_and_leaves(azpg: Run, twin: Instance, connection: 
         "failed": 0,
         "waiting": 0,
         "oldest": None,
+        "refused": [],
     }
 
 

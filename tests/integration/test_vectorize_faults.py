@@ -19,8 +19,9 @@ import pytest
 from psycopg import sql
 
 from azpg_provision.column import Sync
-from azpg_provision.errors import RowsFailed, TargetUnreachable
-from azpg_provision.vectorize import Options, Outcome, drain, run
+from azpg_provision.errors import LedgerMismatch, RowsFailed, TargetUnreachable
+from azpg_provision.vectorize import Options, Outcome, backlog, drain, run
+from azpg_provision.vectorize.connections import Session, Unbound, hold
 from azpg_provision.vectorize.serve import Metrics, Service
 from azpg_runtime.models import StoredModel
 from azpg_runtime.postgres.instance import Instance
@@ -353,11 +354,30 @@ def test_a_server_that_stays_away_is_given_up(own_twin: Instance, table: Table) 
         settle(Table(connection, table.connect, table.column))
 
 
+GONE = 'there is no table "public"."products" any more: run `azpg plan`, which says what there is'
+
+
 def test_a_table_that_is_dropped_stops_the_run(own_twin: Instance, table: Table) -> None:
     with working(table) as outcome:
         table.execute("DROP TABLE products")
     assert isinstance(outcome[0], RowsFailed)
-    assert "does not exist. What is done stays" in str(outcome[0])
+    assert str(outcome[0]).endswith(f"stopped: {GONE}. What is done stays.")
+
+
+@pytest.mark.parametrize("table", [Sync.NONE], indirect=True)
+@pytest.mark.parametrize("gone", ["DROP TABLE products", "ALTER TABLE products RENAME TO things"])
+def test_a_table_that_is_gone_is_called_that(own_twin: Instance, table: Table, gone: str) -> None:
+    """By a worker that is about to write, and by whoever looks at it later."""
+    session = Session(table.connect)
+    session.prepare(table.column)
+    table.execute(gone)
+    with session.connection as worker:
+        with pytest.raises(Unbound) as caught, worker.transaction():
+            hold(worker, table.column)
+        assert caught.value.why == GONE
+        with pytest.raises(LedgerMismatch) as later:
+            backlog(worker, table.column)
+        assert str(later.value) == f"public.products.embedding: {GONE}."
 
 
 def test_a_writer_waits_for_a_silent_host_for_so_long_and_no_longer(own_twin: Instance, table: Table) -> None:

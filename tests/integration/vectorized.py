@@ -29,6 +29,11 @@ from tests.unit import tiny
 Connection = psycopg.Connection[Any]
 TINY = "tiny:v1"
 """A model that costs nothing, of `tiny.HIDDEN` dimensions: where the number of rows counts; see `tiny_model`."""
+FUNCTIONS_OF_ALL = [
+    *("as_applied", "has_one_owner", "in_hand", "is_as_applied", "is_last", "is_replaced", "last_before"),
+    *("text_calls", "trusted_function"),
+]
+"""What the triggers of all columns call, in alphabetical order."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +135,7 @@ def vectorized(
 
 def kept(connection: Connection, column: VectorColumn) -> VectorColumn:
     """Notes how a column is vectorized and lets it keep up, as apply does."""
-    registered = ledger.register(connection, column)
-    sync.install(connection, registered)
-    return registered
+    return sync.install(connection, ledger.register(connection, column))
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from azpg_provision.vectorize import drain, run
 from azpg_runtime.postgres.instance import Instance
 from tests.conftest import URI
 from tests.integration.provisioning import HEAD, Site
-from tests.integration.vectorized import Table, vectorized
+from tests.integration.vectorized import FUNCTIONS_OF_ALL, Table, vectorized
 from tests.security.roles import Attacker, attacker
 
 Connection = psycopg.Connection[Any]
@@ -155,7 +155,7 @@ def test_what_others_own_is_refused(
     assert not eve.is_admin()
     assert connection.execute(
         "SELECT proname FROM pg_proc WHERE pronamespace = 'azpg'::regnamespace ORDER BY 1"
-    ).fetchall() == [("has_one_owner",), ("in_hand",), ("is_replaced",), ("trusted_function",)]
+    ).fetchall() == [(name,) for name in FUNCTIONS_OF_ALL]
 
 
 def test_what_the_owner_and_the_admin_made_is_taken(twin: Instance, connection: Connection) -> None:

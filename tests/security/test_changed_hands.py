@@ -23,7 +23,7 @@ from tests.security.test_owners import owned
 Connection = psycopg.Connection[Any]
 pytestmark = [pytest.mark.every_major, pytest.mark.vector]
 
-ADMINS = sql.SQL("ALTER TABLE shop.products OWNER TO CURRENT_USER")
+ADMINS = sql.SQL("ALTER TABLE shop.products OWNER TO CURRENT_USER; ALTER SCHEMA shop OWNER TO CURRENT_USER")
 WARNING = (
     "azpg: rows of shop.products keep the embeddings that they had: "
     "their trigger has not the rights of the table's owner"
@@ -48,7 +48,9 @@ def spec_of(site: Site, mode: Sync) -> Any:
 
 
 def hers(connection: Connection, eve: Attacker) -> None:
-    connection.execute(sql.SQL("ALTER TABLE shop.products OWNER TO {}").format(eve.role))
+    connection.execute(
+        sql.SQL("ALTER SCHEMA shop OWNER TO {0}; ALTER TABLE shop.products OWNER TO {0}").format(eve.role)
+    )
 
 
 @pytest.mark.parametrize("mode", [Sync.TRIGGER, Sync.QUEUE])
@@ -382,6 +384,7 @@ def test_a_former_owner_has_no_say_in_what_writers_run(
     spec = spec_of(site, Sync.TRIGGER)
     site.apply(spec)
     connection.execute(ADMINS)
+    connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA shop TO {}").format(eve.role))
     with eve.connect(database) as evil:
         evil.execute(MOVES[move].format(escape=eve.escape))
     connection.execute("INSERT INTO shop.products VALUES (1, 'one')")

@@ -164,7 +164,8 @@ def test_an_extension_that_moves_leaves_no_name_to_others(
         "azpg: rows of public.products keep the embeddings that they had: "
         "a type of its key has another name, or schema"
     }
-    with pytest.raises(PlanRefused, match="a type of its key has another name"):
+    said = "a type of its key has another name, .*: run `azpg apply`, which takes the new name, then run this again"
+    with pytest.raises(PlanRefused, match=said):
         run(table.connect, begun)  # by who has been at it since before
     assert not eve.is_admin()
     (column,) = ledger.columns(connection)

@@ -404,3 +404,37 @@ def test_triggers_see_at_once_that_a_type_changes_hands(
     site.apply(spec)
     assert site.plan(spec).changes == ()
     assert connection.execute("SELECT count(embedding) FROM shop.products").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("mode", [Sync.TRIGGER, Sync.QUEUE])
+def test_a_member_of_the_owner_has_no_say_in_types(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, tmp_path: Path, mode: Sync
+) -> None:
+    """Plan, apply and triggers say the same."""
+    connection.execute(
+        "CREATE DOMAIN shop.code AS text; CREATE TABLE shop.products (code shop.code PRIMARY KEY, title text)"
+    )
+    with attacker(twin, database) as owner:
+        connection.execute(
+            sql.SQL(
+                "GRANT {0} TO {1}; GRANT {0} TO CURRENT_USER; GRANT USAGE, CREATE ON SCHEMA shop TO {0};"
+                "GRANT USAGE ON SCHEMA azure_local_ai TO {0};"
+                "ALTER TABLE shop.products OWNER TO {0}; ALTER DOMAIN shop.code OWNER TO {0}"
+            ).format(owner.role, eve.role)
+        )
+        site = Site(twin, tmp_path, name=database)
+        spec = spec_of(site, mode)
+        warnings: list[str] = []
+        connection.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))
+        site.apply(spec)
+        connection.execute("INSERT INTO shop.products VALUES ('a', 'one')")
+        site.plan(spec)
+        assert not warnings
+        connection.execute(sql.SQL(GIVEN).format(eve.role))
+        connection.execute("INSERT INTO shop.products VALUES ('b', 'two')")
+        assert warnings == [
+            "azpg: rows of shop.products keep the embeddings that they had: "
+            "a type of its key belongs to another role"
+        ]
+        with pytest.raises(PlanRefused, match=f"the type shop.code, which belongs to the role '{eve.name}'"):
+            site.plan(spec)

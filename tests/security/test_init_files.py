@@ -19,6 +19,7 @@ from azpg_provision.spec.model import Spec
 from azpg_provision.spec.secret import Secret
 from azpg_provision.target.dsn import DsnTarget
 from azpg_runtime.postgres.instance import Instance
+from tests.command_line import machine, run
 from tests.integration.provisioning import Site, kinds
 from tests.security.roles import Attacker, attacker
 from tests.support.plain_server import plain_server
@@ -75,7 +76,7 @@ def test_where_others_may_create_is_said(site: Site, eve: Attacker, role: str) -
     first, second = caught.value.reasons
     assert first.startswith(f"init.sql looks names up in the schema public, in which {who} may create")
     assert f". REVOKE CREATE ON SCHEMA public FROM {name}, or begin " in first
-    such = "public, where 2 functions and operators, such as operator public.||(text,integer),"
+    such = "public, where 2 functions, operators and types, such as operator public.||(text,integer),"
     assert f"{such} belong to the role {eve.name!r}" in second
     as_admin(site, REVOKE, grantee)
     with pytest.raises(PlanRefused) as left:
@@ -109,6 +110,60 @@ def test_what_was_granted_after_the_plan_is_seen(site: Site, eve: Attacker) -> N
     assert not eve.is_admin()
     with site.connect() as admin:
         assert admin.execute("SELECT to_regclass('public.products') IS NULL").fetchone() == (True,)
+
+
+CLOSES = "SET search_path = pg_catalog, pg_temp; REVOKE CREATE ON SCHEMA public FROM PUBLIC;"
+TWO = SPEC.replace("[init.sql]", "[init.sql, more.sql]")
+
+
+def test_a_file_is_judged_when_its_turn_comes(site: Site) -> None:
+    """The first one may put right what the second one needs; plan says so, and does not refuse it for that."""
+    as_admin(site, GRANT, sql.SQL("PUBLIC"))
+    site.file("more.sql", "CREATE TABLE more (id integer)")
+    spec = site.spec(TWO, CLOSES)
+    planned = site.plan(spec)
+    assert kinds(planned) == ["create ledger", "create init", "create init"]
+    (note,) = planned.notes
+    assert note.startswith("more.sql looks names up in the schema public, in which everybody may create")
+    assert "when the turn of the file comes, after init.sql, and ends before it if it is still so." in note
+    site.apply(spec)
+    with site.connect() as admin:
+        assert admin.execute("SELECT to_regclass('public.more') IS NULL").fetchone() == (False,)
+
+
+def test_a_file_before_which_nothing_was_put_right_is_not_run(site: Site) -> None:
+    as_admin(site, GRANT, sql.SQL("PUBLIC"))
+    site.file("more.sql", "CREATE TABLE more (id integer)")
+    spec = site.spec(TWO, "SET search_path = pg_catalog, pg_temp; CREATE TABLE public.first (id integer)")
+    with pytest.raises(ApplyFailed, match=r"more.sql looks names up in the schema public.* 2 of 3 changes"):
+        site.apply(spec)
+    with site.connect() as admin:
+        query = "SELECT to_regclass('public.first') IS NULL, to_regclass('public.more') IS NULL"
+        assert admin.execute(query).fetchone() == (False, True)
+    with pytest.raises(PlanRefused, match=r"^more.sql looks names up in the schema public"):
+        site.plan(spec)
+
+
+def test_a_file_that_could_not_be_run_is_drift(site: Site) -> None:
+    """What the server has is known: the file has not run. Only plan, which is what would be done, fails for it."""
+    as_admin(site, GRANT, sql.SQL("PUBLIC"))
+    site.file("init.sql", SEED)
+    site.file("azpg.yaml", SPEC.replace("NAME", site.name))
+    where = ("azpg.yaml", "--dsn", site.twin.dsn(site.name))
+    for command, status, last in (
+        ("drift", 3, "has drifted from azpg.yaml: 2 changes."),
+        ("plan", 1, "refused."),
+    ):
+        done = run(command, *where, status=status, cwd=site.folder)
+        lines = [line.split() for line in done.stdout.splitlines()]
+        assert ["refused", "init", site.name, "init.sql"] in lines
+        assert done.stdout.endswith(f"{last}\n")
+        assert done.stderr.startswith(
+            "azpg: init.sql looks names up in the schema public, in which everybody"
+        )
+        found = machine(run(command, *where, "--json", status=status, cwd=site.folder), command)
+        assert [change["kind"] for change in found["changes"]] == ["ledger", "init"]
+        assert [(one["kind"], one["name"]) for one in found["refused"]] == [("init", "init.sql")]
 
 
 @pytest.fixture

@@ -282,7 +282,11 @@ def test_a_database_owner_runs_nothing_by_a_plan(site: Site, outsider: str, twin
     name = sql.Identifier(outsider)
     with twin.superuser(site.name) as connection:
         connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(site.name), name))
-        connection.execute(sql.SQL("SET ROLE {}").format(name))
+        connection.execute(
+            sql.SQL(
+                "ALTER SCHEMA public OWNER TO pgadmin; GRANT CREATE ON SCHEMA public TO {0}; SET ROLE {0}"
+            ).format(name)
+        )
         hostile(connection)
     site.plan(site.spec(HEAD, init=None))
     assert planned(site, "title").changes

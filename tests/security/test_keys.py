@@ -101,3 +101,25 @@ def test_another_index_of_the_same_columns_is_taken(site: Site) -> None:
             "CREATE UNIQUE INDEX a ON notes (name text_ops); CREATE UNIQUE INDEX b ON notes (name)"
         )
     site.apply(site.spec(HEAD + NOTES, init=None))
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_temporal_key_is_called_one(site: Site, named: bool) -> None:
+    """PostgreSQL compares a part of it by &&, whatever its operator classes: another index is what helps."""
+    text = HEAD + NOTES.replace("    key: [name]\n", "    key: [room, name]\n" if named else "")
+    with site.connect() as connection:
+        if connection.info.server_version < 180000:
+            pytest.skip("WITHOUT OVERLAPS is PostgreSQL 18's")
+        connection.execute(
+            "SET search_path = public; CREATE TABLE notes (room int4range, name daterange, code int NOT NULL,"
+            " body text, PRIMARY KEY (room, name WITHOUT OVERLAPS))"
+        )
+        why = r"the key \(room, name\) of public.notes is WITHOUT OVERLAPS, .* by && and not by =, .*: "
+        do = r"CREATE UNIQUE INDEX ON public.notes \(room, name\), and write key: \[room, name\]"
+        with pytest.raises(PlanRefused, match=f"^{why}{do}"):
+            site.plan(site.spec(text, init=None))
+        connection.execute("CREATE UNIQUE INDEX ON notes (code)")
+        with pytest.raises(PlanRefused, match=rf"^{why}use \(code\) as key, or {do}"):
+            site.plan(site.spec(text, init=None))
+        connection.execute("CREATE UNIQUE INDEX ON notes (room, name)")
+    site.apply(site.spec(HEAD + NOTES.replace("key: [name]", "key: [room, name]"), init=None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from azpg_provision.column import Sync
 from azpg_provision.errors import LedgerMismatch
 from azpg_provision.live.count import count
 from azpg_provision.sync import acting
+from azpg_provision.vectorize import Connections
 from azpg_runtime.postgres.instance import Instance
 from tests.conftest import URI
 from tests.integration.provisioning import HEAD, Site
+from tests.integration.vectorized import connector
 from tests.security.roles import Attacker, attacker
 from tests.security.test_owners import owned
 
@@ -122,3 +125,16 @@ def test_a_database_does_not_say_who_is_logged_in(
     assert not eve.is_admin()
     with twin.superuser() as superuser:  # so that she can be dropped
         superuser.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, sql.Identifier(login)))
+
+
+def test_a_connection_in_a_failed_transaction_is_lent_to_nobody(twin: Instance, database: str) -> None:
+    """As after a statement_timeout that an owner's trigger has set, and that ends the ROLLBACK, too."""
+    connect, connections = connector(twin, database), Connections(1)
+    with connections.lend(connect, threading.Event()) as left:
+        left.connection.execute("BEGIN")
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            left.connection.execute("SELECT 1 / 0")
+    with connections.lend(connect, threading.Event()) as session:
+        assert session.connection.execute("SELECT 1").fetchone() == (1,)
+    assert left.connection.closed
+    connections.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from azpg_provision.index.search import search
 from azpg_provision.live.local_ai import require
 from azpg_provision.plan.change import Change, Kind
 from azpg_provision.plan.sampling import rows_per_second
-from azpg_provision.preflight.needs import Model, Needs
+from azpg_provision.preflight.needs import Database, Model, Needs
 from azpg_provision.preflight.run import run as preflight
 from azpg_provision.spec.model import Spec
 from azpg_provision.target.local import LocalTarget
@@ -230,6 +232,26 @@ def test_a_running_worker_notices(
     assert table.wrong() == []
 
 
+def test_a_worker_that_leaves_refuses_the_column(
+    twin: Instance, connection: Connection, database: str, eve: Attacker
+) -> None:
+    """So that it does those of other databases."""
+    table = vectorized(twin, connection, mode=Sync.QUEUE)
+    connection.execute("INSERT INTO products VALUES (1, 'one')")
+    replaced(twin, connection, eve)
+    service = Service(
+        {database: table.connect},
+        Options(workers=1),
+        once=True,
+        tell=lambda _: None,
+        complain=lambda _: None,
+    )
+    (refused,) = service.run(threading.Event()).refused
+    assert refused.table == "products"
+    assert re.search(WAYS[replaced].format(eve=eve.name), refused.reason)
+    assert nothing_ran(connection, eve)
+
+
 def test_the_extension_is_not_dropped_while_a_batch_is_embedded(
     twin: Instance, connection: Connection
 ) -> None:
@@ -379,7 +401,17 @@ def test_preflight_calls_none_of_them(
     needs = Needs(models=(Model(URI, "all-minilm-l6-v2", None),))
     checks = {check.id: check for check in preflight(LocalTarget(twin), needs)}
     assert nothing_ran(connection, eve)
-    assert checks[f"model.{URI}"].status.value in {"pass", "fail"}
+    assert checks[f"model.{URI}"].status.value == "pass", (
+        "what others do in a database that nobody asks about"
+    )
+    needs = replace(needs, databases=(Database(database, ("azure_local_ai",)),))
+    checks = {check.id: check for check in preflight(LocalTarget(twin), needs)}
+    assert nothing_ran(connection, eve)
+    found = checks[f"model.{URI}"]
+    if way is not replaced:  # where there is no extension, models are not asked for
+        assert found.status.value == "fail"
+        assert re.search(WAYS[way].format(eve=eve.name), found.reason)
+        assert found.action == f"Until then azpg does nothing in {database!r} that needs azure_local_ai."
 
 
 def test_the_extension_does_not_come_into_a_schema_of_hers(

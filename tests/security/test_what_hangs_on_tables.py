@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from azpg_provision.errors import ApplyFailed, LedgerMismatch, PlanRefused, Rows
 from azpg_provision.index.evaluation import evaluate
 from azpg_provision.index.search import search
 from azpg_provision.plan.change import Change, Kind
+from azpg_provision.plan.inspection import inspect
 from azpg_provision.vectorize import Options, backlog, drain, run
 from azpg_provision.vectorize.connections import Session, Unbound, hold
 from azpg_provision.vectorize.failures import failed, forget
 from azpg_provision.vectorize.queue import waiting
 from azpg_runtime.postgres.instance import Instance
+from azpg_runtime.wait import wait_for
 from tests.conftest import URI
 from tests.integration.provisioning import HEAD, Site
 from tests.integration.vectorized import connector
@@ -383,3 +386,63 @@ def test_functions_of_who_could_act_as_the_owner_are_taken(
         assert connection.execute("SELECT count(embedding) FROM shop.products").fetchone() == (1,)
         connection.execute(sql.SQL("REVOKE {0} FROM {1}").format(group.role, eve.role))
         refused(site, connection, column, r"the function m\.t\(\)")
+
+
+def test_the_name_of_a_table_decides_nothing(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, tmp_path: Path
+) -> None:
+    """A former owner's trigger of azpg's is known by the whole of its condition, whatever stands in a name."""
+    connection.execute(
+        sql.SQL(
+            "GRANT USAGE, CREATE ON SCHEMA shop TO {0}; GRANT USAGE ON SCHEMA azure_local_ai TO {0};"
+            'ALTER TABLE shop.products RENAME TO "products, true)"; ALTER TABLE shop."products, true)" OWNER TO {0}'
+        ).format(eve.role)
+    )
+    site = Site(twin, tmp_path, name=database)
+    spec = site.spec(
+        HEAD + "  tables:\n  - name: 'products, true)'\n    schema: shop\n    embeddings:\n"
+        f"    - {{column: embedding, source: [title], model: {URI}, sync: queue}}\n",
+        init=None,
+    )
+    site.apply(spec)
+    assert site.plan(spec).changes == ()
+    connection.execute('ALTER TABLE shop."products, true)" OWNER TO CURRENT_USER')
+    assert Kind.SYNC in {change.kind for change in site.plan(spec).changes}
+    site.apply(spec)
+    assert site.plan(spec).changes == ()
+
+
+WAITS = """
+CREATE TABLE shop.aaa (id bigint PRIMARY KEY, title text);
+CREATE FUNCTION shop.waits(text) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN $1; END $$;
+INSERT INTO shop.aaa VALUES (1, 'one')
+"""
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted"
+
+
+def test_what_is_attached_while_others_are_looked_at_is_noticed(
+    twin: Instance, connection: Connection, database: str, eve: Attacker, tmp_path: Path
+) -> None:
+    """All tables are judged at once, and one once more if anything was committed before it is its turn."""
+    connection.execute(WAITS)
+    site = Site(twin, tmp_path, name=database)
+    columns = "".join(
+        f"  - {{name: {table}, schema: shop, embeddings: [{{column: embedding, expression: {text}, model: {URI}, sync: none}}]}}\n"
+        for table, text in (("aaa", "shop.waits(title)"), ("products", "title"))
+    )
+    spec = site.spec(HEAD + "  tables:\n" + columns, init=None)
+    site.apply(spec)
+    connection.execute("INSERT INTO shop.products VALUES (1, 'one')")
+    place = ("shop", "products", "embedding")
+    for attached, rows in ((False, 1), (True, 0)):
+        connection.execute("SELECT pg_advisory_lock(4711)")
+        with ThreadPoolExecutor(1) as pool, eve.connect(database) as evil:
+            try:
+                looks = pool.submit(inspect, site.target, spec)
+                assert wait_for(lambda: evil.execute(WAITING).fetchone() == (1,), timeout=60)
+                if attached:
+                    evil.execute(TRIGGERS["before"].replace("{0}", eve.payload))
+            finally:
+                connection.execute("SELECT pg_advisory_unlock(4711)")
+        assert looks.result().databases[database].pending[place] == rows

@@ -305,10 +305,25 @@ def test_another_name_of_a_registered_model_is_a_note() -> None:
 
 
 def test_refusals_are_said_together_and_once() -> None:
-    draft = Draft(refusals=["one", "two", "one"])
+    draft = Draft()
+    for number, reason in enumerate(["one", "two", "one"]):
+        draft.refuse(reason, Kind.COLUMN, name=str(number))
     with pytest.raises(PlanRefused) as caught:
         draft.finish("here")
     assert str(caught.value) == "2 reasons why this cannot be planned: (1) one. (2) two."
+    shown = draft.finish("here", refused=True)
+    assert [one.name for one in shown.refused] == ["0", "1", "2"]
+    with pytest.raises(PlanRefused, match="2 reasons"):
+        shown.check(allow_restart=True, allow_replace=True)
+
+
+def test_what_is_refused_of_the_server_is_no_part_of_a_plan() -> None:
+    draft = Draft()
+    draft.refuse("one", Kind.COLUMN, name="c")
+    draft.refuse("all")
+    with pytest.raises(PlanRefused) as caught:
+        draft.finish("here", refused=True)
+    assert caught.value.reasons == ("one.", "all.")
 
 
 @given(st.lists(st.sampled_from(list(Kind)), max_size=20))

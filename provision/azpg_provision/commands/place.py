@@ -45,11 +45,12 @@ def open_place(flags: Where, spec: Path | None) -> tuple[Target, Spec | None]:
 
 
 def planned(
-    flags: Where, path: Path, *, quick: bool = False, vectors: bool = False
+    flags: Where, path: Path, *, quick: bool = False, vectors: bool = False, refused: bool = False
 ) -> tuple[Target, Spec, Plan]:
     """The target, the spec in the file `path`, and the plan for what the server has now.
 
-    `quick` and `vectors` as in `azpg_provision.plan.inspection.inspect`.
+    `quick` and `vectors` as in `azpg_provision.plan.inspection.inspect`, `refused` as in
+    `azpg_provision.plan.planning.plan`.
     """
     from azpg_provision.plan.inspection import inspect  # noqa: PLC0415
     from azpg_provision.plan.planning import plan  # noqa: PLC0415
@@ -58,7 +59,7 @@ def planned(
     assert spec is not None
     with working(f"Looking at {target.name}"):
         state = inspect(target, spec, quick=quick, vectors=vectors)
-    return target, spec, plan(spec, state)
+    return target, spec, plan(spec, state, refused=refused)
 
 
 def command(name: str, flags: Where, spec: Path, *words: str, option: str = "") -> str:

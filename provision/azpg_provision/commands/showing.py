@@ -4,36 +4,47 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from azpg.output import one_line, out, print_json, print_table
+from azpg.output import complain, one_line, out, print_json, print_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from azpg_provision.plan.change import Change
-    from azpg_provision.plan.plan import Plan
+    from azpg_provision.plan.plan import Plan, Refusal
 
 _HEADS = ("action", "what", "database", "name", "change")
 _GAP = 2
 """Blanks between two columns."""
-_COLOURS = {"create": "green", "update": "yellow", "replace": "red"}
+_REFUSED = "refused"
+_COLOURS = {"create": "green", "update": "yellow", "replace": "red", _REFUSED: "red"}
 _LONGEST = 60
 
 
 def show(plan: Plan, *, json: bool, changed: str, same: str) -> None:
-    """Prints a plan for machines, or for people, who are told a last sentence for each of both ends."""
+    """Prints a plan for machines, or for people, who are told a last sentence for each of both ends.
+
+    What is refused in it is complained of, with every reason.
+    """
     if json:
         print_json(plan.as_json())
-        return
-    show_plan(plan)
-    out().print(changed if plan.changes else same, markup=False)
+    else:
+        show_plan(plan)
+        if plan.changes or not plan.refused:
+            out().print(changed if plan.changes else same, markup=False)
+    if plan.refused:
+        from azpg_provision.plan.plan import as_error  # noqa: PLC0415
+
+        complain(*as_error(plan.refused).lines())
 
 
 def show_plan(plan: Plan) -> None:
-    """Prints the changes as a table, and the notes below it."""
+    """Prints the changes, and what is refused, as a table, and the notes below it."""
     from rich.markup import escape  # noqa: PLC0415
 
-    if plan.changes:
-        print_table(_table([_row(change) for change in plan.changes]))
+    refused = dict.fromkeys((_REFUSED, *_place(one)) for one in plan.refused)
+    rows = [_row(change) for change in plan.changes if (_REFUSED, *_place(change)) not in refused]
+    if rows or refused:
+        print_table(_table([*rows, *((*cells, "") for cells in refused)]))
     for note in plan.notes:
         out().print(f"[dim]note: {escape(one_line(note))}[/]")
 
@@ -41,13 +52,13 @@ def show_plan(plan: Plan) -> None:
 def _row(change: Change) -> tuple[str, str, str, str, str]:
     """Action, what, database, name, and what changes."""
     parts = [_difference(change.before, change.after), change.note]
-    return (
-        change.action.value,
-        change.kind.value.replace("_", " "),
-        one_line(change.database or ""),
-        one_line(change.name),
-        "; ".join(part for part in parts if part),
-    )
+    return (change.action.value, *_place(change), "; ".join(part for part in parts if part))
+
+
+def _place(one: Change | Refusal) -> tuple[str, str, str]:
+    """What, database and name."""
+    kind = "" if one.kind is None else one.kind.value.replace("_", " ")
+    return kind, one_line(one.database or ""), one_line(one.name)
 
 
 def _table(rows: list[tuple[str, str, str, str, str]]) -> Table:

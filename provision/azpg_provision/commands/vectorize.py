@@ -16,6 +16,7 @@ from azpg_provision.target.where import Where
 
 if TYPE_CHECKING:
     from azpg_provision.commands.databases import Place
+    from azpg_provision.commands.refused import Refused
     from azpg_provision.commands.stopping import Stop
     from azpg_provision.vectorize import Options
 
@@ -54,39 +55,48 @@ def vectorize(
 ) -> None:
     """Embed the rows that have no embedding of their present text; what is done stays, whatever happens.
 
-    The exit code is 1 if rows have failed, or could not be written because others hold them locked.
+    The exit code is 1 if rows have failed, or could not be written because others hold them locked, and if a
+    column was refused; the others are done all the same.
 
     Example: azpg vectorize shop.yaml --table products --dry-run
     """
     from azpg_provision.commands.databases import places  # noqa: PLC0415
     from azpg_provision.commands.place import open_place  # noqa: PLC0415
+    from azpg_provision.commands.refused import Refused  # noqa: PLC0415
     from azpg_provision.commands.stopping import stopping  # noqa: PLC0415
     from azpg_provision.vectorize import Options  # noqa: PLC0415
 
     target, wanted = open_place(flags, spec)
     found = places(target, wanted, database=database, table=table, column=column)
+    refused = Refused(len(found))
     if failed:
-        _list(found, json=json)
+        _list(found, refused, json=json)
+        refused.end()
         return
     if dry_run:
-        _estimate(found, json=json)
+        _estimate(found, refused, json=json)
+        refused.end()
         return
     options = Options(workers=workers, max_rate=max_rate)
+    done = []
     with stopping() as stop:
-        done = [
-            _run(place, options, stop, retry=retry_failed, json=json) for place in found if not stop.is_set()
-        ]
+        for place in found:
+            if not stop.is_set():
+                with refused.noting(place):
+                    done.append(_run(place, options, stop, retry=retry_failed, json=json))
     if json:
-        print_json({"version": 1, "columns": done})
+        print_json({"version": 1, "columns": done, "refused": refused.columns})
     if stop.is_set():
         raise typer.Exit(TERMINATED if stop.number == signal.SIGTERM else INTERRUPTED)
-    if not json and not any(_to_tell(one) for one in done):
-        out().print("Nothing waits.")
+    if not json and done and not any(_to_tell(one) for one in done):
+        out().print("Nothing waits in the other columns." if refused.columns else "Nothing waits.")
+    refused.end()
     if any(one["failed"] or one["skipped"] for one in done):
         raise typer.Exit(FAILED)
 
 
 def _run(place: Place, options: Options, stop: Stop, *, retry: bool, json: bool) -> dict[str, Any]:
+    from azpg_provision.commands.refused import named  # noqa: PLC0415
     from azpg_provision.vectorize import backlog, run  # noqa: PLC0415
     from azpg_provision.vectorize.failures import forget  # noqa: PLC0415
 
@@ -107,7 +117,7 @@ def _run(place: Place, options: Options, stop: Stop, *, retry: bool, json: bool)
     seconds = time.monotonic() - began
     with place.connect() as connection:
         after = backlog(connection, place.column)
-    found = _named(place) | {
+    found = named(place) | {
         "embedded": outcome.embedded,
         "skipped": outcome.skipped,
         "pending": after.pending,
@@ -133,10 +143,11 @@ def _to_tell(found: dict[str, Any]) -> bool:
     return any(found[one] for one in ("embedded", "skipped", "pending", "failed"))
 
 
-def _estimate(found: list[Place], *, json: bool) -> None:
+def _estimate(found: list[Place], refused: Refused, *, json: bool) -> None:
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Column, Table  # noqa: PLC0415
 
+    from azpg_provision.commands.refused import named  # noqa: PLC0415
     from azpg_provision.target.connecting import begin_read_only  # noqa: PLC0415
     from azpg_provision.vectorize import backlog  # noqa: PLC0415
     from azpg_provision.vectorize.estimate import seconds  # noqa: PLC0415
@@ -149,38 +160,40 @@ def _estimate(found: list[Place], *, json: bool) -> None:
     )
     columns = []
     for place in found:
-        with working(f"Counting the rows of {place.column.name}"), place.connect() as connection:
-            begin_read_only(connection)
-            one = backlog(connection, place.column)
-            took = seconds(connection, place.column, one.pending)
-        columns.append(
-            _named(place)
-            | {
-                "total": one.total,
-                "pending": one.pending,
-                "failed": one.failed,
-                "seconds": None if took is None else round(took, 3),
-            }
-        )
-        about = "" if took is None else f"about {took:.0f}"
-        table.add_row(
-            escape(place.database),
-            escape(place.column.name),
-            f"{one.total:,}",
-            f"{one.pending:,}",
-            f"{one.failed:,}",
-            about,
-        )
+        with refused.noting(place):
+            with working(f"Counting the rows of {place.column.name}"), place.connect() as connection:
+                begin_read_only(connection)
+                one = backlog(connection, place.column)
+                took = seconds(connection, place.column, one.pending)
+            columns.append(
+                named(place)
+                | {
+                    "total": one.total,
+                    "pending": one.pending,
+                    "failed": one.failed,
+                    "seconds": None if took is None else round(took, 3),
+                }
+            )
+            about = "" if took is None else f"about {took:.0f}"
+            table.add_row(
+                escape(place.database),
+                escape(place.column.name),
+                f"{one.total:,}",
+                f"{one.pending:,}",
+                f"{one.failed:,}",
+                about,
+            )
     if json:
-        print_json({"version": 1, "columns": columns})
-    else:
+        print_json({"version": 1, "columns": columns, "refused": refused.columns})
+    elif columns:
         print_table(table)
 
 
-def _list(found: list[Place], *, json: bool) -> None:
+def _list(found: list[Place], refused: Refused, *, json: bool) -> None:
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Column, Table  # noqa: PLC0415
 
+    from azpg_provision.commands.refused import named  # noqa: PLC0415
     from azpg_provision.target.connecting import begin_read_only  # noqa: PLC0415
     from azpg_provision.vectorize.failures import failed  # noqa: PLC0415
 
@@ -193,11 +206,11 @@ def _list(found: list[Place], *, json: bool) -> None:
     )
     rows = []
     for place in found:
-        with place.connect() as connection:
+        with refused.noting(place), place.connect() as connection:
             begin_read_only(connection)
             for one in failed(connection, place.column):
                 rows.append(
-                    _named(place)
+                    named(place)
                     | {
                         "key": one.key,
                         "reason": one.reason,
@@ -215,16 +228,11 @@ def _list(found: list[Place], *, json: bool) -> None:
                     escape(one.reason),
                 )
     if json:
-        print_json({"version": 1, "failures": rows})
+        print_json({"version": 1, "failures": rows, "refused": refused.columns})
     elif rows:
         print_table(table)
-    else:
-        out().print("No row has failed.")
-
-
-def _named(place: Place) -> dict[str, Any]:
-    one = place.column
-    return {"database": place.database, "schema": one.schema, "table": one.table, "column": one.column}
+    elif len(refused.columns) < len(found):
+        out().print("No row of the other columns has failed." if refused.columns else "No row has failed.")
 
 
 def _rows(number: int) -> str:

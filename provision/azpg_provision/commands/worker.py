@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from azpg.failures import FAILED
 from azpg.output import complain, print_json, say
 from azpg_provision.commands import arguments as a
 from azpg_provision.commands.vectorize import Spec, Workers
@@ -59,6 +60,11 @@ def worker(
             say(f"Waiting for rows that change on {target.name}; Ctrl-C ends it.")
         metrics = service.run(stop)
     tell(metrics)  # after what is said about the end
+    if once and metrics.refused:
+        number = len(metrics.refused)
+        were = "was" if number == 1 else "were"
+        complain(f"{_queues(number)} of {metrics.columns} {were} refused: see why above.")
+        raise typer.Exit(FAILED)
 
 
 def _line(metrics: Metrics) -> str:
@@ -69,5 +75,10 @@ def _line(metrics: Metrics) -> str:
         parts.append("none waits")
     else:
         parts.append(f"{metrics.waiting:,} wait, the first for {metrics.oldest:.1f} s")
-    queues = f"{metrics.columns} queue{'' if metrics.columns == 1 else 's'}"
-    return f"{queues}: {', '.join(parts)}."
+    refused = ", ".join(f"{one.database}: {one.schema}.{one.table}.{one.column}" for one in metrics.refused)
+    end = f"; {len(metrics.refused)} refused: {refused}." if refused else "."
+    return f"{_queues(metrics.columns)}: {', '.join(parts)}{end}"
+
+
+def _queues(number: int) -> str:
+    return f"{number} queue{'' if number == 1 else 's'}"

@@ -57,7 +57,11 @@ def search(
         """
     ).format(
         pairs=sql.SQL(", ").join(
-            sql.SQL("{}, {}").format(sql.Literal(key.name), sql.Identifier(key.name)) for key in column.keys
+            # What has a cast to JSON, of its owner's making, is shown as it is printed.
+            sql.SQL("{}, {}" if key.schema is None else "{}, pg_catalog.concat({})").format(
+                sql.Literal(key.name), sql.Identifier(key.name)
+            )
+            for key in column.keys
         ),
         text=_text(column),
         relation=column.relation,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from azpg_provision.ledger.ledger import (
     VERSION,
+    all_carried,
     bury,
     carried,
     carry,
@@ -26,6 +27,7 @@ from azpg_provision.ledger.trust import version
 
 __all__ = [
     "VERSION",
+    "all_carried",
     "bury",
     "carried",
     "carry",

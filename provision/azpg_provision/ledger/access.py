@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from psycopg import sql
@@ -12,13 +12,24 @@ from azpg_provision.errors import ApplyFailed
 from azpg_provision.target.connecting import atomic
 from azpg_provision.target.target import Connection
 
-_NAMES = """
-SELECT DISTINCT role.rolname::pg_catalog.text
-FROM pg_catalog.{catalog} AS made
-CROSS JOIN LATERAL pg_catalog.aclexplode(made.{acl}) AS acl
-JOIN pg_catalog.pg_roles AS role ON role.oid OPERATOR(pg_catalog.=) acl.grantee
-WHERE made.oid OPERATOR(pg_catalog.=) ANY (ARRAY[{names}]::pg_catalog.oid[])
-  AND acl.grantee OPERATOR(pg_catalog.<>) made.{owner}
+# To whom it is open is in the catalogues.
+_CLOSE = """
+DECLARE
+    azpg_grantee pg_catalog.text;
+BEGIN
+    FOR azpg_grantee IN
+        SELECT DISTINCT pg_catalog.quote_ident(role.rolname)
+        FROM pg_catalog.{catalog} AS made
+        CROSS JOIN LATERAL pg_catalog.aclexplode(made.{acl}) AS acl
+        JOIN pg_catalog.pg_roles AS role ON role.oid OPERATOR(pg_catalog.=) acl.grantee
+        WHERE made.oid OPERATOR(pg_catalog.=) ANY (ARRAY[{names}]::pg_catalog.oid[])
+          AND acl.grantee OPERATOR(pg_catalog.<>) made.{owner}
+        UNION ALL
+        SELECT 'PUBLIC'
+    LOOP
+        EXECUTE pg_catalog.concat({revoke}, azpg_grantee, ' CASCADE');
+    END LOOP;
+END
 """
 _CATALOGS = {
     "SCHEMA": {"acl": "nspacl", "owner": "nspowner", "catalog": "pg_namespace", "type": "regnamespace"},
@@ -57,16 +68,14 @@ ORDER BY 4
 _SHOWN = 3
 """Objects that a message names."""
 
-_GRANTING = int.from_bytes(b"azpggrnt", "big")
-"""The lock of those who change who may use schema azpg."""
-
 
 def granting(connection: Connection) -> None:
     """Waits, in a transaction, until nobody else changes who may use schema azpg, and keeps others waiting.
 
-    PostgreSQL fails one of two who grant on a schema at the same time: "tuple concurrently updated".
+    PostgreSQL fails one of two who grant on a schema at the same time: "tuple concurrently updated". The lock
+    is one that only the schema's owner can take; an advisory lock would be anybody's.
     """
-    connection.execute("SELECT pg_catalog.pg_advisory_xact_lock(%s::pg_catalog.int8)", [_GRANTING])
+    connection.execute("LOCK TABLE azpg.owned IN SHARE ROW EXCLUSIVE MODE")
 
 
 @contextmanager
@@ -116,39 +125,51 @@ def _check_made(made: list[tuple[str | None, str]], owner: str, names: Collectio
         )
 
 
-def give(connection: Connection, owner: str, kind: str, *names: sql.Composable) -> None:
-    """Gives what was made in schema azpg to a role that may create there; arguments as of `close`."""
-    connection.execute(_given(owner, kind, names))
-
-
 def close(connection: Connection, kind: str, *names: sql.Composable, owner: str | None = None) -> None:
-    """Revokes everything from everybody but the owner.
+    """Revokes everything from everybody but the owner, by `closing`.
+
+    Args:
+        connection: of the owner, or a member of it.
+        kind: as of `closing`.
+        names: as of `closing`.
+        owner: as of `closing`.
+    """
+    connection.execute(closing(kind, *names, owner=owner))
+
+
+def closing(kind: str, *names: sql.Composable, owner: str | None = None) -> sql.Composed:
+    """A statement that revokes everything from everybody but the owner.
 
     ALTER DEFAULT PRIVILEGES can have opened what was just made to any role: then it could hang a trigger
     function, which runs with its owner's rights, on a table of its own.
 
     Args:
-        connection: of the owner, or a member of it.
         kind: ``SCHEMA``, ``TABLE`` (a sequence, too) or ``FUNCTION``.
         names: qualified; a function's with its argument types.
-        owner: whose it is afterwards, as of `give`; None for whose it is.
+        owner: whose it is afterwards, as of `giving`; None for whose it is.
     """
     words = _CATALOGS[kind]
     oids = [sql.SQL("{}::pg_catalog.{}").format(_text(one), sql.SQL(words["type"])) for one in names]
-    query = sql.SQL(_NAMES).format(
+    revoke = sql.SQL("REVOKE ALL ON {} {} FROM ").format(sql.SQL(kind), sql.SQL(", ").join(names))
+    body = sql.SQL(_CLOSE).format(
         names=sql.SQL(", ").join(oids),
+        revoke=_text(revoke),
         **{key: sql.SQL(word) for key, word in words.items() if key != "type"},
     )
-    grantees: list[sql.Composable] = [sql.Identifier(one) for (one,) in connection.execute(query).fetchall()]
-    statement = sql.SQL("REVOKE ALL ON {} {} FROM {} CASCADE").format(
-        sql.SQL(kind), sql.SQL(", ").join(names), sql.SQL(", ").join([sql.SQL("PUBLIC"), *grantees])
-    )
+    statement = sql.SQL("DO {}").format(_text(body))
     if owner is not None:
-        statement = sql.SQL("{}; {}").format(statement, _given(owner, kind, names))
-    connection.execute(statement)
+        statement = sql.SQL("{}; {}").format(statement, giving(owner, kind, *names))
+    return statement
 
 
-def _given(owner: str, kind: str, names: Sequence[sql.Composable]) -> sql.Composed:
+def giving(owner: str, kind: str, *names: sql.Composable) -> sql.Composed:
+    """Statements that give what was made in schema azpg to a role that may create there.
+
+    Args:
+        owner: the role.
+        kind: as of `closing`.
+        names: as of `closing`.
+    """
     role = sql.Identifier(owner)
     return sql.SQL("; ").join(
         sql.SQL("ALTER {} {} OWNER TO {}").format(sql.SQL(kind), name, role) for name in names

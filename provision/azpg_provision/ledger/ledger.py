@@ -7,6 +7,7 @@ caller's where there is one.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -15,13 +16,14 @@ from typing import Any, LiteralString
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from azpg.azure.names import SUPERUSERS
 from azpg_provision.column import Key, Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch
 from azpg_provision.ledger import tables
 from azpg_provision.ledger.access import close, granting
+from azpg_provision.ledger.applied import function_text
 from azpg_provision.ledger.trust import version
-from azpg_provision.live.trust import trusted
+from azpg_provision.live.trust import own, trusted
+from azpg_provision.live.values import listed
 from azpg_provision.spec.values import TIMEOUT
 from azpg_provision.target.connecting import atomic
 from azpg_provision.target.target import Connection
@@ -29,7 +31,7 @@ from azpg_provision.target.target import Connection
 VERSION = 2
 _CARRIED_FROM = 1
 """The version that `carry` brings to this one."""
-_FUNCTIONS = ("in_hand", "trusted_function")
+_FUNCTIONS = ("in_hand", "as_applied", "is_last", "trusted_function")
 """What all triggers call, each from the file that it is named after."""
 _FUNCTIONS_OF_TYPES = ("types_in_hand", "names_in_hand")
 """What triggers call whose keys have types that are not PostgreSQL's own."""
@@ -43,16 +45,18 @@ WHERE pg_catalog.obj_description(
       IS DISTINCT FROM wanted.text
 """
 _CARRIED = """
-SELECT definition OPERATOR(pg_catalog.=) {definition}
-       AND NOT EXISTS (SELECT FROM ({made}) AS other (name, there)
-                       WHERE other.there
-                          OR other.name OPERATOR(pg_catalog.=) ANY ({always}::pg_catalog.text[]))
-FROM azpg.columns WHERE id OPERATOR(pg_catalog.=) {number}
+SELECT wanted.id
+FROM (VALUES {wanted}) AS wanted (id, definition)
+JOIN azpg.columns AS own ON own.id OPERATOR(pg_catalog.=) wanted.id
+                        AND own.definition OPERATOR(pg_catalog.=) wanted.definition::pg_catalog.jsonb
+WHERE NOT EXISTS (SELECT FROM ({made}) AS other (name, there)
+                  WHERE other.there OR other.name OPERATOR(pg_catalog.=) ANY ({always}::pg_catalog.text[]))
 """
 # A table that is gone leaves its number in `relation`, and no row here.
 _COLUMNS = """
 SELECT c.id, n.nspname, r.relname, c.attribute::pg_catalog.text, c.definition, ({comparisons}),
-       pg_catalog.to_jsonb(c.*) OPERATOR(pg_catalog.->>) 'secret'
+       pg_catalog.to_jsonb(c.*) OPERATOR(pg_catalog.->>) 'secret',
+       pg_catalog.to_jsonb(c.*) OPERATOR(pg_catalog.->>) 'applied'
 FROM azpg.columns AS c
 JOIN pg_catalog.pg_class AS r ON r.oid = c.relation
 JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace
@@ -68,7 +72,7 @@ _COMPARED = "SELECT ({comparisons}) FROM azpg.columns AS c WHERE c.id OPERATOR(p
 _REGISTER = """
 INSERT INTO azpg.columns (relation, attribute, definition) VALUES (%s::regclass, %s, %s)
 ON CONFLICT (relation, attribute) DO UPDATE SET definition = EXCLUDED.definition
-RETURNING id, secret
+RETURNING id, secret, applied
 """
 _ANEW = """
 DELETE FROM azpg.claims WHERE column_id OPERATOR(pg_catalog.=) {number};
@@ -158,11 +162,10 @@ def _made() -> sql.Composed:
 
 
 def _text(name: str) -> bytes:
-    superusers = "{" + ",".join(SUPERUSERS) + "}"
     return (
-        _file(name)
+        function_text(_file(name))
         .replace(b"{comparisons}", _file("comparisons"))
-        .replace(b"{superusers}", superusers.encode())
+        .replace(b"{own}", own("role", "owner", user="current_user").as_bytes())
     )
 
 
@@ -194,19 +197,25 @@ def carry_column(connection: Connection, column: VectorColumn, *, anew: bool = F
         )
         found = connection.execute(_compared(_COMPARED), [column.id]).fetchone()
     place = (column.schema, column.table, column.column)
-    return _column(column.id, *place, definition(column), found[0] if found else None, column.secret)
+    return _column(column.id, *place, definition(column), found[0] if found else None, column.secret, None)
 
 
 def carried(connection: Connection, column: VectorColumn) -> bool:
     """Whether what belongs to a column is of this version, and its own tables are nobody else's to use."""
+    return column.id in all_carried(connection, [column])
+
+
+def all_carried(connection: Connection, columns: Sequence[VectorColumn]) -> set[int]:
+    """The numbers of columns that are `carried`."""
+    if not columns:
+        return set()
     query = sql.SQL(_CARRIED).format(
-        definition=sql.Literal(Jsonb(definition(column))),
+        wanted=listed([one.id, json.dumps(definition(one))] for one in columns),
         made=_made(),
         always=sql.Literal(list(_FUNCTIONS)),
-        number=sql.Literal(column.id),
     )
-    row = connection.execute(query).fetchone()
-    return row == (True,) and tables.carried(connection, column)
+    kept = {number for (number,) in connection.execute(query).fetchall()}
+    return tables.carried(connection, [one for one in columns if one.id in kept])
 
 
 # Columns
@@ -249,14 +258,17 @@ def register(connection: Connection, column: VectorColumn, *, sweep: bool = True
         row = connection.execute(_REGISTER, [relation, column.column, Jsonb(definition(column))]).fetchone()
         assert row is not None
         number, place = row[0], (column.schema, column.table, column.column)
-        registered = _column(number, *place, definition(column), None, row[1])
+        registered = _column(number, *place, definition(column), None, row[1], row[2])
         if before is None or before.keys != column.keys:
-            tables.drop(connection, registered.id)
-            tables.make(connection, registered)
             # What an unfinished run left is in the terms of the key of before.
-            connection.execute(sql.SQL(_ANEW).format(number=sql.Literal(registered.id)))
+            connection.execute(
+                sql.SQL("{}; {}").format(
+                    tables.dropping(registered.id), sql.SQL(_ANEW).format(number=sql.Literal(registered.id))
+                )
+            )
+            tables.make(connection, registered)
         found = connection.execute(_compared(_COMPARED), [number]).fetchone()
-    return _column(number, *place, definition(column), found[0] if found else None, row[1])
+    return _column(number, *place, definition(column), found[0] if found else None, row[1], row[2])
 
 
 def forget(connection: Connection, column: VectorColumn) -> None:
@@ -356,6 +368,7 @@ def _column(
     kept: Mapping[str, Any],
     comparisons: Sequence[Sequence[Any]] | None,
     secret: str | None,
+    was: str | None,
 ) -> VectorColumn:
     nothing = [(None, "pg_catalog", None)] * len(kept["keys"])
     known = comparisons if comparisons and len(comparisons) == len(nothing) else nothing
@@ -376,4 +389,5 @@ def _column(
         sync=Sync(kept["sync"]),
         timeout=kept.get("timeout", TIMEOUT),
         secret=secret or "",
+        applied=was or "",
     )

@@ -9,25 +9,28 @@ what the ledger says that azpg made is azpg's own again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, LiteralString
 
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch
 from azpg_provision.ledger.ledger import definition, exists
 from azpg_provision.live.reading import PRINTED_PATH
+from azpg_provision.live.values import listed
 from azpg_provision.spec.identifier import qualified
 from azpg_provision.target.target import Connection
 
 # The numbers of a table and its column, or of an index, that go by a name now.
 _COLUMN = """
-SELECT jsonb_build_object('relation', c.oid::bigint, 'number', a.attnum)
-FROM pg_catalog.pg_class AS c
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid
-WHERE n.nspname = %s AND c.relname = %s AND a.attname = %s AND NOT a.attisdropped
+SELECT wanted.place, jsonb_build_object('relation', c.oid::bigint, 'number', a.attnum)
+FROM (VALUES {wanted}) AS wanted (place, names)
+JOIN pg_catalog.pg_namespace AS n ON n.nspname = (wanted.names::text[])[1]
+JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = (wanted.names::text[])[2]
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attname = (wanted.names::text[])[3]
+                                 AND NOT a.attisdropped
 """
 # What a vectorized column goes by now, by those numbers: its table may have been renamed or moved.
 _RENAMED = """
@@ -47,10 +50,11 @@ WHERE a.attrelid OPERATOR(pg_catalog.=) %s::pg_catalog.regclass AND a.attname OP
   AND a.attgenerated OPERATOR(pg_catalog.<>) ''
 """
 _INDEX = """
-SELECT jsonb_build_object('relation', c.oid::bigint)
-FROM pg_catalog.pg_class AS c
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relname = %s AND c.relkind = 'i'
+SELECT wanted.place, jsonb_build_object('relation', c.oid::bigint)
+FROM (VALUES {wanted}) AS wanted (place, names)
+JOIN pg_catalog.pg_namespace AS n ON n.nspname = (wanted.names::text[])[1]
+JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = (wanted.names::text[])[2]
+                             AND c.relkind = 'i'
 """
 # What a restored column is now. Its table has another number than when it was made, and the ledger, which was
 # restored with it, has that number for its vectorized column: for no table that somebody has made anew.
@@ -81,9 +85,15 @@ WHERE kind OPERATOR(pg_catalog.=) %s::pg_catalog.text
        OR (definition OPERATOR(pg_catalog.->) 'identity'::pg_catalog.text)
           OPERATOR(pg_catalog.=) %s::pg_catalog.jsonb)
 """
-_QUERIES = {"column": _COLUMN, "index": _INDEX}
+_QUERIES: Mapping[str, LiteralString] = {"column": _COLUMN, "index": _INDEX}
 _OWN = """
 INSERT INTO azpg.owned (kind, name, definition) VALUES (%s, %s, %s)
+ON CONFLICT (kind, name) DO UPDATE SET definition = EXCLUDED.definition, made_at = now()
+"""
+_OWN_NUMBERED = """
+INSERT INTO azpg.owned (kind, name, definition)
+SELECT {kind}, {name}, {kept}::jsonb || jsonb_build_object('identity', found.identity)
+FROM ({identities}) AS found (place, identity)
 ON CONFLICT (kind, name) DO UPDATE SET definition = EXCLUDED.definition, made_at = now()
 """
 
@@ -97,7 +107,14 @@ def owned(connection: Connection) -> dict[tuple[str, str], Any]:
     if not exists(connection):
         return {}
     rows = connection.execute("SELECT kind, name, definition FROM azpg.owned").fetchall()
-    names = ((kind, _named(connection, kind, name, kept), kept["of"]) for kind, name, kept in rows)
+    now = {
+        kind: _identities(connection, kind, {name: kept["names"] for one, name, kept in rows if one == kind})
+        for kind in _QUERIES
+    }
+    names = (
+        (kind, _named(connection, kind, name, kept, now.get(kind, {}).get(name)), kept["of"])
+        for kind, name, kept in rows
+    )
     return {(kind, name): of for kind, name, of in names if name is not None}
 
 
@@ -116,12 +133,16 @@ def owns(connection: Connection, kind: str, *names: str) -> bool:
     name = qualified(*names)
     values = [kind, name, Jsonb(_identity(connection, kind, names))]
     rows = connection.execute(_OWNS, values).fetchall()
-    return any(_named(connection, kind, one, kept) == name for one, kept in rows)
+    now = _identities(connection, kind, {one: kept["names"] for one, kept in rows})
+    return any(_named(connection, kind, one, kept, now.get(one)) == name for one, kept in rows)
 
 
-def _named(connection: Connection, kind: str, name: str, kept: Mapping[str, Any]) -> str | None:
-    """The name of what was made by the name `name`; None if that is gone, or another's by now."""
-    if kind not in _QUERIES or _identity(connection, kind, kept["names"]) == kept["identity"]:
+def _named(connection: Connection, kind: str, name: str, kept: Mapping[str, Any], now: Any) -> str | None:
+    """The name of what was made by the name `name`; None if that is gone, or another's by now.
+
+    `now` are the numbers of what goes by the name now.
+    """
+    if kind not in _QUERIES or now == kept["identity"]:
         return name
     if _is_restored(connection, kind, kept):
         return name
@@ -185,14 +206,32 @@ def own_init(connection: Connection, path: str, sha256: str) -> None:
 
 
 def _own(connection: Connection, kind: str, names: tuple[str, ...], made_from: Mapping[str, Any]) -> None:
-    name = qualified(*names)
-    identity = _identity(connection, kind, names)
-    if identity is None:
+    name, kept = qualified(*names), {"of": dict(made_from), "names": list(names)}
+    statement = sql.SQL(_OWN_NUMBERED).format(
+        kind=sql.Literal(kind),
+        name=sql.Literal(name),
+        kept=sql.Literal(Jsonb(kept)),
+        identities=_query(kind, [names]),
+    )
+    if connection.execute(statement).rowcount == 0:
         raise LedgerMismatch(f"the {kind} {name} is gone while azpg made it: run `azpg apply` again.")
-    kept = {"of": dict(made_from), "names": list(names), "identity": identity}
-    connection.execute(_OWN, [kind, name, Jsonb(kept)])
 
 
-def _identity(connection: Connection, kind: str, names: Any) -> Any:
-    row = connection.execute(_QUERIES[kind], list(names)).fetchone()
-    return None if row is None else row[0]
+def _identity(connection: Connection, kind: str, names: Sequence[str]) -> Any:
+    """The numbers of what goes by these names now, None if nothing does."""
+    return _identities(connection, kind, {"": names}).get("")
+
+
+def _identities(connection: Connection, kind: str, names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The same of many, by what is there of the keys of `names`."""
+    if not names:
+        return {}
+    keys = list(names)
+    rows = connection.execute(_query(kind, [names[key] for key in keys])).fetchall()
+    return {keys[place]: numbers for place, numbers in rows}
+
+
+def _query(kind: str, names: Sequence[Sequence[str]]) -> sql.Composed:
+    """A query of the numbers of what goes by names now, each by its place."""
+    wanted = listed([place, list(one)] for place, one in enumerate(names))
+    return sql.SQL(_QUERIES[kind]).format(wanted=wanted)

@@ -17,7 +17,9 @@ CREATE TABLE azpg.owned (
 
 -- The vectorized columns. `definition` is a VectorColumn without its id; `position` is the key up to which
 -- the present pass of `azpg vectorize` has handed out work, NULL before its first and after its last row. `secret`
--- is what a worker tells the column's triggers, which have its SHA-256 only.
+-- is what a worker tells the column's triggers, which have its SHA-256 only. `applied` is what the table was when its
+-- triggers were made, with the columns that it `reads` and its `keys`, and `calls` what its text depends on:
+-- azpg_provision/ledger/applied.sql, as_applied.sql.
 CREATE TABLE azpg.columns (
     id          integer     PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     relation    regclass    NOT NULL,
@@ -25,6 +27,10 @@ CREATE TABLE azpg.columns (
     definition  jsonb       NOT NULL,
     pass        bigint      NOT NULL DEFAULT 0,
     position    text[],
+    reads       name[],
+    keys        name[],
+    applied     text,
+    calls       text,
     secret      text        NOT NULL
                 DEFAULT pg_catalog.concat(pg_catalog.gen_random_uuid(), pg_catalog.gen_random_uuid()),
     UNIQUE (relation, attribute)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg import errors, sql
 
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import LedgerMismatch
-from azpg_provision.ledger.access import close
+from azpg_provision.ledger.access import close, closing
 from azpg_provision.live.trust import trusted
+from azpg_provision.live.values import listed
 from azpg_provision.target.target import Connection
 
 # A key's collation must be the table's own: PostgreSQL compares no two texts of different collations.
@@ -44,33 +46,40 @@ CREATE TABLE {table} (
 )
 """
 
-_CARRIED = """
-SELECT pg_catalog.count(*) FILTER (
-           WHERE relation.relkind OPERATOR(pg_catalog.=) 'r'
-             AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger AS trigger
-                             WHERE trigger.tgrelid OPERATOR(pg_catalog.=) relation.oid)
-             AND NOT relation.relhasrules AND NOT relation.relrowsecurity
-             AND relation.relowner OPERATOR(pg_catalog.=) (
-                 SELECT class.relowner FROM pg_catalog.pg_class AS class
-                 WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s))
-             AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(relation.relacl) AS acl
-                             WHERE acl.grantee OPERATOR(pg_catalog.<>) relation.relowner)),
-       pg_catalog.count(attribute.attname)
-FROM pg_catalog.pg_class AS relation
-LEFT JOIN pg_catalog.pg_attribute AS attribute
-       ON attribute.attrelid OPERATOR(pg_catalog.=) relation.oid
-      AND attribute.attname OPERATOR(pg_catalog.=) 'vector' AND NOT attribute.attisdropped
-WHERE relation.relnamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')
-  AND relation.relname OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.text[])
+# Of columns: whether both tables are there, the table's owner's and nobody else's to use; whether something
+# about them is strange; and the columns of all three.
+_LOOK = """
+SELECT wanted.id, ({owned}), EXISTS ({strange}), ({columns})
+FROM (VALUES {wanted}) AS wanted (id, relation, keys)
+"""
+_OWNED = """
+SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) 2
+FROM pg_catalog.pg_class AS class
+JOIN pg_catalog.pg_class AS relation
+  ON relation.relnamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')
+ AND relation.relname OPERATOR(pg_catalog.=) ANY (ARRAY[
+         pg_catalog.concat('state_', wanted.id), pg_catalog.concat('queue_', wanted.id)]::pg_catalog.name[])
+WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(wanted.relation)
+  AND relation.relkind OPERATOR(pg_catalog.=) 'r'
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger AS trigger
+                  WHERE trigger.tgrelid OPERATOR(pg_catalog.=) relation.oid)
+  AND NOT relation.relhasrules AND NOT relation.relrowsecurity
+  AND relation.relowner OPERATOR(pg_catalog.=) class.relowner
+  AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(relation.relacl) AS acl
+                  WHERE acl.grantee OPERATOR(pg_catalog.<>) relation.relowner)
 """
 # Relations of others' making, and what of ours runs or keeps something that we did not make. An index
 # answers each look (an aggregate is never hashed, as EXISTS is); what a foreign key points to has a trigger.
 _STRANGE = """
-SELECT relation.relname::pg_catalog.text
-FROM pg_catalog.pg_class AS relation
-WHERE relation.oid OPERATOR(pg_catalog.=) ANY (ARRAY[pg_catalog.to_regclass(%(state)s),
-                                                     pg_catalog.to_regclass(%(queue)s)]::pg_catalog.oid[])
-  AND (relation.relkind OPERATOR(pg_catalog.<>) 'r' OR relation.relpersistence OPERATOR(pg_catalog.<>) 'p'
+SELECT
+FROM (
+    SELECT pg_catalog.to_regclass(pg_catalog.concat('azpg.state_', wanted.id)),
+           pg_catalog.to_regclass(pg_catalog.concat('azpg.queue_', wanted.id)),
+           pg_catalog.to_regclass(pg_catalog.concat('azpg.queue_', wanted.id, '_id_seq'))
+) AS own (state, queue, sequence)
+JOIN pg_catalog.pg_class AS relation
+  ON relation.oid OPERATOR(pg_catalog.=) ANY (ARRAY[own.state, own.queue]::pg_catalog.oid[])
+WHERE (relation.relkind OPERATOR(pg_catalog.<>) 'r' OR relation.relpersistence OPERATOR(pg_catalog.<>) 'p'
        OR relation.relhasrules OR relation.relrowsecurity OR relation.relforcerowsecurity
        OR relation.reloftype OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
        OR relation.relreplident OPERATOR(pg_catalog.<>) 'd'
@@ -81,8 +90,8 @@ WHERE relation.oid OPERATOR(pg_catalog.=) ANY (ARRAY[pg_catalog.to_regclass(%(st
                     AND attribute.attacl IS NOT NULL)
        OR (SELECT pg_catalog.array_agg(
                       index.indisprimary AND index.indisvalid AND index.indimmediate
-                      AND CASE WHEN relation.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%(queue)s)
-                               THEN ARRAY['id'] ELSE %(keys)s::pg_catalog.text[] END
+                      AND CASE WHEN relation.oid OPERATOR(pg_catalog.=) own.queue
+                               THEN ARRAY['id'] ELSE wanted.keys::pg_catalog.text[] END
                           OPERATOR(pg_catalog.=) ARRAY(
                               SELECT attribute.attname::pg_catalog.text
                               FROM pg_catalog.unnest(index.indkey) WITH ORDINALITY AS key (number, position)
@@ -93,7 +102,7 @@ WHERE relation.oid OPERATOR(pg_catalog.=) ANY (ARRAY[pg_catalog.to_regclass(%(st
            FROM pg_catalog.pg_index AS index
            WHERE index.indrelid OPERATOR(pg_catalog.=) relation.oid) IS DISTINCT FROM ARRAY[true]
        OR NOT EXISTS (SELECT FROM pg_catalog.pg_sequence AS sequence
-                      WHERE sequence.seqrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%(sequence)s)
+                      WHERE sequence.seqrelid OPERATOR(pg_catalog.=) own.sequence
                         AND sequence.seqtypid OPERATOR(pg_catalog.=) 'pg_catalog.int8'::pg_catalog.regtype
                         AND sequence.seqincrement OPERATOR(pg_catalog.=) 1
                         AND sequence.seqmin OPERATOR(pg_catalog.=) 1
@@ -102,7 +111,7 @@ WHERE relation.oid OPERATOR(pg_catalog.=) ANY (ARRAY[pg_catalog.to_regclass(%(st
                         AND NOT sequence.seqcycle
                         AND CASE WHEN pg_catalog.has_sequence_privilege(sequence.seqrelid, 'SELECT, USAGE')
                                  THEN coalesce(pg_catalog.pg_sequence_last_value(sequence.seqrelid), 1)
-                                 ELSE 1 END OPERATOR(pg_catalog.<) %(most)s::pg_catalog.int8)
+                                 ELSE 1 END OPERATOR(pg_catalog.<) {most}::pg_catalog.int8)
        OR EXISTS (SELECT FROM pg_catalog.pg_trigger AS trigger
                   WHERE trigger.tgrelid OPERATOR(pg_catalog.=) relation.oid)
        OR EXISTS (SELECT FROM pg_catalog.pg_policy AS policy
@@ -124,14 +133,19 @@ WHERE relation.oid OPERATOR(pg_catalog.=) ANY (ARRAY[pg_catalog.to_regclass(%(st
                                                      pg_catalog.to_regclass(%(queue)s)]::pg_catalog.oid[])
   AND NOT trigger.tgisinternal
 """
-_MADE = """
-SELECT wanted.position::pg_catalog.int4, attribute.attname::pg_catalog.text,
-       pg_catalog.format_type(attribute.atttypid, attribute.atttypmod), attribute.attcollation,
-       attribute.attnotnull, attribute.attidentity::pg_catalog.text, attribute.attgenerated::pg_catalog.text,
-       pg_catalog.pg_get_expr(default_.adbin, default_.adrelid)
-FROM pg_catalog.unnest(%s::pg_catalog.text[]) WITH ORDINALITY AS wanted (name, position)
+_COLUMNS = """
+SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
+           part.position, attribute.attname,
+           pg_catalog.format_type(attribute.atttypid, attribute.atttypmod),
+           attribute.attcollation::pg_catalog.int8, attribute.attnotnull,
+           attribute.attidentity::pg_catalog.text, attribute.attgenerated::pg_catalog.text,
+           pg_catalog.pg_get_expr(default_.adbin, default_.adrelid)))
+FROM (
+    VALUES (0, wanted.relation), (1, pg_catalog.concat('azpg.state_', wanted.id)),
+           (2, pg_catalog.concat('azpg.queue_', wanted.id))
+) AS part (position, name)
 JOIN pg_catalog.pg_attribute AS attribute
-  ON attribute.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(wanted.name)
+  ON attribute.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(part.name)
 LEFT JOIN pg_catalog.pg_attrdef AS default_
        ON default_.adrelid OPERATOR(pg_catalog.=) attribute.attrelid
       AND default_.adnum OPERATOR(pg_catalog.=) attribute.attnum
@@ -167,6 +181,8 @@ _MOST_NUMBERS = 2**62
 """Of changes that a queue has had. Nobody makes as many, but for a role that sets the last one."""
 _DEFAULT_COLLATION = 100
 """PostgreSQL's number of the collation that a column of type text has."""
+_Columns = dict[str, tuple[Any, ...]]
+"""The columns of a table by name: type, collation, whether it is NOT NULL, identity, generated, default."""
 FUNCTIONS = ("embed", "note", "enqueue", "clear", "text", "act")
 """What a column's functions are called, before its number."""
 
@@ -198,8 +214,7 @@ def make(connection: Connection, column: VectorColumn) -> None:
         sql.SQL(statement).format(table=table, keys=keys, names=names)
         for statement, table in ((_STATE, column.state), (_QUEUE, column.queue))
     )
-    connection.execute(sql.SQL("{};{}").format(state, queue))
-    close(connection, "TABLE", *_tables(column))
+    connection.execute(sql.SQL("{}; {}; {}").format(state, queue, closing("TABLE", *_tables(column))))
 
 
 def _tables(column: VectorColumn) -> list[sql.Identifier]:
@@ -237,7 +252,7 @@ def carry(connection: Connection, column: VectorColumn, *, anew: bool) -> None:
                     connection.execute(statement.format(sql.Identifier(trigger), name))
                 add = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS vector bytea")
                 connection.execute(add.format(column.state))
-                kept = _as_made(connection, column)
+                _, kept = _looked(connection, [column])[column.id]
         except errors.Error as error:
             if not (error.sqlstate or "").startswith(_MISTAKES):
                 raise
@@ -248,17 +263,30 @@ def carry(connection: Connection, column: VectorColumn, *, anew: bool) -> None:
     close(connection, "TABLE", *_tables(column))
 
 
-def _as_made(connection: Connection, column: VectorColumn) -> bool:
-    """Whether both are what `make` makes, and nothing more, whoever may use them."""
-    names = _names(column)
-    own = [f"key_{number}" for number, _ in enumerate(column.keys, 1)]
-    if connection.execute(_STRANGE, names | {"keys": own, "most": _MOST_NUMBERS}).fetchone() is not None:
-        return False
-    places = [column.relation.as_string(connection), names["state"], names["queue"]]
-    found: list[dict[str, tuple[Any, ...]]] = [{}, {}, {}]
-    for position, name, *properties in connection.execute(_MADE, [places]).fetchall():
-        found[position - 1][name] = tuple(properties)
-    table, state, queue = found
+def _looked(connection: Connection, columns: Sequence[VectorColumn]) -> dict[int, tuple[bool, bool]]:
+    """Whether both of each are the table's owner's alone, and whether they are as `make` makes them."""
+    wanted = listed(
+        [one.id, one.relation.as_string(connection), [f"key_{n}" for n, _ in enumerate(one.keys, 1)]]
+        for one in columns
+    )
+    query = sql.SQL(_LOOK).format(
+        owned=sql.SQL(_OWNED).format(),
+        strange=sql.SQL(_STRANGE).format(most=sql.Literal(_MOST_NUMBERS)),
+        columns=sql.SQL(_COLUMNS).format(),
+        wanted=wanted,
+    )
+    of = {one.id: one for one in columns}
+    found = {}
+    for number, owned, strange, properties in connection.execute(query).fetchall():
+        parts: list[_Columns] = [{}, {}, {}]
+        for position, name, *rest in properties or ():
+            parts[position][name] = tuple(rest)
+        found[number] = (owned, not strange and _alike(of[number], *parts))
+    return found
+
+
+def _alike(column: VectorColumn, table: _Columns, state: _Columns, queue: _Columns) -> bool:
+    """Whether both have the columns that they are made with, for those of the table."""
     if not all(key.name in table for key in column.keys):
         return False
     keys = {f"key_{number}": table[key.name][:2] for number, key in enumerate(column.keys, 1)}
@@ -283,21 +311,26 @@ def _names(column: VectorColumn) -> dict[str, str]:
     return {
         "state": f"azpg.state_{number}",
         "queue": f"azpg.queue_{number}",
-        "sequence": f"azpg.queue_{number}_id_seq",
     }
 
 
-def carried(connection: Connection, column: VectorColumn) -> bool:
-    """Whether both are as `make` makes them now, the table's owner's, and nobody else's to use."""
-    names = [f"state_{column.id}", f"queue_{column.id}"]
-    row = connection.execute(_CARRIED, [column.relation.as_string(connection), names]).fetchone()
-    return row == (2, 1) and _as_made(connection, column)
+def carried(connection: Connection, columns: Sequence[VectorColumn]) -> set[int]:
+    """The numbers of those whose both are as `make` makes them now, and nobody's but the table's owner's."""
+    if not columns:
+        return set()
+    found = _looked(connection, columns)
+    return {number for number, (owned, as_made) in found.items() if owned and as_made}
 
 
 def drop(connection: Connection, column_id: int) -> None:
     """Drops both of the column with this id."""
+    connection.execute(dropping(column_id))
+
+
+def dropping(column_id: int) -> sql.Composed:
+    """A statement that does."""
     names = [sql.Identifier("azpg", f"{name}_{column_id}") for name in ("state", "queue")]
-    connection.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(sql.SQL(", ").join(names)))
+    return sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(sql.SQL(", ").join(names))
 
 
 def disarm(connection: Connection, column_id: int) -> None:

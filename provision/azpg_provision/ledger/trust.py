@@ -18,6 +18,7 @@ from azpg_provision.target.target import Connection
 
 _FUNCTIONS = (
     *("is_replaced", "has_one_owner", "in_hand", "trusted_function"),
+    *("text_calls", "is_as_applied", "as_applied", "last_before", "is_last"),
     *("has_safe_types", "types_in_hand", "has_same_names", "names_in_hand"),
 )
 """What triggers ask."""

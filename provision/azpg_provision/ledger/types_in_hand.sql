@@ -1,7 +1,9 @@
--- Whether nobody but the table's owner, who could act as it anyway, or an admin owns the types of a column's key, or a
--- function in the conditions of its domains: azpg.state_N has columns of these types, whose values are written, compared
--- and read with the owner's rights. A part of the WHEN of azpg's triggers where the key has types that are not
+-- Whether nobody but the table's owner or an admin, as azpg_provision.live.trust.own says, owns the types of a column's
+-- key, or a function in the conditions of its domains: azpg.state_N has columns of these types, whose values are written,
+-- compared and read with the owner's rights. A part of the WHEN of azpg's triggers where the key has types that are not
 -- PostgreSQL's own. What else is judged, apply and workers judge: azpg_provision/sync/dependencies.sql.
+--
+-- Called by azpg.types_in_hand, which runs as who provisions: that is the present role.
 --
 -- VOLATILE, and asked by one that is declared immutable, as in in_hand.sql.
 CREATE OR REPLACE FUNCTION azpg.has_safe_types(relation pg_catalog.regclass, number pg_catalog.int4)
@@ -64,15 +66,8 @@ BEGIN
         SELECT FROM azpg_used
         JOIN pg_catalog.pg_roles AS role ON role.oid OPERATOR(pg_catalog.=) azpg_used.owner
         JOIN pg_catalog.pg_class AS class ON class.oid OPERATOR(pg_catalog.=) relation
-        WHERE NOT (role.rolsuper
-                   OR pg_catalog.pg_has_role(role.oid, class.relowner, 'USAGE')
-                   OR EXISTS (SELECT FROM pg_catalog.pg_roles AS admins
-                              WHERE admins.rolname OPERATOR(pg_catalog.=) 'azure_pg_admin'
-                                AND pg_catalog.pg_has_role(role.oid, admins.oid, 'MEMBER'))
-                      AND EXISTS (SELECT FROM pg_catalog.pg_roles AS service  -- as in azpg_provision/ledger/trust.py
-                                  WHERE service.rolsuper AND service.rolname
-                                        OPERATOR(pg_catalog.=) ANY ('{superusers}'::pg_catalog.name[])))
-           OR azpg.is_replaced(azpg_used.version));
+        JOIN pg_catalog.pg_roles AS owner ON owner.oid OPERATOR(pg_catalog.=) class.relowner
+        WHERE NOT {own} OR azpg.is_replaced(azpg_used.version));
 END
 $$;
 REVOKE EXECUTE ON FUNCTION azpg.has_safe_types(pg_catalog.regclass, pg_catalog.int4) FROM PUBLIC;

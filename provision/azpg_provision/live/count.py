@@ -12,7 +12,7 @@ from azpg_provision.target.target import Connection
 _NARROWEST = """
 SELECT attribute.attname::pg_catalog.text
 FROM pg_catalog.pg_attribute AS attribute
-WHERE attribute.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)
+WHERE attribute.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({relation})
   AND attribute.attnum OPERATOR(pg_catalog.>) 0 AND NOT attribute.attisdropped
   AND attribute.attgenerated OPERATOR(pg_catalog.=) ''
 ORDER BY attribute.attlen OPERATOR(pg_catalog.<) 0, attribute.attlen, attribute.attnum
@@ -32,13 +32,17 @@ def count(connection: Connection, schema: str, table: str) -> int:
     relation = sql.Identifier(schema, table)
     name = relation.as_string(connection)
     with atomic(connection):
-        # With it, rows would be left out by functions of the owner's, which PostgreSQL would run here.
-        connection.execute("SET LOCAL row_security = off")
         return _copied(connection, relation, name)
 
 
 def _copied(connection: Connection, relation: sql.Identifier, name: str) -> int:
-    column = connection.execute(_NARROWEST, [name]).fetchone()
+    # With row security, rows would be left out by functions of the owner's, which PostgreSQL would run here.
+    query = sql.SQL("SET LOCAL row_security = off; {}").format(
+        sql.SQL(_NARROWEST).format(relation=sql.Literal(name))
+    )
+    cursor = connection.execute(query)
+    cursor.nextset()
+    column = cursor.fetchone()
     columns = sql.SQL(" ({})").format(sql.Identifier(column[0])) if column else sql.SQL("")
     try:
         with connection.cursor() as cursor:

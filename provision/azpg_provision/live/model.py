@@ -56,6 +56,7 @@ class LiveTable:
         later: triggers that change a row after azpg's own has seen it, and those of azpg's (see
             `azpg_provision.plan.wanted.without_own`): their names, and what of schema azpg they call.
         other_keys: as `keys`, of those that tell rows apart otherwise than their types' own comparison does.
+        temporal_keys: of those, the ones WITHOUT OVERLAPS.
     """
 
     kind: str
@@ -72,6 +73,7 @@ class LiveTable:
     hides: bool = False
     later: tuple[tuple[str, str | None], ...] = ()
     other_keys: tuple[tuple[str, ...], ...] = ()
+    temporal_keys: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,7 +181,8 @@ def read_database(connection: Connection, wanted: Database) -> LiveDatabase:
     with connection.transaction(force_rollback=True):
         connection.execute(PRINTED_PATH)
         rows = connection.execute(_query("tables"), tables).fetchall()
-    found = {(row[0], row[1]): _table(*row[2:]) for row in rows}
+        fitting = _fitting(connection, *(row[-1] for row in rows))
+    found = {(row[0], row[1]): _table(*row[2:], fitting=fitting) for row in rows}
     return LiveDatabase(
         extensions=_extensions(connection),
         tables={place: _counted(connection, place, table) for place, table in found.items()},
@@ -206,7 +207,16 @@ def read_table(connection: Connection, schema: str, name: str) -> LiveTable | No
     found = psycopg.ClientCursor(connection).execute(query, {"schemas": [schema], "tables": [name]})
     found.nextset()  # what SET LOCAL said, which holds for these two
     row = found.fetchone()
-    return None if row is None else _table(*row[2:])
+    return None if row is None else _table(*row[2:], fitting=_fitting(connection, row[-1]))
+
+
+def _fitting(connection: Connection, *keys: list[list[Any]]) -> frozenset[int]:
+    """The numbers of indexes that tell the same rows apart as azpg does, of those that have one there."""
+    numbers = [number for indexes in keys for _, _, number, _ in indexes if number is not None]
+    if not numbers:
+        return frozenset()
+    rows = connection.execute(_query("comparisons"), {"indexes": numbers}).fetchall()
+    return frozenset(number for (number,) in rows)
 
 
 def _extensions(connection: Connection) -> dict[str, LiveExtension]:
@@ -229,8 +239,14 @@ def _table(
     hides: bool,
     later: list[tuple[str, str | None]],
     columns: list[list[Any]],
-    keys: list[list[Any]],
+    indexes: list[list[Any]],
+    *,
+    fitting: frozenset[int],
 ) -> LiveTable:
+    keys = [
+        (primary, names, number is None or number in fitting, temporal)
+        for primary, names, number, temporal in indexes
+    ]
     return LiveTable(
         kind=kind,
         partition=partition,
@@ -243,9 +259,10 @@ def _table(
         hides=hides,
         later=tuple((name, function) for name, function in later),
         columns={name: LiveColumn(*rest) for name, *rest in columns},
-        keys=tuple(tuple(names) for _, names, fine in keys if fine),
+        keys=tuple(tuple(names) for _, names, fine, _ in keys if fine),
         primary=bool(keys and keys[0][0] and keys[0][2]),  # then it is the first of `keys`
-        other_keys=tuple(tuple(names) for _, names, fine in keys if not fine),
+        other_keys=tuple(tuple(names) for _, names, fine, _ in keys if not fine),
+        temporal_keys=tuple(tuple(names) for _, names, _, temporal in keys if temporal),
     )
 
 

@@ -75,8 +75,8 @@ def text_trouble(connection: Connection, schema: str, table: str, text: str, pat
 
     try:
         with connection.transaction(force_rollback=True):
-            connection.execute("SET LOCAL standard_conforming_strings = on")
-            connection.execute(sql.SQL("SET LOCAL search_path = {}").format(names(path)))
+            settings = "SET LOCAL standard_conforming_strings = on; SET LOCAL search_path = {}"
+            connection.execute(sql.SQL(settings).format(names(path)))
             types, _, _ = _types(connection, relation, found, prepare, {})
             named = {
                 number: sql.SQL("CAST({} AS pg_catalog.{})")
@@ -202,10 +202,8 @@ def _parameters(connection: Connection, query: sql.Composed, prepare: Prepare) -
     statement = sql.Identifier(_PREPARED)
     with connection.transaction():
         prepare(sql.SQL("PREPARE {} AS {}").format(statement, query))
-    try:
-        return [int(type_) for (type_,) in connection.execute(_TYPES).fetchall()]
-    finally:
-        connection.execute(sql.SQL("DEALLOCATE {}").format(statement))
+    query_of_types = sql.SQL("{}; DEALLOCATE {}").format(sql.SQL(_TYPES), statement)
+    return [int(type_) for (type_,) in connection.execute(query_of_types).fetchall()]
 
 
 def names(path: Sequence[str]) -> sql.Composed:

@@ -39,18 +39,25 @@ def plan_columns(
     for number, table in enumerate(database.tables):
         live = found.live.tables.get((table.schema_, table.name))
         if live is None and not pending_init(database, found):
-            draft.refusals.append(written(number, "name") + _no_table(database, table, found))
+            why = written(number, "name") + _no_table(database, table, found)
+            for embedding in table.embeddings:
+                _refuse(draft, database, table, embedding, why)
             continue
         for embedding in table.embeddings:
             problems = [] if live is None else list(wrong(table, embedding, live))
             trouble = found.texts.get((table.schema_, table.name, embedding.column))
             if trouble is not None and not pending_init(database, found):
                 problems.append(f"{table.full_name}: {wrong_text(embedding, trouble)}")
-            if problems:
-                draft.refusals += problems
-            else:
+            for problem in problems:
+                _refuse(draft, database, table, embedding, problem)
+            if not problems:
                 _Column(database, table, embedding, live, found, state, draft).plan()
     note_leftovers(database, found, draft)
+
+
+def _refuse(draft: Draft, database: Database, table: Table, embedding: Embedding, why: str) -> None:
+    name = qualified(table.schema_, table.name, embedding.column)
+    draft.refuse(why, Kind.COLUMN, database=database.name, name=name)
 
 
 def _no_table(database: Database, table: Table, found: DatabaseState) -> str:
@@ -88,7 +95,7 @@ class _Column:
         problem = "" if self._model is None else wrong_dimensions(self._embedding, self._model)
         problem = problem or self._found.owners.get((self._table.schema_, self._table.name), "")
         if problem:
-            self._draft.refusals.append(f"{self._table.full_name}: {problem}")
+            self._refuse(f"{self._table.full_name}: {problem}")
             return
         action, after = self._column()
         if action is None and after is None:
@@ -108,6 +115,9 @@ class _Column:
         self._rows(action)
         self._index(anew=action in {Action.CREATE, Action.REPLACE})
 
+    def _refuse(self, why: str, kind: Kind = Kind.COLUMN) -> None:
+        self._draft.refuse(why, kind, database=self._database, name=self.name)
+
     # The column
 
     def _column(self) -> tuple[Action | None, dict[str, Any] | None]:
@@ -124,7 +134,7 @@ class _Column:
         ):
             if self._owned:
                 return Action.REPLACE, after
-            self._draft.refusals.append(self._foreign(live, after["type"], generated=generated))
+            self._refuse(self._foreign(live, after["type"], generated=generated))
             return None, None
         if self._old is None:
             return Action.UPDATE, after
@@ -264,9 +274,10 @@ class _Column:
         if wanted is None:
             return
         if wanted.method == "diskann" and "pg_diskann" not in self._state.server.available:
-            self._draft.refusals.append(
+            self._refuse(
                 f"{self.name}: {self._state.server.name} has no pg_diskann, which diskann needs and only "
-                "Azure has: use hnsw"
+                "Azure has: use hnsw",
+                Kind.INDEX,
             )
             return
         there = {} if anew else self._found.indexes.get(self._place, {})
@@ -277,8 +288,9 @@ class _Column:
         named = None if self._old is None else there.get(index.name(self._old))
         own = self._old is not None and ("index", index_name(self._old, index)) in self._found.owned
         if named is not None and not own:
-            self._draft.refusals.append(
-                f"{self.name} has another index by the name that azpg would give its own: rename that"
+            self._refuse(
+                f"{self.name} has another index by the name that azpg would give its own: rename that",
+                Kind.INDEX,
             )
             return
         before = (

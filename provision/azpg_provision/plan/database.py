@@ -38,7 +38,14 @@ def plan_database(database: Database, state: State, draft: Draft) -> None:
             note=f"takes the use of the schema back from {' and '.join(map(quoted, found.former))}: no "
             "vectorized table belongs to them any more",
         )
-    draft.refusals += found.init
+    to_run = [file.path for file in database.init if ("init", file.path) not in found.owned]
+    for reason in found.init:
+        draft.refuse(reason, Kind.INIT, database=database.name, name=to_run[0])
+    for reason in found.later_init:
+        draft.notes.append(
+            f"{reason}. `azpg apply` looks at that when the turn of the file comes, after {to_run[0]}, and "
+            "ends before it if it is still so."
+        )
     for file in database.init:
         ran = found.owned.get(("init", file.path))
         if ran is None:
@@ -70,7 +77,7 @@ def _extension(
     installed = live.installed if live is not None else None
     version = wanted.version
     if version is not None and version != installed and version not in available.versions:
-        draft.refusals.append(
+        draft.refuse(
             f"the server has no version {version} of the extension {wanted.name}: use "
             f"{' or '.join(sorted(available.versions))}, or leave the version out"
         )
@@ -93,7 +100,7 @@ def _has_role(role: str, database: Database, found: DatabaseState, state: State,
     """Whether there is a role, or may be one after an init file."""
     if role in state.server.roles or pending_init(database, found):
         return True
-    draft.refusals.append(
+    draft.refuse(
         f"there is no role {quoted(role)}: make it with CREATE ROLE, here or in an init file of "
         f"{quoted(database.name)}, or leave the grant out"
     )
@@ -116,7 +123,7 @@ def _privileges(grant: Grant, database: Database, found: DatabaseState, state: S
     place = qualified(on.schema_, *([on.table] if on.table is not None else []))
     there = (on.schema_, on.table) in found.live.places or database.name not in state.databases
     if not there and not pending_init(database, found):
-        draft.refusals.append(
+        draft.refuse(
             f"there is no {'schema' if on.table is None else 'table'} {place} in the database "
             f"{quoted(database.name)}, and no init file that is still to run: make it, or leave the grant out"
         )

@@ -1,4 +1,4 @@
-"""Whose functions and operators an init file would call: it looks names up where others may have put some.
+"""Whose functions, operators and types an init file would use, looked up where others may have put some.
 
 What fits better than PostgreSQL's own is called in its place, with the rights of who applies.
 """
@@ -50,7 +50,9 @@ def _troubles(connection: Connection, path: tuple[str, ...], names: list[str]) -
         me, place = quoted(user), quoted(schema)
         if count:
             what = (
-                f"{count} functions and operators, such as {name}, belong" if count > 1 else f"{name} belongs"
+                f"{count} functions, operators and types, such as {name}, belong"
+                if count > 1
+                else f"{name} belongs"
             )
             them = "them" if count > 1 else "it"
             yield (

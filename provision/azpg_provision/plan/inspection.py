@@ -7,6 +7,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 
 import psycopg
+from psycopg import sql
 
 from azpg_provision import ledger, live, sync
 from azpg_provision.column import Sync, VectorColumn
@@ -17,8 +18,10 @@ from azpg_provision.plan import init_files
 from azpg_provision.plan.sampling import rows_per_second
 from azpg_provision.plan.state import DatabaseState, Place, State
 from azpg_provision.plan.wanted import key_of, without_own, wrong
-from azpg_provision.spec.model import Database, Spec, Table
+from azpg_provision.spec.model import Database, Spec
 from azpg_provision.sync import acting
+from azpg_provision.sync.judging import Verdict, verdicts
+from azpg_provision.sync.tables import Wanted
 from azpg_provision.target.target import Connection, Target
 from azpg_provision.vectorize import noted, pending
 
@@ -49,18 +52,22 @@ def _database(
     named = {(table.schema_, table.name, embedding.column) for table, embedding in wanted.embeddings()}
     kept = {place: column for place, column in columns.items() if place in named}
     found = _without_own(found, ledger.numbers(connection), {column.id for column in kept.values()})
-    fit = {place: column for place, column in kept.items() if sync.usable(connection, column)}
-    in_step = frozenset(
-        place for place, column in fit.items() if sync.installed(connection, column, fit=True)
-    )
-    owned = ledger.owned(connection)
+    # Of all tables at once, and of one once more only if anything was committed before it is looked at.
+    judged_in = _snapshot(connection)
+    owners, of_columns = _judged(connection, wanted, found, kept)
+    usable = sync.all_usable(connection, list(kept.values()), of_columns)
+    fit = {place: column for place, column in kept.items() if column.id in usable}
+    installed = sync.all_in_step(connection, list(fit.values()))
+    in_step = frozenset(place for place, column in fit.items() if column.id in installed)
+    owned, version = ledger.owned(connection), ledger.version(connection)
     to_run = [file for file in wanted.init if ("init", file.path) not in owned]
     return DatabaseState(
         live=found,
-        ledger=ledger.exists(connection),
-        version=ledger.version(connection),
+        ledger=version is not None,
+        version=version,
         owned=owned,
-        init=tuple(init_files.troubles(connection, to_run)),
+        init=tuple(init_files.troubles(connection, to_run[:1])),
+        later_init=tuple(init_files.troubles(connection, to_run[1:])),
         columns=columns,
         left=ledger.left(connection),
         former=tuple(ledger.former_owners(connection, {place[:2] for place in named})),
@@ -68,15 +75,13 @@ def _database(
         indexes={place: indexes(connection, column) for place, column in kept.items()},
         pending={
             # Otherwise its sync is made anew, and rows that wait get their embedding then.
-            place: _pending(connection, column, quick=quick and place in in_step, vectors=vectors)
+            place: _pending(connection, column, judged_in, quick=quick and place in in_step, vectors=vectors)
             if place in fit
             else 0
             for place, column in kept.items()
         },
         texts=dict(_texts(connection, wanted, found)),
-        owners={
-            (table.schema_, table.name): _owner_trouble(connection, table, found) for table in wanted.tables
-        },
+        owners=owners,
     )
 
 
@@ -90,20 +95,50 @@ def _without_own(
     return replace(found, tables=tables)
 
 
-def _owner_trouble(connection: Connection, table: Table, found: LiveDatabase) -> str:
-    live_table = found.tables.get((table.schema_, table.name))
-    keys = () if live_table is None else key_of(table, live_table) or ()
-    strict = any(embedding.sync != "generated" for embedding in table.embeddings)
-    written = [embedding.column for embedding in table.embeddings]
-    names = [key.name for key in keys]
-    return acting.trouble(connection, table.schema_, table.name, names, written, strict=strict)
+def _judged(
+    connection: Connection, wanted: Database, found: LiveDatabase, kept: Mapping[Place, VectorColumn]
+) -> tuple[dict[tuple[str, str], str], dict[int, Verdict]]:
+    """Why rows of tables cannot be embedded as their owners, and what there is to say for columns, by number.
+
+    The key of a column as the ledger has it may be another one than the spec's.
+    """
+    tables: dict[tuple[str, str], Wanted] = {}
+    columns: dict[int, Wanted] = {}
+    for table in wanted.tables:
+        place = (table.schema_, table.name)
+        live_table = found.tables.get(place)
+        keys = () if live_table is None else key_of(table, live_table) or ()
+        tables[place] = Wanted(
+            sql.Identifier(*place).as_string(),
+            tuple(sorted(key.name for key in keys)),
+            tuple(sorted(embedding.column for embedding in table.embeddings)),
+            strict=any(embedding.sync != "generated" for embedding in table.embeddings),
+        )
+    for column in kept.values():
+        of, own = tables[column.schema, column.table], acting.wanted_of(column)
+        columns[column.id] = replace(of, keys=own.keys, strict=of.strict or own.strict)
+    asked = list(dict.fromkeys([*tables.values(), *columns.values()]))
+    said = dict(zip(asked, verdicts(connection, asked), strict=True))
+    return (
+        {place: said[one].why for place, one in tables.items()},
+        {number: said[one] for number, one in columns.items()},
+    )
 
 
-def _pending(connection: Connection, column: VectorColumn, *, quick: bool, vectors: bool) -> int | None:
+def _snapshot(connection: Connection) -> str:
+    """What is committed: where it is the same as before, so is all that was judged."""
+    row = connection.execute("SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def _pending(
+    connection: Connection, column: VectorColumn, judged_in: str, *, quick: bool, vectors: bool
+) -> int | None:
+    if _snapshot(connection) != judged_in and not sync.bound(connection, column):  # not any more
+        return 0
     if quick and (rows := noted(connection, column)) is not None:
         return rows
-    if not sync.bound(connection, column):  # not any more
-        return 0
     try:
         with connection.transaction(force_rollback=True):  # and with it the settings of a worker
             return pending(connection, column, vectors=vectors)

@@ -29,7 +29,7 @@ def note_leftovers(database: Database, found: DatabaseState, draft: Draft) -> No
                 if was in _ARMED
                 else "the column is gone",
             )
-    for place in found.columns.keys() - named:
+    for place in sorted(found.columns.keys() - named):
         draft.notes.append(
             f"{qualified(*place)} in {quoted(database.name)} is vectorized and not in the spec; "
             "it stays, and so does its sync."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,16 +11,38 @@ from azpg_provision.plan.change import Action, Change, Kind
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why something cannot be planned.
+
+    Attributes:
+        reason: with what to do; a sentence.
+        kind: of what it is about, `Kind.COLUMN`, `Kind.INDEX` or `Kind.INIT`; None where it is about all.
+        database, name: of that, as of a `Change`.
+    """
+
+    reason: str
+    kind: Kind | None = None
+    database: str | None = None
+    name: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that stands for it in --json."""
+        return {"kind": self.kind, "database": self.database, "name": self.name, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Changes in the order in which they are done.
 
     Attributes:
         notes: what differs and is left alone, such as an init file that was changed after it had run.
+        refused: what cannot be planned beside them; such a plan is there to be looked at, not to be applied.
     """
 
     target: str
     changes: tuple[Change, ...] = ()
     notes: tuple[str, ...] = ()
+    refused: tuple[Refusal, ...] = ()
 
     @property
     def restarts(self) -> bool:
@@ -32,7 +55,9 @@ class Plan:
         return [change for change in self.changes if change.action is Action.REPLACE]
 
     def check(self, *, allow_restart: bool, allow_replace: bool) -> None:
-        """Raises `PlanRefused` if what the plan does is more than a person has allowed."""
+        """Raises `PlanRefused` if it does more than a person has allowed, or a part of it is refused."""
+        if self.refused:
+            raise as_error(self.refused)
         if self.restarts and not allow_restart:
             raise PlanRefused(
                 f"this plan restarts {self.target}, which ends every session: repeat it with --allow-restart."
@@ -48,6 +73,7 @@ class Plan:
             "target": self.target,
             "changes": [change.as_json() for change in self.changes],
             "notes": list(self.notes),
+            "refused": [refusal.as_json() for refusal in self.refused],
         }
 
 
@@ -57,7 +83,7 @@ class Draft:
 
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    refusals: list[str] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
 
     def add(
         self,
@@ -73,14 +99,28 @@ class Draft:
         """Adds a change."""
         self.changes.append(Change(action, kind, database, name, before, after, note))
 
-    def finish(self, target: str) -> Plan:
-        """The plan, in order. Raises `PlanRefused` with every reason."""
-        if self.refusals:
-            reasons = dict.fromkeys(self.refusals)
-            raise PlanRefused(*(text if text.endswith("?") else f"{text}." for text in reasons))
+    def refuse(
+        self, reason: str, kind: Kind | None = None, *, database: str | None = None, name: str = ""
+    ) -> None:
+        """Adds a `Refusal`; its reason stands here without a full stop."""
+        self.refused.append(Refusal(reason if reason.endswith("?") else f"{reason}.", kind, database, name))
+
+    def finish(self, target: str, *, refused: bool = False) -> Plan:
+        """The plan, in order. Raises `PlanRefused` with every reason.
+
+        With `refused`, only where one of them is about all: what is about a part is in the plan.
+        """
+        if self.refused and not (refused and all(one.kind is not None for one in self.refused)):
+            raise as_error(self.refused)
         order = {kind: number for number, kind in enumerate(Kind)}
         changes = sorted(self.changes, key=lambda change: order[change.kind])
-        return Plan(target, tuple(changes), tuple(dict.fromkeys(self.notes)))
+        notes, parts = dict.fromkeys(self.notes), dict.fromkeys(self.refused)
+        return Plan(target, tuple(changes), tuple(notes), tuple(parts))
+
+
+def as_error(refused: Iterable[Refusal]) -> PlanRefused:
+    """The error that says every reason, each once."""
+    return PlanRefused(*dict.fromkeys(one.reason for one in refused))
 
 
 def _dropped(change: Change) -> str:

@@ -15,11 +15,18 @@ from azpg_provision.live.local_ai import require
 from azpg_provision.live.owner import OwnersView, as_owner
 from azpg_provision.live.text import names
 from azpg_provision.spec.literals import template
+from azpg_provision.sync.session import safe
 from azpg_provision.target.target import Connection
 
 _FEW = 16
 """Rows of a sample for which somebody waits."""
 _LONGEST = "20s"
+_STEADY = """
+SELECT pg_catalog.bool_and({safe})
+FROM pg_catalog.pg_class AS class, pg_catalog.pg_namespace AS schema
+WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({relation})
+  AND schema.nspname OPERATOR(pg_catalog.=) ANY ({path}::pg_catalog.name[])
+"""
 _SAMPLE = """
 azpg_sample (pg_catalog.int8) AS SELECT pg_catalog.count(sample.embedding) FROM (
     SELECT azure_local_ai.create_embeddings({model}, {prefix} OPERATOR(pg_catalog.||) ({text}
@@ -49,8 +56,9 @@ def rows_per_second(
         path: the schemas in which names in the text are found.
 
     None where there is no row, or the sample fails, such as without azure_local_ai or for a model that is not
-    registered, or takes longer than anybody would wait; and where the text calls what is not PostgreSQL's own
-    or an extension's, or is not IMMUTABLE: nothing of that is run for a look
+    registered, or takes longer than anybody would wait; where others may put names in one of the schemas,
+    which PostgreSQL may look up once more before it runs what was found fit; and where the text calls what is
+    not PostgreSQL's own or an extension's, or is not IMMUTABLE: nothing of that is run for a look
     (`azpg_provision.live.immutable`). Its string literals are parameters, which nothing reads before their
     types are found fit.
 
@@ -71,6 +79,8 @@ def rows_per_second(
         "standard_conforming_strings": "on",
     }
     try:
+        if not _is_steady(connection, relation, path):
+            return None
         with as_owner(connection, *relation, settings) as owner:
             require(connection)
             if not prepare_if_fit(connection, "azpg_sample", statement):
@@ -81,6 +91,15 @@ def rows_per_second(
     finally:
         with suppress(psycopg.Error):  # it is not there, or not any more
             connection.execute("DEALLOCATE azpg_sample")
+
+
+def _is_steady(connection: Connection, relation: tuple[str, str], path: Sequence[str]) -> bool:
+    query = sql.SQL(_STEADY).format(
+        path=sql.Literal(list(path)),
+        relation=sql.Literal(sql.Identifier(*relation).as_string(connection)),
+        safe=safe(sql.SQL("class.relowner")),
+    )
+    return connection.execute(query).fetchone() == (True,)
 
 
 def _rate(owner: OwnersView, literals: Sequence[str]) -> float | None:

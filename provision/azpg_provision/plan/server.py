@@ -36,9 +36,9 @@ def _extensions(wanted: list[str], beyond: Iterable[str], state: State, draft: D
     missing: list[str] = []
     for name in dict.fromkeys([*wanted, *beyond]):
         if server.offered is not None and name not in server.offered:
-            draft.refusals.append(_not_offered(name, server.offered))
+            draft.refuse(_not_offered(name, server.offered))
         elif name in wanted and name not in server.available:
-            draft.refusals.append(_not_there(name, server.name))
+            draft.refuse(_not_there(name, server.name))
         elif server.allowed is not None and name not in server.allowed:
             missing.append(name)
         if name not in wanted and name not in server.available:
@@ -48,7 +48,7 @@ def _extensions(wanted: list[str], beyond: Iterable[str], state: State, draft: D
             )
     if missing and not server.manageable:
         value = ",".join([*(server.allowed or ()), *missing])
-        draft.refusals.append(
+        draft.refuse(
             f"{', '.join(missing)} must be allow-listed, which a plain connection cannot do: set the server "
             f"parameter azure.extensions to {value}, or name the server itself (target azure, stack or local)"
         )
@@ -92,12 +92,12 @@ def _preload(wanted: list[str], spec: Spec, state: State, draft: Draft) -> None:
     missing = [name for name in needed if name not in server.preload]
     for name in missing:
         if server.preloadable is not None and name not in server.preloadable:
-            draft.refusals.append(f"{server.name} cannot preload {name}: leave it out")
+            draft.refuse(f"{server.name} cannot preload {name}: leave it out")
         elif name in server.missing_libraries:
-            draft.refusals.append(f"{server.name}: {name} is {server.missing_libraries[name]}")
+            draft.refuse(f"{server.name}: {name} is {server.missing_libraries[name]}")
     if missing and not server.manageable:
         value = ",".join([*server.preload, *missing])
-        draft.refusals.append(
+        draft.refuse(
             f"{', '.join(missing)} must be preloaded, which a plain connection cannot do: set the server "
             f"parameter shared_preload_libraries to {value} and restart the server"
         )
@@ -130,7 +130,7 @@ def _model(model: Model, state: State, draft: Draft) -> None:
         if registered is not None and model.uri in registered:
             return
         if (trouble := state.server.model_troubles.get(model.uri)) is not None:
-            draft.refusals.append(f"the model {model.uri} cannot be registered: {trouble.rstrip('.')}")
+            draft.refuse(f"the model {model.uri} cannot be registered: {trouble.rstrip('.')}")
             return
         note = "registered once azure_local_ai is there, unless it is already" if registered is None else ""
         draft.add(Action.CREATE, Kind.MODEL, model.uri, after={"path": model.source}, note=note)

@@ -23,7 +23,8 @@ class DatabaseState:
         ledger: whether it has schema azpg.
         version: of that; None where it has none, or is not asked.
         owned: what azpg made, by (kind, name), and of what.
-        init: why init files that are still to run would call what others have put there.
+        init: why the next init file that is to run would call what others have put there.
+        later_init: the same of those after it, before which the first may put that right.
         columns: its vectorized columns.
         left: those that were, of tables that are there, with their sync.
         former: the roles that own none of these tables any more, and may still use schema azpg.
@@ -40,6 +41,7 @@ class DatabaseState:
     version: int | None = None
     owned: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     init: tuple[str, ...] = ()
+    later_init: tuple[str, ...] = ()
     columns: Mapping[Place, VectorColumn] = field(default_factory=dict)
     left: Mapping[Place, str] = field(default_factory=dict)
     former: tuple[str, ...] = ()

@@ -85,23 +85,37 @@ def wrong(table: Table, embedding: Embedding, live: LiveTable) -> list[str]:
             f"{name} has no column {quoted(missing)}, of which {quoted(embedding.column)} is made: {meant}"
         )
     if key_of(table, live) is None:
-        keys = " or ".join(f"({', '.join(map(quoted, key))})" for key in live.keys)
-        other = table.key or next(iter(live.other_keys if not keys else ()), ())
-        if table.key is None and not other:
-            do = f"name the columns of a unique one as key: {keys}" if keys else "add a primary key"
-            problems.append(f"{name} has no primary key, which tells its rows apart: {do}")
-        elif any(set(key) == set(other) for key in live.other_keys):
-            problems.append(
-                f"the unique index of {name} on ({', '.join(map(quoted, other))}) tells rows apart "
-                "otherwise than = does for these columns, by an operator class or a collation of its own: "
-                f"make one without, or {f'use {keys}' if keys else 'a primary key'}"
-            )
-        else:
-            problems.append(
-                f"{name} has no unique index on ({', '.join(map(quoted, other))}) without NULLs: "
-                + (f"use {keys}" if keys else "add one, or a primary key")
-            )
+        problems.append(_wrong_key(table, live))
     return problems
+
+
+def _wrong_key(table: Table, live: LiveTable) -> str:
+    """Why there is no `key_of` a table, with what to do."""
+    name = table.full_name
+    keys = " or ".join(f"({', '.join(map(quoted, key))})" for key in live.keys)
+    temporal = next((key for key in live.temporal_keys if set(key) == set(table.key or key)), ())
+    if temporal:
+        columns = ", ".join(map(quoted, temporal))
+        use = f"use {keys} as key, or " if keys else ""
+        return (
+            f"the key ({columns}) of {name} is WITHOUT OVERLAPS, whose last column PostgreSQL compares by && "
+            f"and not by =, as azpg tells rows apart: {use}CREATE UNIQUE INDEX ON {name} ({columns}), and "
+            f"write key: [{columns}]"
+        )
+    other = table.key or next(iter(live.other_keys if not keys else ()), ())
+    if table.key is None and not other:
+        do = f"name the columns of a unique one as key: {keys}" if keys else "add a primary key"
+        return f"{name} has no primary key, which tells its rows apart: {do}"
+    columns = ", ".join(map(quoted, other))
+    if any(set(key) == set(other) for key in live.other_keys):
+        return (
+            f"the unique index of {name} on ({columns}) tells rows apart otherwise than = does for these "
+            "columns, by an operator class or a collation of its own: make one without, or "
+            f"{f'use {keys}' if keys else 'a primary key'}"
+        )
+    return f"{name} has no unique index on ({columns}) without NULLs: " + (
+        f"use {keys}" if keys else "add one, or a primary key"
+    )
 
 
 def key_of(table: Table, live: LiveTable) -> tuple[Key, ...] | None:

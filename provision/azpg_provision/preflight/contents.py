@@ -77,7 +77,10 @@ def _model(site: Site, needs: Needs, model: Model) -> Check:
         except psycopg.errors.UndefinedObject:
             return _unregistered(site, model)
         except ExtensionMismatch as error:
-            return failed(f"model.{model.uri}", str(error), "Then ask again.")
+            if database not in {one.name for one in needs.databases}:
+                continue  # somebody else's need not be as it should
+            action = f"Until then azpg does nothing in {database!r} that needs {LOCAL_AI}."
+            return failed(f"model.{model.uri}", str(error), action)
         return _dimensions(needs, model.uri, int(found["dimensions"]))
     if model.uri in (site.target.registered_models() or ()):
         return passed(f"model.{model.uri}", f"{model.uri} is registered.")

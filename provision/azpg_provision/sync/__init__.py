@@ -7,11 +7,21 @@ writers need none in schema azpg, and neither fails a writer whose text gets no 
 
 from azpg_provision.sync.bound import bound, needs_text
 from azpg_provision.sync.generated import add_generated
-from azpg_provision.sync.installation import install, installed, make_generated, remove, usable
+from azpg_provision.sync.installation import (
+    all_in_step,
+    all_usable,
+    install,
+    installed,
+    make_generated,
+    remove,
+    usable,
+)
 from azpg_provision.sync.session import schemas
 
 __all__ = [
     "add_generated",
+    "all_in_step",
+    "all_usable",
     "bound",
     "install",
     "installed",

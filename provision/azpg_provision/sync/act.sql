@@ -20,6 +20,10 @@ BEGIN
         RAISE EXCEPTION 'azpg: a function of % has other rights than the owner of its table', {name}
             USING ERRCODE = 'insufficient_privilege', HINT = 'Run `azpg apply`, which makes it anew.';
     END IF;
+    IF NOT ARRAY({applied}) OPERATOR(pg_catalog.=) ARRAY[{was}] THEN
+        RAISE EXCEPTION 'azpg: the table of %, its schema, the type of a column, or whose they are has changed since `azpg apply`', {name}
+            USING ERRCODE = 'invalid_table_definition', HINT = 'Run `azpg apply`, which sees whether that is safe.';
+    END IF;
     BEGIN
         PERFORM pg_catalog.set_config('role', 'none', true);
     EXCEPTION WHEN insufficient_privilege THEN  -- as it must be: no role can be set in a SECURITY DEFINER function

@@ -12,54 +12,49 @@ from collections.abc import Iterable
 from psycopg import sql
 
 from azpg_provision.column import VectorColumn
-from azpg_provision.sync.dependencies import judged
+from azpg_provision.sync.dependencies import Row, judged_for
 from azpg_provision.sync.session import template
+from azpg_provision.sync.tables import Tables, Wanted
 from azpg_provision.target.target import Connection
 
-_FOREIGN = """
-SELECT azpg_attached.what, azpg_attached.cure, found.what, found.owner, found.mine
-FROM ({attached}) AS azpg_attached
-CROSS JOIN LATERAL ({judged}) AS found (what, owner, mine, fine, path, body, runs)
-WHERE NOT found.fine AND NOT pg_catalog.pg_has_role(found.owner::pg_catalog.name, (
-    SELECT class.relowner FROM pg_catalog.pg_class AS class
-    WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({relation})), 'USAGE')
-LIMIT 1
+_EACH = """
+SELECT attached.number, attached.owner, false, attached.what, attached.cure, attached.class, attached.object
+FROM ({attached}) AS attached (number, owner, what, cure, class, object)
 """
-_EACH = "SELECT azpg_attached.class, azpg_attached.object"
-_LOCKED = "LOCK TABLE ONLY {relation} IN ROW EXCLUSIVE MODE; SELECT {attached}"
+_LOCKED = "LOCK TABLE ONLY {relation} IN ROW EXCLUSIVE MODE; SELECT EXISTS ({attached})"
 
 
-def to_judge(relation: sql.Identifier, written: Iterable[str]) -> sql.Composed:
-    """An expression, which costs little: whether `foreign` has something to judge that is attached.
+def attached(wanted: sql.Composable) -> sql.Composed:
+    """A query of what is attached to tables, which costs little: whether `foreign_to` has something to judge.
 
     Args:
-        relation: the table; of one that is not there nothing is found.
-        written: the columns that azpg writes.
+        wanted: a query of tables, as `azpg_provision.sync.tables.Tables.query`.
     """
-    return sql.SQL("EXISTS ({})").format(_attached(relation, written))
+    return template("attached").format(tables=wanted)
 
 
-def foreign(connection: Connection, relation: sql.Identifier, written: Iterable[str]) -> str:
-    """What is attached of which others could make something else, and what to do; empty if nothing is.
+def foreign_to(connection: Connection, tables: Tables) -> list[str]:
+    """What is attached of which others could make something else, and what to do; empty of what is well.
 
     Whoever owns it may be a superuser, as much an admin as who is connected, or a role that could act as the
     table's owner anyway. Nothing but catalogues is read.
 
     Args:
         connection: in any transaction, or none.
-        relation: as of `to_judge`.
-        written: as of `to_judge`.
+        tables: of one that is not there nothing is found.
+
+    Returns as many as there are tables.
     """
-    query = sql.SQL(_FOREIGN).format(
-        attached=_attached(relation, written),
-        judged=judged(sql.SQL(_EACH), relation, strict=False),
-        relation=sql.Literal(relation.as_string()),
-    )
-    row = connection.execute(query).fetchone()
-    if row is None:
-        return ""
-    what, cure, used, owner, mine = row
-    table = relation.as_string()
+    starts = sql.SQL(_EACH).format(attached=attached(tables.query))
+    found = judged_for(connection, starts, members=True)
+    return [
+        _said(table.name, *found[number][0]) if number in found else ""
+        for number, table in enumerate(tables.wanted)
+    ]
+
+
+def _said(table: str, what: str, cure: str, row: Row) -> str:
+    used, owner, mine, *_ = row
     return (
         f"{what} of {table} depends on {used}, which belongs to the role {owner!r}: who owns it could let it "
         "do anything, with the rights of the table's owner, as which azpg reads and writes rows. Look at "
@@ -72,19 +67,24 @@ def foreign(connection: Connection, relation: sql.Identifier, written: Iterable[
     )
 
 
+def foreign(connection: Connection, relation: sql.Identifier, written: Iterable[str]) -> str:
+    """`foreign_to` one table.
+
+    Args:
+        connection: in any transaction, or none.
+        relation: the table.
+        written: the columns that azpg writes.
+    """
+    return foreign_to(connection, Tables([Wanted(relation.as_string(), written=tuple(sorted(written)))]))[0]
+
+
 def hold(connection: Connection, column: VectorColumn) -> str:
     """`foreign`, for good: locks the table, so that nothing is attached to it before the transaction's end.
 
     To be the first thing in a transaction that writes as the table's owner.
     """
-    relation, written = column.relation, [column.column]
-    query = sql.SQL(_LOCKED).format(relation=relation, attached=to_judge(relation, written))
+    tables = Tables([Wanted(column.relation.as_string(), written=(column.column,))])
+    query = sql.SQL(_LOCKED).format(relation=column.relation, attached=attached(tables.query))
     cursor = connection.execute(query)
     cursor.nextset()
-    return foreign(connection, relation, written) if cursor.fetchone() == (True,) else ""
-
-
-def _attached(relation: sql.Identifier, written: Iterable[str]) -> sql.Composed:
-    return template("attached").format(
-        relation=sql.Literal(relation.as_string()), written=sql.Literal(sorted(written))
-    )
+    return foreign_to(connection, tables)[0] if cursor.fetchone() == (True,) else ""

@@ -1,28 +1,28 @@
--- What is attached to a table, and runs with its owner's rights when azpg reads or writes rows of it: what it
--- is, how to be rid of it, and each object that it calls or is made of, unless nobody but a superuser or the table's
--- owner can have made that, of nothing else. Neither defaults, as azpg inserts no row, nor policies, which are not for
--- the owner.
+-- What is attached to tables, and runs with their owners' rights when azpg reads or writes rows: the table's number and
+-- owner, what it is, how to be rid of it, and each object that it calls or is made of, unless nobody but a superuser or
+-- the table's owner can have made that, of nothing else. Neither defaults, as azpg inserts no row, nor policies, which
+-- are not for the owner.
 --
--- The function of a trigger does not count if its WHEN asks azpg.in_hand first: it is called only while it has the rights
--- of the table's owner. What names columns of OLD or NEW is none of those, and cannot be printed.
-SELECT azpg_used.what, azpg_used.cure, azpg_used.class, azpg_used.object
-FROM pg_catalog.pg_class AS class
+-- The function of a trigger does not count if its WHEN asks azpg.in_hand first: it is called only while it has the
+-- rights of the table's owner. What names columns of OLD or NEW is none of those, and cannot be printed.
+SELECT wanted.number, class.relowner, azpg_used.what, azpg_used.cure, azpg_used.class, azpg_used.object
+FROM ({tables}) AS wanted (number, relation, keys, written, strict)
+JOIN pg_catalog.pg_class AS class ON class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(wanted.relation)
 CROSS JOIN LATERAL (
     SELECT part.what, part.cure, depend.refclassid, depend.refobjid
     FROM (
         SELECT 'pg_catalog.pg_trigger'::pg_catalog.regclass, trigger.oid,
                pg_catalog.format('the trigger %I', trigger.tgname),
-               pg_catalog.format('DROP TRIGGER %I ON %s', trigger.tgname, {relation}),
-               CASE WHEN pg_catalog.left(condition.text, pg_catalog.length(asked.starting))
-                         OPERATOR(pg_catalog.=) asked.starting
-                      OR condition.text OPERATOR(pg_catalog.=) asked.whole
+               pg_catalog.format('DROP TRIGGER %I ON %s', trigger.tgname, wanted.relation),
+               CASE WHEN condition.text OPERATOR(pg_catalog.=) ANY (ARRAY[guard.loud, guard.quiet])
+                      OR pg_catalog.starts_with(condition.text, pg_catalog.concat('(', guard.loud, ' AND '))
+                      OR pg_catalog.starts_with(condition.text, pg_catalog.concat('(', guard.quiet, ' AND '))
                     THEN trigger.tgfoid END
         FROM pg_catalog.pg_trigger AS trigger
         CROSS JOIN LATERAL (
             SELECT CASE WHEN trigger.tgqual IS NOT NULL
                          AND pg_catalog.strpos(trigger.tgqual::pg_catalog.text, '{{VAR ') OPERATOR(pg_catalog.=) 0
-                        THEN pg_catalog.regexp_replace(
-                            pg_catalog.pg_get_expr(trigger.tgqual, trigger.tgrelid), ', (true|false)\)', ', )') END
+                        THEN pg_catalog.pg_get_expr(trigger.tgqual, trigger.tgrelid) END
         ) AS condition (text)
         CROSS JOIN LATERAL (
             SELECT pg_catalog.concat(
@@ -30,11 +30,11 @@ CROSS JOIN LATERAL (
                 pg_catalog.replace(trigger.tgrelid::pg_catalog.regclass::pg_catalog.text, '''', ''''''),
                 '''::regclass, ''',
                 pg_catalog.replace(trigger.tgfoid::pg_catalog.regprocedure::pg_catalog.text, '''', ''''''),
-                '''::regprocedure, )')
-        ) AS guard (text)
+                '''::regprocedure, ')
+        ) AS asked (starting)
         CROSS JOIN LATERAL (
-            SELECT pg_catalog.concat('(', guard.text, ' AND '), guard.text
-        ) AS asked (starting, whole)
+            SELECT pg_catalog.concat(asked.starting, 'false)'), pg_catalog.concat(asked.starting, 'true)')
+        ) AS guard (loud, quiet)
         WHERE trigger.tgrelid OPERATOR(pg_catalog.=) class.oid
           AND NOT trigger.tgisinternal AND trigger.tgenabled OPERATOR(pg_catalog.<>) 'D'
         UNION ALL
@@ -47,14 +47,14 @@ CROSS JOIN LATERAL (
         UNION ALL
         SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, rule.oid,
                pg_catalog.format('the constraint %I', rule.conname),
-               pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT %I', {relation}, rule.conname), NULL
+               pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT %I', wanted.relation, rule.conname), NULL
         FROM pg_catalog.pg_constraint AS rule
         WHERE rule.conrelid OPERATOR(pg_catalog.=) class.oid
           AND rule.contype OPERATOR(pg_catalog.=) ANY ('{{c,x}}'::pg_catalog."char"[])
         UNION ALL
         SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, stored.oid,
                pg_catalog.format('the generated column %I', attribute.attname),
-               pg_catalog.format('ALTER TABLE %s DROP COLUMN %I', {relation}, attribute.attname), NULL
+               pg_catalog.format('ALTER TABLE %s DROP COLUMN %I', wanted.relation, attribute.attname), NULL
         FROM pg_catalog.pg_attrdef AS stored
         JOIN pg_catalog.pg_attribute AS attribute ON attribute.attrelid OPERATOR(pg_catalog.=) stored.adrelid
                                                  AND attribute.attnum OPERATOR(pg_catalog.=) stored.adnum
@@ -69,7 +69,7 @@ CROSS JOIN LATERAL (
         UNION ALL
         SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass, rule.oid,
                pg_catalog.format('the rule %I', rule.rulename),
-               pg_catalog.format('DROP RULE %I ON %s', rule.rulename, {relation}), NULL
+               pg_catalog.format('DROP RULE %I ON %s', rule.rulename, wanted.relation), NULL
         FROM pg_catalog.pg_rewrite AS rule
         WHERE rule.ev_class OPERATOR(pg_catalog.=) class.oid AND class.relkind OPERATOR(pg_catalog.=) 'r'
     ) AS part (class, object, what, cure, guarded)
@@ -103,7 +103,8 @@ CROSS JOIN LATERAL (
     UNION ALL
     -- What is written, or hashed, becomes a value of its column's type, or an array.
     SELECT pg_catalog.format('the column %I', attribute.attname),
-           pg_catalog.format('ALTER TABLE %s DROP COLUMN %I', {relation}, attribute.attname), part.class, part.object
+           pg_catalog.format('ALTER TABLE %s DROP COLUMN %I', wanted.relation, attribute.attname),
+           part.class, part.object
     FROM pg_catalog.pg_attribute AS attribute
     CROSS JOIN LATERAL (
         SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, attribute.atttypid
@@ -117,10 +118,10 @@ CROSS JOIN LATERAL (
                AND made.castsource OPERATOR(pg_catalog.=) 'pg_catalog.float4[]'::pg_catalog.regtype)
     ) AS part (class, object)
     WHERE attribute.attrelid OPERATOR(pg_catalog.=) class.oid AND NOT attribute.attisdropped
-      AND attribute.attname OPERATOR(pg_catalog.=) ANY ({written}::pg_catalog.name[])
+      AND attribute.attname OPERATOR(pg_catalog.=) ANY (wanted.written)
     UNION ALL
     SELECT pg_catalog.format('the table %s, which inherits from it,', heir.inhrelid::pg_catalog.regclass),
-           pg_catalog.format('ALTER TABLE %s NO INHERIT %s', heir.inhrelid::pg_catalog.regclass, {relation}),
+           pg_catalog.format('ALTER TABLE %s NO INHERIT %s', heir.inhrelid::pg_catalog.regclass, wanted.relation),
            'pg_catalog.pg_class'::pg_catalog.regclass, heir.inhrelid
     FROM pg_catalog.pg_inherits AS heir
     WHERE class.relhassubclass AND heir.inhparent OPERATOR(pg_catalog.=) class.oid
@@ -137,8 +138,7 @@ LEFT JOIN pg_catalog.pg_opclass AS opclass
 LEFT JOIN pg_catalog.pg_roles AS role
        ON role.oid OPERATOR(pg_catalog.=) coalesce(function.proowner, type.typowner, opclass.opcowner)
 LEFT JOIN pg_catalog.pg_namespace AS own ON own.oid OPERATOR(pg_catalog.=) function.pronamespace
-WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({relation})
-  AND azpg_used.class OPERATOR(pg_catalog.=) ANY (
+WHERE azpg_used.class OPERATOR(pg_catalog.=) ANY (
       '{{pg_catalog.pg_class,pg_catalog.pg_opclass,pg_catalog.pg_operator,pg_catalog.pg_proc,pg_catalog.pg_type}}'
       ::pg_catalog.regclass[])
   AND NOT coalesce(CASE

@@ -13,17 +13,22 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from psycopg import sql
 
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed, LedgerMismatch
-from azpg_provision.ledger.access import close
+from azpg_provision.ledger.access import closing
+from azpg_provision.ledger.applied import KNOWS, is_as_applied
 from azpg_provision.live.text import typed
+from azpg_provision.live.values import listed
 from azpg_provision.spec import expression
 from azpg_provision.sync import acting, dependencies
 from azpg_provision.sync.bodies import RUN_SQL
+from azpg_provision.sync.judging import Verdict, verdicts
 from azpg_provision.sync.session import search_path
 from azpg_provision.target.target import Connection
 
@@ -34,26 +39,38 @@ UNBOUND = (
     "`azpg apply`, which embeds nothing anew for that"
 )
 """Why rows of a column are not embedded now, and what to do."""
+CHANGED = (
+    "its table, the schema, the type of a column, what its text calls, or whose they are has changed since "
+    "then: run `azpg apply`, which sees whether that is safe"
+)
+"""The same, of what azpg_provision/ledger/applied.py is about."""
 _ARGUMENTS = """
-SELECT attribute.attname::pg_catalog.text,
-       pg_catalog.concat(pg_catalog.quote_ident(home.nspname), '.', pg_catalog.quote_ident(type.typname)),
-       CASE WHEN attribute.attcollation OPERATOR(pg_catalog.<>) type.typcollation THEN
-           pg_catalog.concat(pg_catalog.quote_ident(place.nspname), '.',
-                             pg_catalog.quote_ident(rule.collname))
-       END
+SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
+           attribute.attname,
+           pg_catalog.concat(pg_catalog.quote_ident(home.nspname), '.', pg_catalog.quote_ident(type.typname)),
+           CASE WHEN attribute.attcollation OPERATOR(pg_catalog.<>) type.typcollation THEN
+               pg_catalog.concat(pg_catalog.quote_ident(place.nspname), '.',
+                                 pg_catalog.quote_ident(rule.collname))
+           END))
 FROM pg_catalog.pg_attribute AS attribute
 JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) attribute.atttypid
 JOIN pg_catalog.pg_namespace AS home ON home.oid OPERATOR(pg_catalog.=) type.typnamespace
 LEFT JOIN pg_catalog.pg_collation AS rule ON rule.oid OPERATOR(pg_catalog.=) attribute.attcollation
 LEFT JOIN pg_catalog.pg_namespace AS place ON place.oid OPERATOR(pg_catalog.=) rule.collnamespace
-WHERE attribute.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)
-  AND attribute.attname OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.text[]) AND NOT attribute.attisdropped
-ORDER BY attribute.attname COLLATE pg_catalog."C"
+WHERE attribute.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(wanted.relation)
+  AND attribute.attname OPERATOR(pg_catalog.=) ANY (wanted.columns::pg_catalog.name[])
+  AND NOT attribute.attisdropped
 """
 _FUNCTION = "CREATE FUNCTION {name}({arguments}) RETURNS pg_catalog.text LANGUAGE sql STABLE RETURN {text}"
 # PostgreSQL notes no dependency on functions of its own: those are found by what could be a name in the text.
+# What a function depends on but its schema is to be judged.
 _UNSAFE = """
 SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_depend AS depend
+    WHERE depend.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+      AND depend.objid OPERATOR(pg_catalog.=) %(oid)s::pg_catalog.oid
+      AND depend.refclassid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_namespace'::pg_catalog.regclass
+), EXISTS (
     SELECT FROM (
         SELECT named.oid FROM pg_catalog.pg_proc AS named
         WHERE named.proname OPERATOR(pg_catalog.=) ANY (%(names)s::pg_catalog.name[])
@@ -73,35 +90,43 @@ SELECT EXISTS (
     WHERE function.proparallel OPERATOR(pg_catalog.<>) 's')
 """
 _DEPENDED_ON = """
-SELECT depend.refclassid, depend.refobjid
+SELECT 0::pg_catalog.int8, depend.refclassid, depend.refobjid
     FROM pg_catalog.pg_depend AS depend
     WHERE depend.classid OPERATOR(pg_catalog.=) {class_}::pg_catalog.regclass
       AND depend.objid OPERATOR(pg_catalog.=) {object_}::pg_catalog.oid
 """
 _OF_TYPES = """
-SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, type.oid
+SELECT 0::pg_catalog.int8, 'pg_catalog.pg_type'::pg_catalog.regclass, type.oid
     FROM pg_catalog.unnest({types}::pg_catalog.int8[]::pg_catalog.oid[]) AS type (oid)
 """
 _NAME = re.compile(r'([^\W\d]\w*|"(?:[^"]|"")+")\s*\(')
 _BOUND = """
-SELECT pg_catalog.obj_description(function.oid, 'pg_proc'), function.proargnames::pg_catalog.text[],
-       ARRAY(SELECT pg_catalog.concat(pg_catalog.quote_ident(home.nspname), '.',
-                                      pg_catalog.quote_ident(type.typname))
-             FROM pg_catalog.unnest(function.proargtypes) WITH ORDINALITY AS argument (type, number)
-             JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) argument.type
-             JOIN pg_catalog.pg_namespace AS home ON home.oid OPERATOR(pg_catalog.=) type.typnamespace
-             ORDER BY argument.number),
-       function.prosqlbody IS NOT NULL AND NOT function.prosecdef AND function.proconfig IS NULL
-       AND function.provolatile OPERATOR(pg_catalog.=) 's'
-       AND function.proacl::pg_catalog.text OPERATOR(pg_catalog.=) ARRAY[pg_catalog.makeaclitem(
-           function.proowner, function.proowner, 'EXECUTE', false)]::pg_catalog.text
-       AND function.proowner OPERATOR(pg_catalog.=) (
-           SELECT class.relowner FROM pg_catalog.pg_class AS class
-           WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s))
+SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
+           pg_catalog.obj_description(function.oid, 'pg_proc'), function.proargnames,
+           ARRAY(SELECT pg_catalog.concat(pg_catalog.quote_ident(home.nspname), '.',
+                                          pg_catalog.quote_ident(type.typname))
+                 FROM pg_catalog.unnest(function.proargtypes) WITH ORDINALITY AS argument (type, number)
+                 JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) argument.type
+                 JOIN pg_catalog.pg_namespace AS home ON home.oid OPERATOR(pg_catalog.=) type.typnamespace
+                 ORDER BY argument.number),
+           function.prosqlbody IS NOT NULL AND NOT function.prosecdef AND function.proconfig IS NULL
+           AND function.provolatile OPERATOR(pg_catalog.=) 's'
+           AND function.proacl::pg_catalog.text OPERATOR(pg_catalog.=) ARRAY[pg_catalog.makeaclitem(
+               function.proowner, function.proowner, 'EXECUTE', false)]::pg_catalog.text
+           AND function.proowner OPERATOR(pg_catalog.=) (
+               SELECT class.relowner FROM pg_catalog.pg_class AS class
+               WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(wanted.relation))))
 FROM pg_catalog.pg_proc AS function
 WHERE function.pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('azpg')
-  AND function.proname OPERATOR(pg_catalog.=) %s
+  AND function.proname OPERATOR(pg_catalog.=) pg_catalog.concat('text_', wanted.id)::pg_catalog.name
 """
+_FUNCTIONS = """
+SELECT wanted.id, ({made}), ({bound}), ({arguments}), {knows}
+FROM (VALUES {wanted}) AS wanted (id, relation, columns, body)
+"""
+_GIVEN = "SELECT ({arguments}) FROM (VALUES {wanted}) AS wanted (id, relation, columns)"
+_Argument = tuple[str, str, str | None]
+"""A column of a text, its type, and its collation where that is not the type's; qualified."""
 
 
 def bind(connection: Connection, column: VectorColumn, *, strict: bool = True) -> sql.Composed:
@@ -159,14 +184,16 @@ def bind(connection: Connection, column: VectorColumn, *, strict: bool = True) -
             f"what belongs to {column.name} was changed in schema azpg while its text was read: look at the "
             "types of its table's owner, and their conditions."
         )
-    connection.execute(sql.SQL("COMMENT ON FUNCTION {} IS {}").format(signature, sql.Literal(_mark(column))))
-    oid = _oid(connection, signature)
-    judge(connection, column, "pg_catalog.pg_proc", oid, strict=strict)
-    called = {"names": _called(column.text), "oid": oid}
-    # So that the rows of a large table are looked at by several processes.
-    if connection.execute(_UNSAFE, called).fetchone() == (False,):
-        connection.execute(sql.SQL("ALTER FUNCTION {} PARALLEL SAFE").format(signature))
-    close(connection, "FUNCTION", signature)
+    oid = _commented(connection, signature, _mark(column))
+    row = connection.execute(_UNSAFE, {"names": _called(column.text), "oid": oid}).fetchone()
+    assert row is not None
+    depends, unsafe = row
+    if depends:
+        judge(connection, column, "pg_catalog.pg_proc", oid, strict=strict)
+    statement = closing("FUNCTION", signature)
+    if not unsafe:  # so that the rows of a large table are looked at by several processes
+        statement = sql.SQL("ALTER FUNCTION {} PARALLEL SAFE; {}").format(signature, statement)
+    connection.execute(statement)
     return signature
 
 
@@ -184,10 +211,45 @@ def unbound(connection: Connection, column: VectorColumn) -> str:
     The text's function is of the text and prefix that the column has, for its columns' types. What it does is
     not compared: only the owner of schema azpg could have replaced it.
     """
-    made, why = acting.state(connection, column)
-    if why:
-        return why
-    return "" if made and (not needs_text(column) or _has_text(connection, column)) else UNBOUND
+    return unbound_of(connection, [column])[column.id]
+
+
+def unbound_of(
+    connection: Connection, columns: Sequence[VectorColumn], known: Mapping[int, Verdict] | None = None
+) -> dict[int, str]:
+    """`unbound` of many columns, by their numbers.
+
+    Args:
+        connection: in any transaction, or none.
+        columns: as the ledger has them.
+        known: what there is to say of their tables, by columns' numbers, if that has just been asked.
+    """
+    if not columns:
+        return {}
+    functions = _functions(connection, columns)
+    if known is None:
+        asked = [one for one in columns if functions[one.id][0] is not None]
+        found = verdicts(connection, [acting.wanted_of(one) for one in asked])
+        known = {one.id: verdict for one, verdict in zip(asked, found, strict=True)}
+    same = is_as_applied(connection, [one for one in columns if functions[one.id][2]])
+    answers = {}
+    for one in columns:
+        is_made, has_text, _ = functions[one.id]
+        why = ""
+        if is_made is not None:
+            why = known[one.id].foreign if is_made else known[one.id].key
+        is_bound = is_made and (has_text or not needs_text(one))
+        answers[one.id] = why or ("" if is_bound and one.id in same else CHANGED if is_bound else UNBOUND)
+    # Of most there are none.
+    without = acting.hands(connection, [one for one in columns if answers[one.id] in {CHANGED, UNBOUND}])
+    return answers | {one.id: gone(one) for one in columns if one.id in without and not without[one.id].owner}
+
+
+def gone(column: VectorColumn) -> str:
+    """Why rows of a column whose table is gone are not embedded, and what to do."""
+    return (
+        f"there is no table {column.relation.as_string()} any more: run `azpg plan`, which says what there is"
+    )
 
 
 def check(connection: Connection, column: VectorColumn) -> None:
@@ -196,12 +258,44 @@ def check(connection: Connection, column: VectorColumn) -> None:
         raise LedgerMismatch(f"{column.name}: {why}.")
 
 
-def _has_text(connection: Connection, column: VectorColumn) -> bool:
-    rows = connection.execute(_BOUND, [column.relation.as_string(connection), f"text_{column.id}"]).fetchall()
-    arguments = _arguments(connection, column)
-    names, types = [name for name, _, _ in arguments], [_alike(type_) for _, type_, _ in arguments]
-    found = [(mark, given, [_alike(type_) for type_ in of], fine) for mark, given, of, fine in rows]
-    return found == [(_mark(column), names or None, types, True)] and tuple(names) == column.text_columns
+def _functions(
+    connection: Connection, columns: Sequence[VectorColumn]
+) -> dict[int, tuple[bool | None, bool, bool]]:
+    """Whether columns' functions are as they are made, by number: to act, None if absent, and of the text.
+
+    And whether the ledger knows what their tables were then.
+    """
+    query = sql.SQL(_FUNCTIONS).format(
+        made=sql.SQL(acting.MADE).format(),
+        bound=sql.SQL(_BOUND).format(),
+        arguments=sql.SQL(_ARGUMENTS).format(),
+        knows=sql.SQL(KNOWS),
+        wanted=listed(
+            [
+                one.id,
+                one.relation.as_string(connection),
+                list(one.text_columns),
+                acting.body(connection, one),
+            ]
+            for one in columns
+        ),
+    )
+    found = {number: rest for number, *rest in connection.execute(query).fetchall()}
+    return {
+        one.id: (
+            found[one.id][0],
+            _is_text_of(one, found[one.id][1] or [], _sorted(found[one.id][2])),
+            found[one.id][3],
+        )
+        for one in columns
+    }
+
+
+def _is_text_of(column: VectorColumn, functions: Sequence[Sequence[Any]], given: Sequence[_Argument]) -> bool:
+    """Whether of functions there is one, of the column's text and of its table's columns as they are."""
+    names, types = [name for name, _, _ in given], [_alike(type_) for _, type_, _ in given]
+    found = [[mark, taken, [_alike(type_) for type_ in of], fine] for mark, taken, of, fine in functions]
+    return found == [[_mark(column), names or None, types, True]] and tuple(names) == column.text_columns
 
 
 def named(column: VectorColumn, statement: sql.Composable) -> sql.Composed:
@@ -212,10 +306,17 @@ def named(column: VectorColumn, statement: sql.Composable) -> sql.Composed:
     return sql.SQL("SET LOCAL search_path = {}; {}").format(search_path(column), statement)
 
 
-def _arguments(connection: Connection, column: VectorColumn) -> list[tuple[str, str, str | None]]:
-    """The columns of the text by name, with their types and collations, qualified."""
-    values = [column.relation.as_string(connection), list(column.text_columns)]
-    return sorted(connection.execute(_ARGUMENTS, values).fetchall())
+def _arguments(connection: Connection, column: VectorColumn) -> list[_Argument]:
+    """The columns of the text by name."""
+    wanted = listed([(column.id, column.relation.as_string(connection), list(column.text_columns))])
+    query = sql.SQL(_GIVEN).format(arguments=sql.SQL(_ARGUMENTS).format(), wanted=wanted)
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return _sorted(row[0])
+
+
+def _sorted(arguments: Sequence[Sequence[Any]] | None) -> list[_Argument]:
+    return sorted((name, type_, collation) for name, type_, collation in arguments or ())
 
 
 def _called(text: str) -> list[str]:
@@ -272,15 +373,19 @@ def _judge_literals(connection: Connection, column: VectorColumn, *, strict: boo
 
 
 def _judge(connection: Connection, column: VectorColumn, first: sql.Composed, *, strict: bool) -> None:
-    query = dependencies.judged(first, column.relation, strict=strict)
-    found = connection.execute(query).fetchall()
+    found = dependencies.judged(connection, first, column.relation, strict=strict)
     if why := dependencies.wrong_text(connection, column.name, found):
         raise ApplyFailed(f"{why}.")
 
 
-def _oid(connection: Connection, signature: sql.Composed) -> int:
-    query = "SELECT %s::pg_catalog.regprocedure::pg_catalog.oid::pg_catalog.int8"
-    row = connection.execute(query, [signature.as_string(connection)]).fetchone()
+def _commented(connection: Connection, signature: sql.Composed, comment: str) -> int:
+    """The number of a function that gets a comment."""
+    statement = sql.SQL("COMMENT ON FUNCTION {} IS {}; SELECT {}::pg_catalog.regprocedure::pg_catalog.oid")
+    cursor = connection.execute(
+        statement.format(signature, sql.Literal(comment), sql.Literal(signature.as_string(connection)))
+    )
+    cursor.nextset()
+    row = cursor.fetchone()
     assert row is not None
     return int(row[0])
 

@@ -12,7 +12,8 @@ from typing import Any
 from psycopg import sql
 
 from azpg_provision.column import VectorColumn
-from azpg_provision.live.trust import trusted
+from azpg_provision.ledger.applied import objects
+from azpg_provision.live.trust import own
 from azpg_provision.sync.bodies import RUN_SQL, is_plain
 from azpg_provision.sync.session import safe, template
 from azpg_provision.target.target import Connection
@@ -36,58 +37,120 @@ _HARMLESS = frozenset(
 """Extensions of which no function runs SQL whose names its caller looks up."""
 _IN_C = " in C"
 Row = Sequence[Any]
-"""Of what `judged` finds."""
+"""What may not stay: the name, its owner, the table's owner, whether the owner is one whom to trust, a
+search_path, a body, and whether it runs a text as SQL."""
+# What several tables start with goes by the same number, and is looked through once.
+_MANY = """
+WITH azpg_start (number, owner, strict, what, cure, of, class, object) AS MATERIALIZED (
+    SELECT start.number, start.owner, start.strict, start.what, start.cure,
+           start.class::pg_catalog.oid::pg_catalog.int8 OPERATOR(pg_catalog.*) 4294967296
+           OPERATOR(pg_catalog.+) start.object::pg_catalog.int8, start.class, start.object
+    FROM ({starts}) AS start (number, owner, strict, what, cure, class, object)
+)
+SELECT azpg_start.number, azpg_start.what, azpg_start.cure,
+       found.what, found.role, found.mine, found.fine, found.path, found.body, found.runs
+FROM azpg_start
+JOIN ({judged}) AS found (of, owner, strict, what, role, mine, fine, path, body, runs)
+  ON found.of OPERATOR(pg_catalog.=) azpg_start.of AND found.owner OPERATOR(pg_catalog.=) azpg_start.owner
+ AND found.strict OPERATOR(pg_catalog.=) azpg_start.strict
+ORDER BY azpg_start.number, found.fine, found.what DESC  -- types before what belongs to them
+"""
+_FIRST = "SELECT DISTINCT azpg_start.of, azpg_start.class, azpg_start.object FROM azpg_start"
+_CASES = "SELECT DISTINCT azpg_start.of, azpg_start.owner, azpg_start.strict FROM azpg_start"
+_ONE = """
+SELECT 0::pg_catalog.int8, class.relowner, {strict} FROM pg_catalog.pg_class AS class
+WHERE class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({relation})
+"""
+# Without those that come with PostgreSQL and are as they came: its first superuser's, whose number is 10, and
+# with nothing in an extension by which their values would be compared, or made a text.
 _OF_KEYS = """
-SELECT part.class, part.object
-    FROM pg_catalog.pg_attribute AS attribute
-    CROSS JOIN LATERAL (
-        VALUES ('pg_catalog.pg_type'::pg_catalog.regclass, attribute.atttypid),
-               ('pg_catalog.pg_collation'::pg_catalog.regclass, attribute.attcollation)
-    ) AS part (class, object)
-    WHERE attribute.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({relation})
-      AND attribute.attname OPERATOR(pg_catalog.=) ANY ({names}::pg_catalog.name[])
-      AND NOT attribute.attisdropped
-"""
-_AS_JSON = """
-(SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
-            found.what, found.owner, found.mine, found.fine, found.path, found.body, found.runs)),
-            '[]'::pg_catalog.jsonb)
- FROM ({judged}) AS found (what, owner, mine, fine, path, body, runs))
+SELECT wanted.number, class.relowner, wanted.strict, NULL, NULL, part.class, part.object
+FROM ({tables}) AS wanted (number, relation, keys, written, strict)
+JOIN pg_catalog.pg_class AS class ON class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(wanted.relation)
+JOIN pg_catalog.pg_attribute AS attribute ON attribute.attrelid OPERATOR(pg_catalog.=) class.oid
+                                         AND attribute.attname OPERATOR(pg_catalog.=) ANY (wanted.keys)
+                                         AND NOT attribute.attisdropped
+CROSS JOIN LATERAL (
+    SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, type.oid
+    FROM pg_catalog.pg_type AS type
+    WHERE type.oid OPERATOR(pg_catalog.=) attribute.atttypid
+      AND NOT (type.oid OPERATOR(pg_catalog.<) 16384::pg_catalog.oid
+               AND type.typtype OPERATOR(pg_catalog.<>) 'd'
+               AND type.typowner OPERATOR(pg_catalog.=) 10::pg_catalog.oid
+               AND NOT EXISTS (
+                   SELECT FROM pg_catalog.pg_opclass AS opclass
+                   WHERE opclass.opcintype OPERATOR(pg_catalog.=) type.oid AND opclass.opcdefault
+                     AND opclass.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid)
+               AND NOT EXISTS (
+                   SELECT FROM pg_catalog.pg_cast AS made
+                   WHERE made.castsource OPERATOR(pg_catalog.=) type.oid
+                     AND made.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
+                     AND (made.castmethod OPERATOR(pg_catalog.=) 'b'
+                          OR made.casttarget OPERATOR(pg_catalog.=) 'pg_catalog.text'::pg_catalog.regtype)))
+    UNION ALL
+    SELECT 'pg_catalog.pg_collation'::pg_catalog.regclass, rule.oid
+    FROM pg_catalog.pg_collation AS rule
+    WHERE rule.oid OPERATOR(pg_catalog.=) attribute.attcollation
+      AND NOT (rule.oid OPERATOR(pg_catalog.<) 16384::pg_catalog.oid
+               AND rule.collowner OPERATOR(pg_catalog.=) 10::pg_catalog.oid)
+) AS part (class, object)
 """
 
 
-def judged(first: sql.Composable, relation: sql.Identifier, *, strict: bool) -> sql.Composed:
-    """The query of dependencies.sql.
+def judged(
+    connection: Connection, first: sql.Composable, relation: sql.Identifier, *, strict: bool
+) -> list[Row]:
+    """What may not stay of all that objects depend on.
 
     Args:
-        first: a query of objects: of their catalogues and their numbers.
-        relation: the table.
+        connection: in any transaction, or none.
+        first: a query of the objects: of 0, their catalogues and their numbers.
+        relation: the table with whose owner's rights they run.
         strict: whether functions may not look names up when they run.
     """
+    cases = sql.SQL(_ONE).format(relation=sql.Literal(relation.as_string()), strict=sql.Literal(strict))
+    rows = connection.execute(_judged(first, cases, members=False)).fetchall()
+    return [row[3:] for row in rows]
+
+
+def judged_for(
+    connection: Connection, starts: sql.Composable, *, members: bool
+) -> dict[int, list[tuple[str, str, Row]]]:
+    """The same for many tables in one statement, by their numbers: with what it is attached by, and a cure.
+
+    Args:
+        connection: in any transaction, or none.
+        starts: a query of tables' numbers, their owners, whether functions may not look names up, what an
+            object is attached by, what to do about that, and the object as of `judged`.
+        members: as of `azpg_provision.live.trust.own`.
+    """
+    of_all = _judged(sql.SQL(_FIRST), sql.SQL(_CASES), members=members)
+    query = sql.SQL(_MANY).format(starts=starts, judged=of_all)
+    found: dict[int, list[tuple[str, str, Row]]] = {}
+    for number, what, cure, *row in connection.execute(query).fetchall():
+        found.setdefault(number, []).append((what, cure, row))
+    return found
+
+
+def _judged(first: sql.Composable, cases: sql.Composable, *, members: bool) -> sql.Composed:
     return template("dependencies").format(
-        first=first,
-        relation=sql.Literal(relation.as_string()),
-        strict=sql.Literal(strict),
+        objects=objects(first),
+        cases=cases,
         runs=sql.Literal(rf"\m({'|'.join(sorted(RUN_SQL))})\M"),
         running=sql.Literal(sorted(RUN_SQL)),
         harmless=sql.Literal(sorted(_HARMLESS)),
-        trusted=trusted("role"),
+        own=own("role", "mine", members=members),
         safe=safe(sql.SQL("mine.oid")),
     )
 
 
-def judged_keys(relation: sql.Identifier, names: Iterable[str], *, strict: bool) -> sql.Composed:
-    """An expression: the rows of `judged` as JSON, for the types and collations of columns of the table.
+def of_keys(tables: sql.Composable) -> sql.Composed:
+    """A query for `judged_for`: the types and collations of keys, but for PostgreSQL's own.
 
     Args:
-        relation: the table; of one that is not there nothing is found.
-        names: of the columns.
-        strict: as of `judged`.
+        tables: a query of tables, as `azpg_provision.sync.tables.Tables.query`.
     """
-    first = sql.SQL(_OF_KEYS).format(
-        relation=sql.Literal(relation.as_string()), names=sql.Literal(sorted(names))
-    )
-    return sql.SQL(_AS_JSON).format(judged=judged(first, relation, strict=strict))
+    return sql.SQL(_OF_KEYS).format(tables=tables)
 
 
 def may_change_hands(column: VectorColumn) -> bool:
@@ -114,7 +177,7 @@ def wrong_key(connection: Connection, name: str, rows: Iterable[Row]) -> str:
     Args:
         connection: as of `wrong_text`.
         name: of the table.
-        rows: of `judged_keys`.
+        rows: of `judged_for`.
     """
     what = f"the key of {name}, whose types azpg's own tables have, too,"
     use = "Use a key of types of PostgreSQL's, of an extension's, or of the table's owner or yours"

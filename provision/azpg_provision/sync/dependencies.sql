@@ -1,150 +1,25 @@
--- Of all that {{first}} selects, and what that depends on, what may not stay: its name, its owner, the table's owner,
--- whether it is the owner whom to trust, for a function of such an owner its search_path and its body in SQL, and
--- whether it is PostgreSQL's own or names one of those that run a text as SQL: what others own than a superuser, the
--- present role or the table's owner; or what looks names up when it runs, such as a function whose body is a string,
--- unless its search_path ends with pg_temp and has only schemas before it in which nobody may create who could not act
--- as the table's owner anyway: else a table of the same name that a writer makes for itself could be found first.
+-- Of all that {{first}} selects, objects by a number that several may have, and what that depends on, what may not
+-- stay: the number, the table's owner, and whether names count, of the case; its name, its owner, the table's owner by
+-- name, whether it is the owner whom to trust, for a function of such an owner its search_path and its body in SQL, and
+-- whether it is PostgreSQL's own or names one of those that run a text as SQL: what others own than those whom
+-- azpg_provision.live.trust.own names; or, where names count, what looks names up when it runs, such as a function whose
+-- body is a string, unless its search_path ends with pg_temp and has only schemas before it in which nobody may create
+-- who could not act as the table's owner anyway: else a table of the same name that a writer makes for itself could be
+-- found first. {{cases}} selects such numbers, owners of tables, and whether names count: what tables have in common is
+-- looked through once.
 --
 -- Of a function in C nobody knows what it runs: one that is not immutable counts, unless it is of an extension that is
 -- known to run nothing. No text calls those with arguments of PostgreSQL's own inside. PostgreSQL notes no dependency on
 -- functions of its own: where operators and aggregates have one it is found here, else by its name.
 --
 -- A type's own parts, such as a domain's or an array's, count, too, what a domain's conditions call, and how its values
--- are told apart and put in order; what a view's query and a table's policies read; and all that a text search
--- configuration is made of. A body that runs a text as SQL is none that looks nothing up.
-WITH RECURSIVE azpg_object (class, object) AS (
-    {first}
-    UNION
-    SELECT part.class, part.object
-    FROM azpg_object
-    CROSS JOIN LATERAL (
-        SELECT depend.refclassid, depend.refobjid
-        FROM pg_catalog.pg_depend AS depend
-        WHERE depend.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
-          AND azpg_object.class OPERATOR(pg_catalog.=) depend.classid
-          AND depend.objid OPERATOR(pg_catalog.=) azpg_object.object
-        UNION ALL
-        SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, operator.oprcode
-        FROM pg_catalog.pg_operator AS operator
-        WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass
-          AND operator.oid OPERATOR(pg_catalog.=) azpg_object.object
-        UNION ALL
-        SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, part.oid
-        FROM pg_catalog.pg_aggregate AS aggregate
-        CROSS JOIN LATERAL (
-            VALUES (aggregate.aggtransfn::pg_catalog.oid), (aggregate.aggfinalfn::pg_catalog.oid),
-                   (aggregate.aggcombinefn::pg_catalog.oid), (aggregate.aggserialfn::pg_catalog.oid),
-                   (aggregate.aggdeserialfn::pg_catalog.oid), (aggregate.aggmtransfn::pg_catalog.oid),
-                   (aggregate.aggminvtransfn::pg_catalog.oid), (aggregate.aggmfinalfn::pg_catalog.oid)
-        ) AS part (oid)
-        WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
-          AND aggregate.aggfnoid::pg_catalog.oid OPERATOR(pg_catalog.=) azpg_object.object
-        UNION ALL
-        SELECT depend.refclassid, depend.refobjid  -- a view's query, a policy
-        FROM (
-            SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass AS class, rule.oid FROM pg_catalog.pg_rewrite AS rule
-            WHERE rule.ev_class OPERATOR(pg_catalog.=) azpg_object.object
-            UNION ALL
-            SELECT 'pg_catalog.pg_policy'::pg_catalog.regclass, policy.oid FROM pg_catalog.pg_policy AS policy
-            WHERE policy.polrelid OPERATOR(pg_catalog.=) azpg_object.object
-        ) AS part (class, object)
-        JOIN pg_catalog.pg_depend AS depend ON depend.classid OPERATOR(pg_catalog.=) part.class
-                                           AND depend.objid OPERATOR(pg_catalog.=) part.object
-        WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
-        UNION ALL
-        SELECT found.class, found.object
-        FROM pg_catalog.pg_type AS type
-        LEFT JOIN pg_catalog.pg_range AS range
-               ON type.oid OPERATOR(pg_catalog.=) ANY (ARRAY[range.rngtypid, range.rngmultitypid])
-        CROSS JOIN LATERAL (
-            SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, part.oid
-            FROM (VALUES (type.typelem), (type.typbasetype), (range.rngtypid), (range.rngsubtype)) AS part (oid)
-            UNION ALL
-            SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, part.oid
-            FROM (VALUES (type.typinput::pg_catalog.oid), (type.typoutput::pg_catalog.oid),
-                         (type.typreceive::pg_catalog.oid), (type.typsend::pg_catalog.oid),
-                         (type.typmodin::pg_catalog.oid), (type.typmodout::pg_catalog.oid),
-                         (type.typanalyze::pg_catalog.oid), (type.typsubscript::pg_catalog.oid),
-                         (range.rngcanonical::pg_catalog.oid), (range.rngsubdiff::pg_catalog.oid)) AS part (oid)
-            UNION ALL
-            SELECT 'pg_catalog.pg_collation'::pg_catalog.regclass, part.oid
-            FROM (VALUES (type.typcollation), (range.rngcollation)) AS part (oid)
-            UNION ALL
-            SELECT 'pg_catalog.pg_opclass'::pg_catalog.regclass, range.rngsubopc
-            UNION ALL
-            SELECT 'pg_catalog.pg_opclass'::pg_catalog.regclass, opclass.oid  -- also of what it is cast to for nothing
-            FROM pg_catalog.pg_opclass AS opclass
-            JOIN pg_catalog.pg_am AS method ON method.oid OPERATOR(pg_catalog.=) opclass.opcmethod
-            WHERE opclass.opcdefault
-              AND method.amname OPERATOR(pg_catalog.=) ANY ('{{btree,hash}}'::pg_catalog.name[])
-              AND opclass.opcintype OPERATOR(pg_catalog.=) ANY (ARRAY(
-                  SELECT type.oid
-                  UNION ALL
-                  SELECT freely.casttarget FROM pg_catalog.pg_cast AS freely
-                  WHERE freely.castsource OPERATOR(pg_catalog.=) type.oid
-                    AND freely.castmethod OPERATOR(pg_catalog.=) 'b'))
-            UNION ALL
-            SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, attribute.atttypid
-            FROM pg_catalog.pg_attribute AS attribute
-            WHERE attribute.attrelid OPERATOR(pg_catalog.=) type.typrelid
-              AND type.typrelid OPERATOR(pg_catalog.<>) 0
-              AND attribute.attnum OPERATOR(pg_catalog.>) 0 AND NOT attribute.attisdropped
-            UNION ALL
-            SELECT depend.refclassid, depend.refobjid
-            FROM pg_catalog.pg_constraint AS rule
-            JOIN pg_catalog.pg_depend AS depend
-              ON depend.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass
-             AND depend.objid OPERATOR(pg_catalog.=) rule.oid
-            WHERE rule.contypid OPERATOR(pg_catalog.=) type.oid
-        ) AS found (class, object)
-        WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
-          AND type.oid OPERATOR(pg_catalog.=) azpg_object.object
-        UNION ALL
-        SELECT found.class, found.object
-        FROM pg_catalog.pg_opclass AS opclass
-        CROSS JOIN LATERAL (
-            SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, member.amopopr
-            FROM pg_catalog.pg_amop AS member
-            WHERE member.amopfamily OPERATOR(pg_catalog.=) opclass.opcfamily
-              AND member.amoplefttype OPERATOR(pg_catalog.=) opclass.opcintype
-              AND member.amoprighttype OPERATOR(pg_catalog.=) opclass.opcintype
-            UNION ALL
-            SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, member.amproc::pg_catalog.oid
-            FROM pg_catalog.pg_amproc AS member
-            WHERE member.amprocfamily OPERATOR(pg_catalog.=) opclass.opcfamily
-              AND member.amproclefttype OPERATOR(pg_catalog.=) opclass.opcintype
-              AND member.amprocrighttype OPERATOR(pg_catalog.=) opclass.opcintype
-        ) AS found (class, object)
-        WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass
-          AND opclass.oid OPERATOR(pg_catalog.=) azpg_object.object
-        UNION ALL
-        SELECT found.class, found.object
-        FROM pg_catalog.pg_ts_config AS search
-        JOIN pg_catalog.pg_ts_parser AS parser ON parser.oid OPERATOR(pg_catalog.=) search.cfgparser
-        CROSS JOIN LATERAL (
-            SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, part.oid
-            FROM (VALUES (parser.prsstart::pg_catalog.oid), (parser.prstoken::pg_catalog.oid),
-                         (parser.prsend::pg_catalog.oid), (parser.prsheadline::pg_catalog.oid),
-                         (parser.prslextype::pg_catalog.oid)) AS part (oid)
-            UNION ALL
-            SELECT 'pg_catalog.pg_ts_dict'::pg_catalog.regclass, part.mapdict
-            FROM pg_catalog.pg_ts_config_map AS part WHERE part.mapcfg OPERATOR(pg_catalog.=) search.oid
-        ) AS found (class, object)
-        WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_ts_config'::pg_catalog.regclass
-          AND search.oid OPERATOR(pg_catalog.=) azpg_object.object
-        UNION ALL
-        SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, part.oid
-        FROM pg_catalog.pg_ts_dict AS dictionary
-        JOIN pg_catalog.pg_ts_template AS template ON template.oid OPERATOR(pg_catalog.=) dictionary.dicttemplate
-        CROSS JOIN LATERAL (VALUES (template.tmplinit::pg_catalog.oid), (template.tmpllexize::pg_catalog.oid))
-            AS part (oid)
-        WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_ts_dict'::pg_catalog.regclass
-          AND dictionary.oid OPERATOR(pg_catalog.=) azpg_object.object
-    ) AS part (class, object)
-    WHERE part.object OPERATOR(pg_catalog.<>) 0
+-- are read, written, made a text, told apart and put in order; what a view's query and a table's policies read; and all
+-- that a text search configuration is made of. A body that runs a text as SQL is none that looks nothing up.
+WITH RECURSIVE azpg_object (of, class, object) AS (
+    {objects}
 ),
 azpg_used AS (
-    SELECT pg_catalog.format('the type %s', pg_catalog.format_type(type.oid, NULL)) AS what,
+    SELECT azpg_object.of, pg_catalog.format('the type %s', pg_catalog.format_type(type.oid, NULL)) AS what,
            type.typowner AS owner, NULL::pg_catalog.oid AS loose, NULL::pg_catalog.text AS path,
            -- An aggregate: EXISTS would be hashed, and all conditions of the database printed.
            coalesce((SELECT pg_catalog.bool_or(pg_catalog.pg_get_constraintdef(rule.oid) OPERATOR(pg_catalog.~) {runs})
@@ -153,7 +28,8 @@ azpg_used AS (
     FROM azpg_object JOIN pg_catalog.pg_type AS type ON type.oid OPERATOR(pg_catalog.=) azpg_object.object
     WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
     UNION ALL
-    SELECT pg_catalog.format('the relation %s', class.oid::pg_catalog.regclass), class.relowner, NULL, NULL,
+    SELECT azpg_object.of, pg_catalog.format('the relation %s', class.oid::pg_catalog.regclass),
+           class.relowner, NULL, NULL,
            CASE WHEN class.relkind OPERATOR(pg_catalog.=) 'v'
                 THEN pg_catalog.pg_get_viewdef(class.oid) OPERATOR(pg_catalog.~) {runs}
                 ELSE coalesce((
@@ -164,36 +40,39 @@ azpg_used AS (
     FROM azpg_object JOIN pg_catalog.pg_class AS class ON class.oid OPERATOR(pg_catalog.=) azpg_object.object
     WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
     UNION ALL
-    SELECT pg_catalog.format('the operator %s', operator.oid::pg_catalog.regoperator), operator.oprowner, NULL, NULL,
+    SELECT azpg_object.of, pg_catalog.format('the operator %s', operator.oid::pg_catalog.regoperator),
+           operator.oprowner, NULL, NULL,
            false
     FROM azpg_object
     JOIN pg_catalog.pg_operator AS operator ON operator.oid OPERATOR(pg_catalog.=) azpg_object.object
     WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass
     UNION ALL
-    SELECT pg_catalog.format('the operator class %s.%I',
+    SELECT azpg_object.of, pg_catalog.format('the operator class %s.%I',
                              opclass.opcnamespace::pg_catalog.regnamespace, opclass.opcname), opclass.opcowner, NULL, NULL,
            false
     FROM azpg_object JOIN pg_catalog.pg_opclass AS opclass ON opclass.oid OPERATOR(pg_catalog.=) azpg_object.object
     WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass
     UNION ALL
-    SELECT pg_catalog.format('the collation %s.%I',
+    SELECT azpg_object.of, pg_catalog.format('the collation %s.%I',
                              rule.collnamespace::pg_catalog.regnamespace, rule.collname), rule.collowner, NULL, NULL,
            false
     FROM azpg_object JOIN pg_catalog.pg_collation AS rule ON rule.oid OPERATOR(pg_catalog.=) azpg_object.object
     WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_collation'::pg_catalog.regclass
     UNION ALL
-    SELECT pg_catalog.format('the text search configuration %s', search.oid::pg_catalog.regconfig), search.cfgowner,
+    SELECT azpg_object.of, pg_catalog.format('the text search configuration %s', search.oid::pg_catalog.regconfig),
+           search.cfgowner,
            NULL, NULL, false
     FROM azpg_object JOIN pg_catalog.pg_ts_config AS search ON search.oid OPERATOR(pg_catalog.=) azpg_object.object
     WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_ts_config'::pg_catalog.regclass
     UNION ALL
-    SELECT pg_catalog.format('the text search dictionary %s', dictionary.oid::pg_catalog.regdictionary),
+    SELECT azpg_object.of,
+           pg_catalog.format('the text search dictionary %s', dictionary.oid::pg_catalog.regdictionary),
            dictionary.dictowner, NULL, NULL, false
     FROM azpg_object
     JOIN pg_catalog.pg_ts_dict AS dictionary ON dictionary.oid OPERATOR(pg_catalog.=) azpg_object.object
     WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_ts_dict'::pg_catalog.regclass
     UNION ALL
-    SELECT pg_catalog.format('the function %s%s', function.oid::pg_catalog.regprocedure,
+    SELECT azpg_object.of, pg_catalog.format('the function %s%s', function.oid::pg_catalog.regprocedure,
                              CASE WHEN language.lanname OPERATOR(pg_catalog.=) 'c' THEN ' in C' END), function.proowner,
            CASE WHEN function.oid OPERATOR(pg_catalog.<) 16384::pg_catalog.oid THEN NULL  -- PostgreSQL's own come first
                 WHEN language.lanname OPERATOR(pg_catalog.=) 'internal' THEN NULL
@@ -225,28 +104,29 @@ azpg_used AS (
     JOIN pg_catalog.pg_language AS language ON language.oid OPERATOR(pg_catalog.=) function.prolang
     WHERE azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
 )
-SELECT azpg_used.what, role.rolname::pg_catalog.text, pg_catalog.quote_ident(mine.rolname), theirs.fine, azpg_used.path,
+SELECT azpg_case.of, azpg_case.owner, azpg_case.strict,
+       azpg_used.what, role.rolname::pg_catalog.text, pg_catalog.quote_ident(mine.rolname), theirs.fine, azpg_used.path,
        (SELECT function.prosrc FROM pg_catalog.pg_proc AS function
         JOIN pg_catalog.pg_language AS language ON language.oid OPERATOR(pg_catalog.=) function.prolang
         WHERE function.oid OPERATOR(pg_catalog.=) azpg_used.loose
           AND function.prosqlbody IS NULL AND language.lanname OPERATOR(pg_catalog.=) 'sql') AS body,
        azpg_used.runs
-FROM azpg_used
+FROM ({cases}) AS azpg_case (of, owner, strict)
+JOIN azpg_used ON azpg_used.of OPERATOR(pg_catalog.=) azpg_case.of
 JOIN pg_catalog.pg_roles AS role ON role.oid OPERATOR(pg_catalog.=) azpg_used.owner
-JOIN pg_catalog.pg_class AS class ON class.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({relation})
-JOIN pg_catalog.pg_roles AS mine ON mine.oid OPERATOR(pg_catalog.=) class.relowner
-CROSS JOIN LATERAL (SELECT role.oid OPERATOR(pg_catalog.=) mine.oid OR {trusted}) AS theirs (fine)
+JOIN pg_catalog.pg_roles AS mine ON mine.oid OPERATOR(pg_catalog.=) azpg_case.owner
+CROSS JOIN LATERAL (SELECT {own}) AS theirs (fine)
 CROSS JOIN LATERAL (
     SELECT pg_catalog.array_agg(coalesce(pg_catalog.replace(part.of[1], '""', '"'), part.of[2])
                                 ORDER BY part.number) AS names
     FROM pg_catalog.regexp_matches(azpg_used.path, '"((?:[^"]|"")*)"|([^,\s"]+)', 'g')
          WITH ORDINALITY AS part (of, number)
 ) AS path
-WHERE NOT theirs.fine OR {strict} AND (azpg_used.runs OR azpg_used.loose IS NOT NULL AND NOT coalesce(
+WHERE NOT theirs.fine OR azpg_case.strict AND (azpg_used.runs OR azpg_used.loose IS NOT NULL AND NOT coalesce(
     path.names[pg_catalog.cardinality(path.names)] OPERATOR(pg_catalog.=) 'pg_temp'
     AND NOT EXISTS (
         SELECT FROM pg_catalog.unnest(pg_catalog.trim_array(path.names, 1)) AS wanted (name)
         LEFT JOIN pg_catalog.pg_namespace AS schema
                ON schema.nspname OPERATOR(pg_catalog.=) wanted.name::pg_catalog.name
         WHERE schema.oid IS NULL OR NOT ({safe})), false))
-ORDER BY theirs.fine, 1 DESC  -- types before what belongs to them
+ORDER BY theirs.fine, 4 DESC  -- types before what belongs to them

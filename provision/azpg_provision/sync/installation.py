@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,16 +11,18 @@ from psycopg import sql
 
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import ApplyFailed
-from azpg_provision.ledger import carried, carry_column, make_functions
-from azpg_provision.ledger.access import close, creating, give
+from azpg_provision.ledger import all_carried, applied, carried, carry_column, make_functions
+from azpg_provision.ledger.access import closing, creating, giving
 from azpg_provision.ledger.tables import FUNCTIONS, disarm, former, made_for
 from azpg_provision.live.local_ai import require
+from azpg_provision.live.values import listed
 from azpg_provision.sync import acting
-from azpg_provision.sync.bound import bind, bound, judge, needs_text
+from azpg_provision.sync.bound import bind, bound, judge, needs_text, unbound_of
 from azpg_provision.sync.generated import add_generated
+from azpg_provision.sync.judging import Verdict
 from azpg_provision.sync.session import FORMATS, left_out
 from azpg_provision.sync.triggers import NEW, OLD, body, triggers
-from azpg_provision.sync.volatility import is_volatile
+from azpg_provision.sync.volatility import is_volatile, printed_by_settings
 from azpg_provision.target.connecting import atomic
 from azpg_provision.target.target import Connection
 
@@ -32,25 +35,25 @@ SET search_path = pg_catalog, pg_temp {settings} AS {body}
 # each row to come; by index both are quick.
 _JOINS = {"enable_hashjoin": "off", "enable_mergejoin": "off"}
 _FOUND = """
-SELECT t.tgname, t.tgtype::int, t.tgenabled::text, p.proname, t.tgoldtable, t.tgnewtable,
+SELECT wanted.id, t.tgname, t.tgtype::int, t.tgenabled::text, p.proname, t.tgoldtable, t.tgnewtable,
        pg_catalog.replace(pg_catalog.replace(
            pg_catalog.pg_get_expr(t.tgqual, t.tgrelid),
-           named.relation, '{relation}'), named.function, '{function}'),
+           named.relation, '{{relation}}'), named.function, '{{function}}'),
        t.tgattr::text, p.prosrc, p.prosecdef, l.lanname,
-       p.proconfig = ARRAY['search_path=pg_catalog, pg_temp'] || %(formats)s::text[]
-           || CASE WHEN p.proname ~ '^enqueue_' THEN %(joins)s::text[] ELSE '{}' END,
+       p.proconfig = ARRAY['search_path=pg_catalog, pg_temp'] || {formats}::text[]
+           || CASE WHEN p.proname ~ '^enqueue_' THEN {joins}::text[] ELSE '{{}}' END,
        p.proacl::text = ARRAY[pg_catalog.makeaclitem(p.proowner, p.proowner, 'EXECUTE', false)]::text
        AND p.proowner = (SELECT relowner FROM pg_catalog.pg_class WHERE oid = t.tgrelid)
-FROM pg_catalog.pg_trigger AS t
+FROM (VALUES {wanted}) AS wanted (id, relation, functions, triggers)
+JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = pg_catalog.to_regclass(wanted.relation) AND NOT t.tgisinternal
 JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
 JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang
 CROSS JOIN LATERAL (SELECT
     pg_catalog.concat('''', pg_catalog.replace(t.tgrelid::pg_catalog.regclass::text, '''', ''''''), ''''),
     pg_catalog.concat('''', pg_catalog.replace(t.tgfoid::pg_catalog.regprocedure::text, '''', ''''''), '''')
 ) AS named (relation, function)  -- as pg_get_expr writes them, whatever they hold
-WHERE t.tgrelid = pg_catalog.to_regclass(%(relation)s) AND NOT t.tgisinternal
-  AND (p.pronamespace = pg_catalog.to_regnamespace('azpg') AND p.proname = ANY (%(functions)s)
-       OR t.tgname = ANY (%(triggers)s))
+WHERE p.pronamespace = pg_catalog.to_regnamespace('azpg') AND p.proname = ANY (wanted.functions::name[])
+      OR t.tgname = ANY (wanted.triggers::name[])
 ORDER BY t.tgname
 """
 
@@ -66,7 +69,7 @@ WHERE stored.adrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s)
 """
 
 
-def install(connection: Connection, column: VectorColumn) -> None:
+def install(connection: Connection, column: VectorColumn) -> VectorColumn:
     """Makes the triggers of a column's `sync` and removes others; does nothing if all is as it should be.
 
     From then on writers keep the column in step; rows of before are `azpg_provision.vectorize`'s work. Waits
@@ -78,33 +81,36 @@ def install(connection: Connection, column: VectorColumn) -> None:
         connection: of the server's admin, who owns the table or is a member of its owner.
         column: as the ledger has it.
 
+    Returns `column` as the ledger has it now.
+
     Raises `ApplyFailed` for a text that cannot be bound (`azpg_provision.sync.bound.bind`), and for an owner
     as which the admin may not act (`azpg_provision.sync.acting.owner_of`).
     """
     is_carried = carried(connection, column)
     if is_carried and bound(connection, column) and _in_step(connection, column):
-        return
+        return column
     owner = acting.owner_of(connection, column)
     anew = former(connection, column)
     with atomic(connection):
         remove(connection, column)
         if anew or not is_carried:
             column = carry_column(connection, column, anew=anew)
+        column = applied.note(connection, column)
         with creating(connection, owner, made_for(column.id)):
-            give(connection, owner, "TABLE", column.state, column.queue)
-            acting.make(connection, column, owner)
+            acting.make(connection, column, owner, giving(owner, "TABLE", column.state, column.queue))
             if needs_text(column):
                 bind(connection, column)
             _make(connection, column, owner)
         if column.sync is not Sync.QUEUE:  # what waits there is told by the rows' state, too
             acting.command(connection, column, sql.SQL("DELETE FROM {}").format(column.queue))
-        hands = acting.hands(connection, column)
-        if made := [trigger.creation(column, hands) for trigger in triggers(column)]:
-            if hands.types:
-                make_functions(connection, "types_in_hand", "names_in_hand")
-            connection.execute(sql.SQL("; ").join(made))
+        hands = acting.hands(connection, [column])[column.id]
+        made = [trigger.creation(column, hands) for trigger in triggers(column)]
+        if made and hands.types:
+            make_functions(connection, "types_in_hand", "names_in_hand")
+        connection.execute(sql.SQL("; ").join([applied.noting_text(column), *made]))
         acting.leave(connection, column)
         connection.execute("RESET search_path")
+    return column
 
 
 def _make(connection: Connection, column: VectorColumn, owner: str) -> None:
@@ -126,9 +132,8 @@ def _make(connection: Connection, column: VectorColumn, owner: str) -> None:
                 body=sql.Literal(body(column, name, volatile=volatile).as_string(connection)),
             )
         )
-    connection.execute(sql.SQL("; ").join(made))
     signatures = [sql.SQL("{}()").format(sql.Identifier("azpg", name)) for name in names]
-    close(connection, "FUNCTION", *signatures, owner=owner)
+    connection.execute(sql.SQL("; ").join([*made, closing("FUNCTION", *signatures, owner=owner)]))
 
 
 def make_generated(connection: Connection, column: VectorColumn, *, vector: sql.Identifier) -> None:
@@ -139,10 +144,18 @@ def make_generated(connection: Connection, column: VectorColumn, *, vector: sql.
     """
     owner = acting.owner_of(connection, column)
     require(connection)
+    column = applied.see(connection, column)
     with creating(connection, owner, made_for(column.id)):
         acting.make(connection, column, owner)
         with connection.transaction(force_rollback=True):  # before any of it is computed
             bind(connection, column, strict=False)
+            printed = printed_by_settings(connection, column)
+    if printed:
+        raise ApplyFailed(
+            f"{column.name} prints values of {printed}, which look as the session of each writer says, such "
+            "as by extra_float_digits: cast numbers to numeric, and call encode() for bytes; or use "
+            "`sync: trigger`, whose triggers have settings of their own."
+        )
     # Names are looked up once more, where nobody else could have put others meanwhile.
     try:
         with connection.transaction():
@@ -164,22 +177,43 @@ def usable(connection: Connection, column: VectorColumn) -> bool:
     return carried(connection, column) and bound(connection, column)
 
 
-def installed(connection: Connection, column: VectorColumn, *, fit: bool | None = None) -> bool:
-    """Whether the triggers are exactly those that `install` makes: enabled, with nothing changed or added.
+def installed(connection: Connection, column: VectorColumn) -> bool:
+    """Whether the triggers are exactly those that `install` makes: enabled, with nothing changed or added."""
+    return usable(connection, column) and _in_step(connection, column)
 
-    `fit` is whether the column is `usable`, where that is known.
+
+def all_usable(
+    connection: Connection, columns: Sequence[VectorColumn], known: Mapping[int, Verdict]
+) -> set[int]:
+    """The numbers of columns that are `usable`.
+
+    Args:
+        connection: in any transaction, or none.
+        columns: as the ledger has them.
+        known: what there is to say of their tables, by columns' numbers.
     """
-    return (usable(connection, column) if fit is None else fit) and _in_step(connection, column)
+    are_carried = all_carried(connection, columns)
+    why = unbound_of(connection, [one for one in columns if one.id in are_carried], known)
+    return {number for number, trouble in why.items() if not trouble}
+
+
+def all_in_step(connection: Connection, columns: Sequence[VectorColumn]) -> set[int]:
+    """The numbers of columns that are `installed`, of those that are `usable`."""
+    hands, found = acting.hands(connection, columns), _found(connection, columns)
+    return {one.id for one in columns if found[one.id] == _expected(connection, one, hands[one.id])}
 
 
 def _in_step(connection: Connection, column: VectorColumn) -> bool:
-    hands = acting.hands(connection, column)
+    return column.id in all_in_step(connection, [column])
+
+
+def _expected(connection: Connection, column: VectorColumn, hands: acting.Hands) -> list[tuple[Any, ...]]:
     volatile = column.sync is Sync.TRIGGER and is_volatile(connection, column)
     bodies = {
         name: body(column, name, volatile=volatile).as_string(connection)
         for name in {trigger.function for trigger in triggers(column)}
     }
-    expected = [
+    return sorted(
         (
             trigger.name,
             trigger.kind,
@@ -196,14 +230,13 @@ def _in_step(connection: Connection, column: VectorColumn) -> bool:
             True,
         )
         for trigger in triggers(column)
-    ]
-    return _found(connection, column) == sorted(expected)
+    )
 
 
 def remove(connection: Connection, column: VectorColumn) -> None:
     """Drops the triggers and functions that `install` made; the column stays as it is."""
     with atomic(connection):
-        for name, *_ in _found(connection, column):
+        for name, *_ in _found(connection, [column])[column.id]:
             connection.execute(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(name), column.relation))
         disarm(connection, column.id)
 
@@ -212,13 +245,26 @@ def _functions(column: VectorColumn) -> list[str]:
     return [f"{name}_{column.id}" for name in FUNCTIONS]
 
 
-def _found(connection: Connection, column: VectorColumn) -> list[tuple[Any, ...]]:
-    values = {
-        "relation": column.relation.as_string(connection),
-        "functions": _functions(column),
-        # By its name, too: the owner can put a function into another schema.
-        "triggers": [trigger.name for sync in Sync for trigger in triggers(replace(column, sync=sync))],
-        "formats": [f"{one}={value}" for one, value in FORMATS.items()],
-        "joins": [f"{one}={value}" for one, value in _JOINS.items()],
-    }
-    return connection.execute(_FOUND, values).fetchall()
+def _found(connection: Connection, columns: Sequence[VectorColumn]) -> dict[int, list[tuple[Any, ...]]]:
+    """The triggers of columns that are there, by columns' numbers."""
+    if not columns:
+        return {}
+    wanted = [
+        [
+            one.id,
+            one.relation.as_string(connection),
+            _functions(one),
+            # By its name, too: the owner can put a function into another schema.
+            [trigger.name for sync in Sync for trigger in triggers(replace(one, sync=sync))],
+        ]
+        for one in columns
+    ]
+    query = sql.SQL(_FOUND).format(
+        wanted=listed(wanted),
+        formats=sql.Literal([f"{one}={value}" for one, value in FORMATS.items()]),
+        joins=sql.Literal([f"{one}={value}" for one, value in _JOINS.items()]),
+    )
+    found: dict[int, list[tuple[Any, ...]]] = {one.id: [] for one in columns}
+    for number, *trigger in connection.execute(query).fetchall():
+        found[number].append(tuple(trigger))
+    return found

@@ -26,6 +26,7 @@ FORMATS = {
     "TimeZone": "UTC",
     "bytea_output": "hex",
     "extra_float_digits": "1",
+    "quote_all_identifiers": "off",
     "default_text_search_config": "pg_catalog.english",
 }
 """What a value looks like as text, and how words are found in one, by PostgreSQL's names of the settings: the
@@ -45,6 +46,7 @@ CASE WHEN given.rolname OPERATOR(pg_catalog.=) 'pg_database_owner'
      THEN pg_catalog.pg_get_userbyid(database.datdba) ELSE given.rolname END::pg_catalog.text,
 acl.grantee OPERATOR(pg_catalog.=) schema.nspowner
 """
+_LEFT = "pg_catalog.pg_get_userbyid(whose.role)::pg_catalog.text, true"
 
 
 def schemas(schema: str, keys: Iterable[Key]) -> list[str]:
@@ -69,12 +71,15 @@ def template(name: str) -> sql.SQL:
 
 
 def safe(owner: sql.Composable) -> sql.Composed:
-    """A condition on `schema`, a row of pg_namespace: whether others cannot put names there that are found.
+    """A condition on `schema`, a row of pg_namespace: whether nothing of others is found by name there.
 
     Args:
         owner: the id of the role that runs what looks them up.
     """
-    return sql.SQL("NOT EXISTS ({})").format(_creators(owner, sql.SQL("")))
+    nothing = sql.SQL("")
+    return sql.SQL("NOT EXISTS ({}) AND NOT EXISTS ({})").format(
+        _creators(owner, nothing), template("leftovers").format(owner=owner, who=nothing)
+    )
 
 
 def left_out(connection: Connection, column: VectorColumn, error: psycopg.Error) -> str:
@@ -89,7 +94,11 @@ def left_out(connection: Connection, column: VectorColumn, error: psycopg.Error)
     """
     if error.sqlstate not in _NOT_FOUND:
         return ""
-    creators = _creators(sql.SQL("owner.oid"), sql.SQL(_CREATOR))
+    owner_id = sql.SQL("owner.oid")
+    creators = sql.SQL("{} UNION {}").format(
+        _creators(owner_id, sql.SQL(_CREATOR)),
+        template("leftovers").format(owner=owner_id, who=sql.SQL(_LEFT)),
+    )
     query = template("left_out").format(
         schemas=sql.Literal(schemas(column.schema, column.keys)[:-1]),
         relation=sql.Literal(column.relation.as_string(connection)),
@@ -105,7 +114,8 @@ def left_out(connection: Connection, column: VectorColumn, error: psycopg.Error)
     remedy = f", or REVOKE CREATE ON SCHEMA {quoted(schema)} FROM {grantees}" if grantees else ""
     return (
         f"there is {name} in the schema {schema!r}, but what the table's owner wrote, such as a trigger, "
-        f"finds no names there, because {who} may create there and could not act as the role {owner!r}. "
+        f"finds no names there, because {who} may create there, or has functions there, and could not act as "
+        f"the role {owner!r}. "
         f"Write the schema before the name in that function{remedy}"
     )
 

@@ -29,6 +29,7 @@ class Trigger:
         function: what it calls, in schema azpg.
         old, new: whether it sees all rows of the statement as they were, and as they are.
         by_worker: whether it is fired by a worker's writes, too.
+        after: the trigger whose doings it notes: only if that is the last one before a row is written.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Trigger:
     old: bool = False
     new: bool = False
     by_worker: bool = False
+    after: str | None = None
 
     def creation(self, column: VectorColumn, hands: Hands) -> sql.Composed:
         """The statement that makes it; `hands` as of `when`."""
@@ -63,13 +65,17 @@ class Trigger:
     def when(self, column: VectorColumn, hands: Hands) -> str:
         """Its condition as PostgreSQL prints it, with {relation} and {function} for the literals of both.
 
-        Of the table's triggers, one says where it is not met: azpg_provision/ledger/in_hand.sql, and
-        types_in_hand.sql and names_in_hand.sql for keys of types that may change hands, or their names.
+        Of the table's triggers, one says where it is not met: azpg_provision/ledger/in_hand.sql,
+        as_applied.sql and is_last.sql, and types_in_hand.sql and names_in_hand.sql for keys of types that may
+        change hands, or their names.
         """
         quiet = "true" if self.by_worker or self.kind & _DELETE else "false"
         in_hand = f"azpg.in_hand({{relation}}::regclass, {{function}}::regprocedure, {quiet})"
+        in_hand += f" AND azpg.as_applied({{relation}}::regclass, {column.id}, {quiet})"
         if self.by_worker:
-            return in_hand
+            return f"({in_hand})"
+        if self.after is not None:
+            in_hand += f" AND azpg.is_last({{relation}}::regclass, '{self.after}'::name, {quiet})"
         if hands.types:
             in_hand += f" AND azpg.types_in_hand({{relation}}::regclass, {column.id}, {quiet})"
             names = f"{column.id}, '{_names(column)}'::text"
@@ -103,11 +109,12 @@ def triggers(column: VectorColumn) -> list[Trigger]:
     one = column.id
     clear = Trigger(f"azpg_{one}_clear", _TRUNCATE, f"clear_{one}", by_worker=True)
     if column.sync is Sync.TRIGGER:
+        embed = f"zzz_azpg_{one}_embed"
         return [
             # Triggers are fired by name: this one sees what all others made of the row.
-            Trigger(f"zzz_azpg_{one}_embed", _ROW | _BEFORE | _INSERT | _UPDATE, f"embed_{one}"),
+            Trigger(embed, _ROW | _BEFORE | _INSERT | _UPDATE, f"embed_{one}"),
             # And this one before those that may write the row once more, which is then noted after it.
-            Trigger(f"aaa_azpg_{one}_note", _ROW | _INSERT | _UPDATE | _DELETE, f"note_{one}"),
+            Trigger(f"aaa_azpg_{one}_note", _ROW | _INSERT | _UPDATE | _DELETE, f"note_{one}", after=embed),
             clear,
         ]
     if column.sync is Sync.QUEUE:
@@ -144,9 +151,9 @@ def body(column: VectorColumn, function: str, *, volatile: bool = False) -> sql.
     )
     model, timeout = sql.Literal(column.model), sql.Literal(1000 * column.timeout)
     return template(function.rsplit("_", 1)[0]).format(
-        verified=template("verify").format(column=column_name, model=model, timeout=timeout)
-        if volatile
-        else sql.SQL(""),
+        verified=template("verify").format(
+            column=column_name, model=model, timeout=timeout, volatile=sql.Literal(volatile)
+        ),
         new_text=column.text_in(sql.SQL("NEW")),
         old_text=column.text_in(sql.SQL("OLD")),
         text=column.text_in(table),

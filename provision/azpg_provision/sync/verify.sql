@@ -1,7 +1,8 @@
 
-    -- The text is made of more than its row: what was embedded before the row was written may have been another. Only
-    -- the vector of this one is known as its vector; any other waits for `azpg vectorize`.
-    IF azpg_text IS NOT NULL AND NEW.{column} IS NOT NULL THEN
+    -- Where the text is made of more than its row, what was embedded before the row was written may have been another. By
+    -- an older snapshot than its own, a statement does not see which triggers it has fired: azpg.is_last. Only the vector
+    -- of this text is known as its vector then; any other waits for `azpg vectorize`.
+    IF ({volatile} OR current_setting('transaction_isolation') <> 'read committed') AND azpg_text IS NOT NULL AND NEW.{column} IS NOT NULL THEN
         DECLARE
             azpg_known pg_catalog.bool := false;
         BEGIN

@@ -18,8 +18,8 @@ from azpg_provision.target.target import Connection
 
 _SELECT_FROM = frozenset({"RTE", "RANGETBLENTRY"})
 _RELATION = "0"
-# The tree, and whether it depends on a table, or a function that is not IMMUTABLE, of those that do not come
-# with PostgreSQL. One may say so and call another or read a table: that is known where its body is bound.
+# The tree; whether it depends on a table, or a function that is not IMMUTABLE, of those that do not come with
+# PostgreSQL; and the trees of those that are bound, which may say that they are IMMUTABLE and call others.
 _TEXT = """
 WITH RECURSIVE azpg_text AS (
     SELECT function.oid, function.prosqlbody::pg_catalog.text AS body
@@ -43,7 +43,11 @@ SELECT azpg_text.body, EXISTS (
           AND function.oid OPERATOR(pg_catalog.=) azpg_reached.object
           AND function.oid OPERATOR(pg_catalog.<>) azpg_text.oid
     WHERE azpg_reached.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
-       OR function.provolatile OPERATOR(pg_catalog.<>) 'i')
+       OR function.provolatile OPERATOR(pg_catalog.<>) 'i'),
+       ARRAY(SELECT function.prosqlbody::pg_catalog.text FROM azpg_reached
+             JOIN pg_catalog.pg_proc AS function ON function.oid OPERATOR(pg_catalog.=) azpg_reached.object
+             WHERE azpg_reached.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+               AND function.oid OPERATOR(pg_catalog.<>) azpg_text.oid AND function.prosqlbody IS NOT NULL)
 FROM azpg_text
 """
 # How many of the functions are IMMUTABLE, or STABLE only for what values look like as text; which are the
@@ -54,7 +58,11 @@ SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_proc AS function
         WHERE function.oid OPERATOR(pg_catalog.=) ANY ({functions}::pg_catalog.int8[]::pg_catalog.oid[])
           AND (function.provolatile OPERATOR(pg_catalog.=) 'i'
                OR function.pronamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace
-                  AND function.proname OPERATOR(pg_catalog.=) ANY ({texts}::pg_catalog.name[]))),
+                  AND function.proname OPERATOR(pg_catalog.=) ANY ({texts}::pg_catalog.name[]))
+          -- What EST is, a setting says: to set it for each call would be to read a file each time.
+          AND function.oid OPERATOR(pg_catalog.<>) ALL (
+              '{{"timezone(text, timestamp)","timezone(text, timestamptz)","timezone(text, timetz)"}}'
+              ::pg_catalog.regprocedure[]::pg_catalog.oid[])),
        (SELECT pg_catalog.array_agg(function.oid::pg_catalog.int8) FROM pg_catalog.pg_proc AS function
         WHERE function.oid OPERATOR(pg_catalog.=) ANY ({functions}::pg_catalog.int8[]::pg_catalog.oid[])
           AND function.provolatile OPERATOR(pg_catalog.<>) 'i'),
@@ -73,6 +81,16 @@ SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_proc AS function
         WHERE type.oid OPERATOR(pg_catalog.=) ANY ({read}::pg_catalog.int8[]::pg_catalog.oid[])
           AND function.provolatile OPERATOR(pg_catalog.=) 'i')
 """
+_BY_SETTINGS = """
+SELECT pg_catalog.format_type(type.oid, NULL)
+FROM pg_catalog.pg_type AS type
+LEFT JOIN pg_catalog.pg_type AS element ON element.oid OPERATOR(pg_catalog.=) type.typelem
+      AND type.typcategory OPERATOR(pg_catalog.=) 'A'
+WHERE type.oid OPERATOR(pg_catalog.=) ANY ({printed}::pg_catalog.int8[]::pg_catalog.oid[])
+  AND coalesce(element.typoutput, type.typoutput)::pg_catalog.oid OPERATOR(pg_catalog.=) ANY (
+      '{{float4out,float8out,interval_out,byteaout}}'::pg_catalog.regproc[]::pg_catalog.oid[])
+LIMIT 1
+"""
 _TEXTS = ["anytextcat", "array_to_string", "concat", "concat_ws", "format", "textanycat"]
 
 
@@ -88,8 +106,25 @@ def is_volatile(connection: Connection, column: VectorColumn) -> bool:
     row = connection.execute(sql.SQL(_TEXT).format(name=sql.Literal(f"text_{column.id}"))).fetchone()
     if row is None or row[0] is None or row[1]:
         return True
-    top = tree(row[0])
-    return top is None or not _is_steady(connection, top)
+    tops = [tree(text) for text in (row[0], *row[2])]
+    return not all(top is not None and _is_steady(connection, top) for top in tops)
+
+
+def printed_by_settings(connection: Connection, column: VectorColumn) -> str:
+    """The type of what a text prints as a setting says, though PostgreSQL calls that IMMUTABLE.
+
+    Args:
+        connection: in any transaction.
+        column: whose text is `bound`.
+
+    Empty if there is none.
+    """
+    row = connection.execute(sql.SQL(_TEXT).format(name=sql.Literal(f"text_{column.id}"))).fetchone()
+    texts = (row[0], *row[2]) if row is not None and row[0] is not None else ()
+    nodes = [node for top in map(tree, texts) if top is not None for node in top.nodes()]
+    printed = {type_of(value) for node in nodes if node.tag == "COERCEVIAIO" for value in _field(node, "arg")}
+    found = connection.execute(sql.SQL(_BY_SETTINGS).format(printed=sql.Literal(sorted(printed)))).fetchone()
+    return found[0] if found is not None else ""
 
 
 def _is_steady(connection: Connection, top: Node) -> bool:

@@ -88,17 +88,24 @@ def _secrets(dsn: str) -> list[Secret]:
 
 
 def unlimited(connection: Connection) -> Connection:
-    """The connection, whose transactions may last as long as they take, and which prepares nothing by itself.
+    """The connection, whose transactions may last as long as they take.
+
+    It prepares nothing by itself, and keeps no notifications.
 
     psycopg would prepare what is executed often. What runs in the session as somebody else, such as a table's
     owner, could put another statement in its place, by the name that psycopg gives it.
     """
     connection.prepare_threshold = None
+    connection.add_notify_handler(_forget)  # or it keeps all that comes, if what runs in the session listens
     if (statement := unlimiting(connection)) is not None:
         connection.execute(statement)
         if not connection.autocommit:
             connection.commit()
     return connection
+
+
+def _forget(_: psycopg.Notify) -> None:
+    pass
 
 
 def unlimiting(connection: Connection) -> LiteralString | None:

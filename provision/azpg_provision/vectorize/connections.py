@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 import uuid
@@ -10,12 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import psycopg
+from psycopg import errors
+from psycopg.pq import TransactionStatus
 
 from azpg_provision import ledger
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import RowsFailed
+from azpg_provision.ledger.applied import is_as_applied
 from azpg_provision.sync import acting, attached
-from azpg_provision.sync.bound import unbound
+from azpg_provision.sync.bound import CHANGED, gone, unbound
 from azpg_provision.sync.dependencies import may_change_hands
 from azpg_provision.sync.session import prepare
 from azpg_provision.target.connecting import renew
@@ -30,15 +35,23 @@ instead, for each of them."""
 _MOST_COLUMNS = 50
 """Columns after which a session is another one: PostgreSQL keeps the functions of each in it, planned, and
 looks at all of them whenever anything is changed."""
-_RENAMED = "a type of its key has another name, or is in another schema, since this began: run it again"
+_RENAMED = (
+    "a type of its key has another name, or is in another schema, since this began; nothing is called by the "
+    "old name, which others may have taken. A type may be renamed between two runs: run `azpg apply`, which "
+    "takes the new name, then run this again"
+)
 _LOOK = 0.5
 """Seconds after which who waits for a connection looks whether it is still wanted."""
+TURN = 60.0
+"""Seconds for which a worker may have a connection that others wait for: owners can have triggers that never
+end."""
 
 
 class Unbound(RowsFailed):
-    """A column's functions are not as azpg makes them, or others have a say in what acts as the owner.
+    """A column is refused until somebody puts something right, while others go on.
 
-    `why` says it.
+    Its functions are not as azpg makes them, its table is gone, others have a say in what acts as the owner,
+    or azure_local_ai is not the extension: `why` says it.
     """
 
     def __init__(self, column: VectorColumn, why: str) -> None:
@@ -49,10 +62,17 @@ class Unbound(RowsFailed):
 def hold(connection: Connection, column: VectorColumn) -> None:
     """Keeps others, as the first thing in a transaction, from attaching to a table what it would run.
 
-    Raises `Unbound` for what is there already: see `azpg_provision.sync.attached`.
+    Raises `Unbound` for what is there already (`azpg_provision.sync.attached`), for a table that is gone, and
+    for one that is not what it was when it was applied (`azpg_provision.ledger.applied`).
     """
-    if why := attached.hold(connection, column):
+    try:
+        why = attached.hold(connection, column)
+    except (errors.UndefinedTable, errors.InvalidSchemaName):
+        why = gone(column)
+    if why:
         raise Unbound(column, why)
+    if not is_as_applied(connection, [column]):
+        raise Unbound(column, CHANGED)
 
 
 class NotWanted(Exception):
@@ -124,10 +144,18 @@ class Session:
             self.worker = claims.attend(self.connection)
             self._column = None
 
+    def cut(self) -> None:
+        """Ends the session, from another thread: its statement fails here, and is undone by the server."""
+        with (
+            suppress(psycopg.Error, OSError),
+            socket.socket(fileno=os.dup(self.connection.fileno())) as line,
+        ):
+            line.shutdown(socket.SHUT_RDWR)
+
     @property
     def broken(self) -> bool:
-        """Whether it is of no use any more."""
-        return self.connection.broken or self.connection.closed
+        """Whether it is of no use any more, as in a transaction that nothing has ended."""
+        return self.connection.closed or self.connection.info.transaction_status is not TransactionStatus.IDLE
 
     def answers(self) -> bool:
         """Whether it is still there, after nobody has used it for a while."""
@@ -142,14 +170,17 @@ class Connections:
 
     Args:
         most: how many.
+        turn: see `TURN`.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, turn: float = TURN) -> None:
         self._most = most
+        self._turn = turn
         self._changed = threading.Condition()
         self._waiting: deque[object] = deque()
         self._idle: list[Session] = []
         self._lent = 0
+        self._since: dict[Session, float] = {}
 
     @contextmanager
     def lend(self, connect: Connect, halt: threading.Event) -> Iterator[Session]:
@@ -164,10 +195,14 @@ class Connections:
                 session = None
             if session is None:
                 session = Session(connect)
+            with self._changed:
+                self._since[session] = time.monotonic()
             yield session
         finally:
             with self._changed:
                 self._lent -= 1
+                if session is not None:
+                    self._since.pop(session, None)
                 if session is not None and session.broken:
                     session.connection.close()
                 elif session is not None:
@@ -182,6 +217,13 @@ class Connections:
         for session in idle:
             session.connection.close()
 
+    def _hurry(self) -> None:
+        """Ends the session that has been lent for longest, if it is over its turn; what it did is undone."""
+        session = min(self._since, key=self._since.__getitem__, default=None)
+        if session is not None and time.monotonic() - self._since[session] > self._turn:
+            del self._since[session]
+            session.cut()
+
     def _take(self, connect: Connect, halt: threading.Event) -> Session | None:
         """One of those that are open, or None where one may be opened; when it is the caller's turn."""
         ticket = object()
@@ -192,6 +234,7 @@ class Connections:
                 while self._waiting[0] is not ticket or self._lent >= self._most:
                     if halt.is_set():
                         raise NotWanted
+                    self._hurry()
                     self._changed.wait(_LOOK)
                 self._lent += 1
             finally:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import threading
 import uuid
 from collections.abc import Callable
 from typing import TypeVar
 
 import psycopg
+from psycopg import errors
 
 from azpg_provision.column import VectorColumn
 from azpg_provision.errors import ExtensionMismatch, RowsFailed, TargetUnreachable
 from azpg_provision.live.local_ai import require
+from azpg_provision.sync.acting import hands
+from azpg_provision.sync.bound import gone
 from azpg_provision.sync.session import left_out
 from azpg_provision.target.target import Connection
-from azpg_provision.vectorize.connections import Connections, NotWanted
+from azpg_provision.vectorize.connections import Connections, NotWanted, Session, Unbound
 from azpg_provision.vectorize.statement import Batch
 from azpg_provision.vectorize.trouble import FULL, LOCKED, Remedy, pause, remedy, said
 from azpg_provision.vectorize.work import Connect, Options, Tally
@@ -72,7 +73,7 @@ class Hand:
         self.halt = halt
         self._connect = connect
         self._connections = connections
-        self._connection: Connection | None = None
+        self._session: Session | None = None
         self._aborted = False
 
     def attempt(
@@ -86,7 +87,7 @@ class Hand:
             shrinks: whether fewer rows can be tried instead of these once more.
 
         Raises `TooMuch` for what fewer rows may help against, `Stopped`, and `RowsFailed` or
-        `TargetUnreachable` for what nothing helps against, or not in time.
+        `TargetUnreachable` for what nothing helps against, or not in time; `Unbound` where the table is gone.
         """
         tries = 0
         smaller: TooMuch | None = None
@@ -108,7 +109,7 @@ class Hand:
                 if helps is Remedy.SMALLER:
                     raise TooMuch(error) from None
                 if helps is Remedy.NONE:
-                    raise self.stuck(self._in_words(error)) from None
+                    raise self._hopeless(error) from None
                 tries += 1
                 self._exhausted(error, tries)
                 if shrinks and tries >= _SHRINK:
@@ -127,40 +128,35 @@ class Hand:
     def abort(self) -> None:
         """Ends the statement at hand, from another thread; what it did is undone."""
         self._aborted = True
-        connection = self._connection
-        if connection is not None:
+        session = self._session
+        if session is not None:
             with contextlib.suppress(psycopg.Error):
-                connection.cancel_safe(timeout=1.0)
+                session.connection.cancel_safe(timeout=1.0)
 
     def sever(self) -> None:
         """Cuts the connection, from another thread: the statement fails here, and is undone by the server."""
         self._aborted = True
-        connection = self._connection
-        if connection is not None:
-            with (
-                contextlib.suppress(psycopg.Error, OSError),
-                socket.socket(fileno=os.dup(connection.fileno())) as line,
-            ):
-                line.shutdown(socket.SHUT_RDWR)
+        session = self._session
+        if session is not None:
+            session.cut()
 
     def _do(self, work: Callable[[Connection], Result], *, prepared: bool) -> Result:
         with self._connections.lend(self._connect, self.halt) as session:
-            self._connection = session.connection
+            self._session = session
             try:
                 if prepared:
                     session.prepare(self.column)
                 else:
                     session.forget(self.column)
-                self._connection = session.connection  # that may be another one by now
                 self.id = session.worker
                 self.tally.own.add(self.id)
                 if self._aborted:
                     raise Stopped
                 return work(session.connection)
             except ExtensionMismatch as error:
-                raise self.stuck(str(error)) from None
+                raise Unbound(self.column, str(error).rstrip(".")) from None
             finally:
-                self._connection = None
+                self._session = None
 
     def _exhausted(self, error: psycopg.Error, tries: int) -> None:
         """Raises after the last attempt: `TooMuch` where the model works for another text."""
@@ -174,11 +170,27 @@ class Hand:
         if not patient:
             raise self.stuck(f"{said(error)} ({tries} attempts)") from None
 
+    def _hopeless(self, error: psycopg.Error) -> RowsFailed:
+        """What is raised for an error that every row has."""
+        if isinstance(error, errors.UndefinedTable) and self._is_gone():
+            return Unbound(self.column, gone(self.column))
+        return self.stuck(self._in_words(error))
+
     def _in_words(self, error: psycopg.Error) -> str:
         why = ""
         with contextlib.suppress(psycopg.Error, TargetUnreachable, NotWanted):
             why = self._do(lambda connection: left_out(connection, self.column, error), prepared=False)
         return f"{said(error)}: {why}" if why else said(error)
+
+    def _is_gone(self) -> bool:
+        """Whether the table is not there any more, rather than one that a trigger of its names."""
+        with contextlib.suppress(psycopg.Error, TargetUnreachable, NotWanted):
+
+            def look(connection: Connection) -> bool:
+                return not hands(connection, [self.column])[self.column.id].owner
+
+            return self._do(look, prepared=False)
+        return False
 
     def _model_answers(self) -> bool:
         query = "SELECT azure_local_ai.create_embeddings(%s, 'azpg')"

@@ -1,4 +1,4 @@
-"""Keys of one or several columns, as text and in SQL: the text of a value is its own cast to text."""
+"""Keys of one or several columns, as text and in SQL: the text of a value is what its type prints."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def own(column: VectorColumn, *scope: str) -> sql.Composed:
 
 
 def as_text(column: VectorColumn, *scope: str) -> sql.Composed:
-    """The key as `text[]`: ``ARRAY[key_1::text, …]``."""
-    texts = _COMMA.join(sql.SQL("{}::pg_catalog.text").format(one) for one in _own(column, *scope))
+    """The key as `text[]`, of what its types print: a cast could be what a type's owner has made of it."""
+    texts = _COMMA.join(sql.SQL("pg_catalog.concat({})").format(one) for one in _own(column, *scope))
     return sql.SQL("ARRAY[{}]").format(texts)
 
 

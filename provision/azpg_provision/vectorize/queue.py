@@ -7,6 +7,7 @@ another entry. So no change is ever missed, and no entry is anybody's for longer
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
@@ -129,7 +130,8 @@ def waiting(connection: Connection, column: VectorColumn) -> Waiting:
     check(connection, column)
     query = sql.SQL(_WAITING).format(queue=column.queue)
     ((entries, oldest),) = look(connection, column, query, "entries int8, oldest float8")
-    return Waiting(entries, None if oldest is None else max(0.0, oldest))
+    # A table's owner may write any time into its queue.
+    return Waiting(entries, max(0.0, oldest) if oldest is not None and math.isfinite(oldest) else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,18 +148,22 @@ class Queue:
     Args:
         hand: the worker.
         slower: by how much longer than usual it rests between two looks at an empty queue.
+        works: set as soon as a statement is done.
     """
 
-    def __init__(self, hand: Hand, *, slower: float = 1.0) -> None:
+    def __init__(self, hand: Hand, *, slower: float = 1.0, works: threading.Event | None = None) -> None:
         self._hand = hand
         self._slower = slower
+        self._works = works or threading.Event()
         self._rows = hand.options.batch_rows
 
     def work(self, *, once: bool) -> None:
         """Drains the queue. Raises `Stopped`."""
         waited = 0
         while not self._hand.halt.is_set():
-            if self._step():
+            done = self._step()
+            self._works.set()
+            if done:
                 waited = 0
                 continue
             looks = 0

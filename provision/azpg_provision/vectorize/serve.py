@@ -14,7 +14,7 @@ from azpg_provision import ledger
 from azpg_provision.column import Sync, VectorColumn
 from azpg_provision.errors import LedgerMismatch, RowsFailed, TargetUnreachable
 from azpg_provision.sync.session import LOCK_TIMEOUT
-from azpg_provision.vectorize.connections import Connections
+from azpg_provision.vectorize.connections import TURN, Connections, Unbound
 from azpg_provision.vectorize.hand import Hand
 from azpg_provision.vectorize.queue import Queue, Waiting, waiting
 from azpg_provision.vectorize.run import Crew
@@ -54,6 +54,19 @@ SELECT pg_catalog.set_config('statement_timeout', %s, false), pg_catalog.set_con
 
 Place = tuple[str, VectorColumn]
 """A column and the name of its database."""
+_Told = tuple[int, int, tuple["RefusedColumn", ...]]
+"""What of the metrics is told when it has changed: rows embedded and failed, and what is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedColumn:
+    """A column whose queue is not drained now, and why, in a sentence."""
+
+    database: str
+    schema: str
+    table: str
+    column: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +74,11 @@ class Metrics:
     """What a worker has done since it began, and what waits, in all its databases.
 
     Attributes:
-        columns: how many queues it drains.
+        columns: how many queues there are, of refused columns, too.
         embedded, failed: rows.
-        waiting: entries in the queues.
+        waiting: entries in the queues, but for those of refused columns, which nobody reads.
         oldest: seconds for which the first of them has waited; None if nothing waits.
+        refused: the columns that are not worked at until somebody puts right what stands in the way.
     """
 
     columns: int
@@ -72,6 +86,7 @@ class Metrics:
     failed: int
     waiting: int
     oldest: float | None
+    refused: tuple[RefusedColumn, ...] = ()
 
 
 class Service:
@@ -84,9 +99,13 @@ class Service:
             `attempts` counts with `once` only.
         once: drain and leave, instead of waiting for more.
         tell: told the metrics every `every` seconds in which something was done.
-        complain: told in a sentence what cannot go on.
+        complain: told in a sentence what cannot go on, once for each reason, and what goes on again.
         every: seconds.
+        turn: seconds for which a batch may have a connection that others wait for; then it is undone, and
+            tried again with fewer rows, in its turn.
         finish: seconds for which batches may go on after the end was asked for; then they are undone.
+        look: seconds between two looks at which columns there are.
+        rest: seconds after which a column is tried again whose work could not go on.
     """
 
     def __init__(
@@ -98,7 +117,10 @@ class Service:
         tell: Callable[[Metrics], None],
         complain: Callable[[str], None],
         every: float = 10.0,
+        turn: float = TURN,
         finish: float = FINISH,
+        look: float = LOOK,
+        rest: float = _REST,
     ) -> None:
         self._databases = databases
         self._options = options if once else replace(options, attempts=0)
@@ -107,11 +129,14 @@ class Service:
         self._complain = complain
         self._every = every
         self._finish = finish
-        self._connections = Connections(options.workers)
+        self._look = look
+        self._rest = rest
+        self._connections = Connections(options.workers, turn=turn)
         self._slower = max(1.0, _CONNECTING * (len(databases) - options.workers))
         self._crews: dict[Place, _Crew] = {}
         self._places: set[Place] = set()
         self._resting: dict[Place, float] = {}
+        self._stopped: dict[tuple[str, str], RefusedColumn] = {}
         self._away: dict[str, set[str]] = {}
         self._refused: LedgerMismatch | None = None
         self._gone = Progress(0, 0, 0, 0.0)
@@ -120,15 +145,15 @@ class Service:
         """Works until `stop` is set, or with `once` until nothing waits; returns the last metrics.
 
         A KeyboardInterrupt undoes the batches at hand. Raises what connecting raises at the first time, with
-        `once` also what stops a column's work. `LedgerMismatch` is raised at the first time if there is no
-        other database, with `once` in the end.
+        `once` also what stops a column's work, unless that is refused. `LedgerMismatch` is raised at the
+        first time if there is no other database, with `once` in the end.
         """
         looked = told = time.monotonic()
-        look = LOOK * self._slower
+        look = self._look * self._slower
         self._reconcile(first=True)
         if not self._places and not self._once:
             self._complain("no column has `sync: queue` yet; one that gets it is taken up.")
-        before = (0, 0)
+        before: _Told = (0, 0, ())
         try:
             while not stop.wait(pause(1)):
                 now = time.monotonic()
@@ -202,6 +227,8 @@ class Service:
                 self._away.pop(name, None)
             wanted.update({(name, column): connect for column in columns if column.sync is Sync.QUEUE})
         self._places = set(wanted)
+        there = {(name, column.name) for name, column in wanted}
+        self._stopped = {place: one for place, one in self._stopped.items() if place in there}
         for place in [place for place in self._crews if place not in wanted]:
             self._crews[place].halt.set()
         now = time.monotonic()
@@ -215,7 +242,7 @@ class Service:
             connect,
             column,
             self._options,
-            lambda hand: Queue(hand, slower=self._slower).work(once=self._once),
+            lambda hand, works: Queue(hand, slower=self._slower, works=works).work(once=self._once),
             workers=workers,
             connections=self._connections,
         )
@@ -226,11 +253,14 @@ class Service:
         reasons = self._away.setdefault(database, set())
         if why not in reasons:
             reasons.add(why)
-            self._complain(f"{why} It is tried again every {LOOK:.0f} s.")
+            self._complain(f"{why} It is tried again every {self._look:.0f} s.")
 
     def _collect(self) -> None:
         """Counts what crews that are over have done, and says why those ended that had not been asked to."""
         for place, crew in list(self._crews.items()):
+            name = (place[0], place[1].name)
+            if crew.works.is_set() and self._stopped.pop(name, None) is not None:
+                self._complain(f"{place[0]}: {place[1].name} is vectorized again.")
             if crew.alive:
                 continue
             del self._crews[place]
@@ -241,14 +271,25 @@ class Service:
             error = crew.errors[0] if crew.errors else None
             if error is None or isinstance(error, LedgerMismatch):  # the next look finds what it is now
                 continue
-            if self._once or not isinstance(error, RowsFailed | TargetUnreachable | psycopg.Error):
+            if self._once and not isinstance(error, Unbound):
                 raise error
-            self._resting[place] = time.monotonic() + _REST
-            self._complain(f"{place[0]}: {error} It is tried again in {_REST:.0f} s.")
+            if not isinstance(error, RowsFailed | TargetUnreachable | psycopg.Error):
+                raise error
+            self._resting[place] = time.monotonic() + self._rest
+            self._note(place, error)
 
-    def _report(self, before: tuple[int, int]) -> tuple[int, int]:
+    def _note(self, place: Place, error: Exception) -> None:
+        """Says why a column's work has stopped: each reason once, until it goes on."""
+        database, column = place
+        refused = RefusedColumn(database, column.schema, column.table, column.column, str(error))
+        if self._stopped.get((database, column.name)) != refused:
+            self._stopped[database, column.name] = refused
+            again = "" if self._once else f" It is tried again every {self._rest:.0f} s."
+            self._complain(f"{database}: {error}{again}")
+
+    def _report(self, before: _Told) -> _Told:
         metrics = self._metrics()
-        done = (metrics.embedded, metrics.failed)
+        done = (metrics.embedded, metrics.failed, metrics.refused)
         if done != before or metrics.waiting:
             self._tell(metrics)
         return done
@@ -276,25 +317,39 @@ class Service:
             sum(one.failed for one in progress),
             sum(one.entries for one in counts),
             max((one.oldest for one in counts if one.oldest is not None), default=None),
+            tuple(self._stopped.values()),
         )
 
 
 class _Crew(Crew):
-    """The workers of one column, with what they have done."""
+    """The workers of one column, with what they have done.
+
+    Attributes:
+        works: set as soon as one of them has done a statement, so that nothing stands in their way.
+    """
 
     def __init__(
         self,
         connect: Connect,
         column: VectorColumn,
         options: Options,
-        work: Callable[[Hand], None],
+        work: Callable[[Hand, threading.Event], None],
         *,
         workers: int,
         connections: Connections,
     ) -> None:
+        self.works = threading.Event()
         self.progress = Progress(0, 0, 0, 0.0)
         tally = Tally(options, self._tell)
-        super().__init__(connect, column, options, tally, work, workers=workers, connections=connections)
+        super().__init__(
+            connect,
+            column,
+            options,
+            tally,
+            lambda hand: work(hand, self.works),
+            workers=workers,
+            connections=connections,
+        )
 
     def _tell(self, progress: Progress) -> None:
         self.progress = progress

@@ -97,10 +97,13 @@ def _row(column: VectorColumn, *, vectors: bool) -> dict[str, sql.Composable]:
 
 
 def hash_of_row(column: VectorColumn) -> sql.Composed:
-    """The hash of a row as a whole, which stands for that of its text where the expression fails."""
+    """The hash of a row as a whole, which stands for that of its text where the expression fails.
+
+    Not of a cast to text, which whoever owned the table may have made for its rows.
+    """
     return sql.SQL(
         "pg_catalog.sha256({}::pg_catalog.bytea OPERATOR(pg_catalog.||)"
-        " pg_catalog.convert_to(({}.*)::pg_catalog.text, 'UTF8'))"
+        " pg_catalog.convert_to(pg_catalog.concat({}.*), 'UTF8'))"
     ).format(sql.Literal(column.fingerprint), sql.Identifier(column.table))
 
 

@@ -26,6 +26,8 @@ _AGAIN = {"08", "40", "53", "58"}
 _NONE = {"0A", "0L", "0P", "25", "26", "28", "2B", "34", "3D", "3F", "42", "55", "F0"}
 _OF_A_ROW = "42601"
 """A syntax error, which a cast of a row's text raises: to tsquery, jsonpath or ltree."""
+_LONGEST = 1000
+"""Characters of a message, which a trigger may have written."""
 SHORTEST, LONGEST = 0.1, 5.0
 """Seconds of a pause."""
 
@@ -52,6 +54,6 @@ def pause(attempt: int) -> float:
 
 
 def said(error: psycopg.Error) -> str:
-    """What the server said, in one line; no row's values, which its detail may hold."""
+    """What the server said, in one line that is not endless; no row's values, which its detail may hold."""
     primary = error.diag.message_primary or str(error).strip() or type(error).__name__
-    return " ".join(primary.split())
+    return " ".join(primary[:_LONGEST].split())
