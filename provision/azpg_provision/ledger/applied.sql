@@ -16,10 +16,13 @@ SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.conc
      WHERE attribute.attrelid OPERATOR(pg_catalog.=) class.oid
        AND attribute.attname OPERATOR(pg_catalog.=) ANY ({reads}) AND NOT attribute.attisdropped
        AND home.nspname OPERATOR(pg_catalog.<>) 'pg_catalog'
-       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS part
+       AND NOT (EXISTS (SELECT FROM pg_catalog.pg_depend AS part
                        WHERE part.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
                          AND part.objid OPERATOR(pg_catalog.=) type.oid
-                         AND part.deptype OPERATOR(pg_catalog.=) 'e'))
+                         AND part.deptype OPERATOR(pg_catalog.=) 'e')
+                -- Whoever owns an extension can make others' types a part of it.
+                AND EXISTS (SELECT FROM pg_catalog.pg_roles AS role
+                            WHERE role.oid OPERATOR(pg_catalog.=) type.typowner AND role.rolsuper))
 ), 'UTF8')), 'hex')
 FROM pg_catalog.pg_class AS class
 JOIN pg_catalog.pg_namespace AS schema ON schema.oid OPERATOR(pg_catalog.=) class.relnamespace

@@ -12,64 +12,75 @@ BEGIN
         WITH RECURSIVE azpg_object (of, class, object) AS (
             {objects}
         )
-        SELECT CASE WHEN pg_catalog.bool_or(azpg.is_replaced(coalesce(
-                             function.xmax, type.xmax, class.xmax, operator.xmax, opclass.xmax, rule.xmax,
-                             search.xmax, dictionary.xmax, '0'::pg_catalog.xid)))
-                    THEN 'replaced'
-                    ELSE pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
-                             pg_catalog.string_agg(part.text, ' ' ORDER BY part.text COLLATE pg_catalog."C"), 'UTF8')), 'hex')
+        SELECT CASE WHEN pg_catalog.bool_or(azpg_used.replaced) THEN 'replaced'
+                    ELSE pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(coalesce(
+                             pg_catalog.string_agg(azpg_used.text, ' ' ORDER BY azpg_used.text COLLATE pg_catalog."C"), ''),
+                             'UTF8')), 'hex')
                END
-        FROM azpg_object
-        LEFT JOIN pg_catalog.pg_proc AS function
-               ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
-              AND function.oid OPERATOR(pg_catalog.=) azpg_object.object
-        LEFT JOIN pg_catalog.pg_type AS type
-               ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
-              AND type.oid OPERATOR(pg_catalog.=) azpg_object.object
-        LEFT JOIN pg_catalog.pg_class AS class
-               ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
-              AND class.oid OPERATOR(pg_catalog.=) azpg_object.object
-        LEFT JOIN pg_catalog.pg_operator AS operator
-               ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass
-              AND operator.oid OPERATOR(pg_catalog.=) azpg_object.object
-        LEFT JOIN pg_catalog.pg_opclass AS opclass
-               ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass
-              AND opclass.oid OPERATOR(pg_catalog.=) azpg_object.object
-        LEFT JOIN pg_catalog.pg_collation AS rule
-               ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_collation'::pg_catalog.regclass
-              AND rule.oid OPERATOR(pg_catalog.=) azpg_object.object
-        LEFT JOIN pg_catalog.pg_ts_config AS search
-               ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_ts_config'::pg_catalog.regclass
-              AND search.oid OPERATOR(pg_catalog.=) azpg_object.object
-        LEFT JOIN pg_catalog.pg_ts_dict AS dictionary
-               ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_ts_dict'::pg_catalog.regclass
-              AND dictionary.oid OPERATOR(pg_catalog.=) azpg_object.object
-        CROSS JOIN LATERAL (
-            SELECT coalesce(function.proowner, type.typowner, class.relowner, operator.oprowner, opclass.opcowner,
-                            rule.collowner, search.cfgowner, dictionary.dictowner)
-        ) AS whose (owner)
-        CROSS JOIN LATERAL (
-            SELECT pg_catalog.concat_ws(' ',
-                (pg_catalog.pg_identify_object(azpg_object.class, azpg_object.object, 0)).identity,
-                whose.owner,
-                pg_catalog.quote_literal(function.proconfig::pg_catalog.text),
-                function.prosecdef, function.prosqlbody IS NULL,
-                (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ',
-                            pg_catalog.quote_literal(schema.nspname::pg_catalog.text),
-                            schema.nspowner,
-                            (SELECT pg_catalog.string_agg(acl.grantee::pg_catalog.text, ' ' ORDER BY acl.grantee)
-                             FROM pg_catalog.aclexplode(coalesce(
-                                 schema.nspacl, pg_catalog.acldefault('n', schema.nspowner))) AS acl
-                             WHERE acl.privilege_type OPERATOR(pg_catalog.=) 'CREATE')),
-                            ' ' ORDER BY schema.nspname)
-                 FROM pg_catalog.pg_namespace AS schema
-                 WHERE schema.nspname OPERATOR(pg_catalog.<>) 'pg_catalog'
-                   AND pg_catalog.strpos(function.proconfig::pg_catalog.text, schema.nspname::pg_catalog.text)
-                       OPERATOR(pg_catalog.>) 0))
-        ) AS part (text)
-        -- But for what came with PostgreSQL, and belongs to whom it did.
-        WHERE azpg_object.object OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
-           OR whose.owner OPERATOR(pg_catalog.<>) 10::pg_catalog.oid);
+        FROM (
+            SELECT DISTINCT part.text, version.replaced
+            FROM azpg_object
+            LEFT JOIN pg_catalog.pg_proc AS function
+                   ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+                  AND function.oid OPERATOR(pg_catalog.=) azpg_object.object
+            LEFT JOIN pg_catalog.pg_type AS type
+                   ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+                  AND type.oid OPERATOR(pg_catalog.=) azpg_object.object
+            LEFT JOIN pg_catalog.pg_class AS class
+                   ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+                  AND class.oid OPERATOR(pg_catalog.=) azpg_object.object
+            LEFT JOIN pg_catalog.pg_operator AS operator
+                   ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_operator'::pg_catalog.regclass
+                  AND operator.oid OPERATOR(pg_catalog.=) azpg_object.object
+            LEFT JOIN pg_catalog.pg_opclass AS opclass
+                   ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_opclass'::pg_catalog.regclass
+                  AND opclass.oid OPERATOR(pg_catalog.=) azpg_object.object
+            LEFT JOIN pg_catalog.pg_collation AS rule
+                   ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_collation'::pg_catalog.regclass
+                  AND rule.oid OPERATOR(pg_catalog.=) azpg_object.object
+            LEFT JOIN pg_catalog.pg_ts_config AS search
+                   ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_ts_config'::pg_catalog.regclass
+                  AND search.oid OPERATOR(pg_catalog.=) azpg_object.object
+            LEFT JOIN pg_catalog.pg_ts_dict AS dictionary
+                   ON azpg_object.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_ts_dict'::pg_catalog.regclass
+                  AND dictionary.oid OPERATOR(pg_catalog.=) azpg_object.object
+            CROSS JOIN LATERAL (
+                SELECT coalesce(function.proowner, type.typowner, class.relowner, operator.oprowner, opclass.opcowner,
+                                rule.collowner, search.cfgowner, dictionary.dictowner)
+            ) AS whose (owner)
+            CROSS JOIN LATERAL (
+                SELECT pg_catalog.concat_ws(' ',
+                    -- Of relations only whose they are: a table may get further parts each day.
+                    CASE WHEN class.oid IS NULL
+                         THEN (pg_catalog.pg_identify_object(azpg_object.class, azpg_object.object, 0)).identity END,
+                    whose.owner,
+                    pg_catalog.quote_literal(function.proconfig::pg_catalog.text),
+                    function.prosecdef, function.prosqlbody IS NULL,
+                    CASE WHEN function.proconfig IS NOT NULL THEN (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ',
+                                pg_catalog.quote_literal(schema.nspname::pg_catalog.text),
+                                schema.nspowner,
+                                (SELECT pg_catalog.string_agg(acl.grantee::pg_catalog.text, ' ' ORDER BY acl.grantee)
+                                 FROM pg_catalog.aclexplode(coalesce(
+                                     schema.nspacl, pg_catalog.acldefault('n', schema.nspowner))) AS acl
+                                 WHERE acl.privilege_type OPERATOR(pg_catalog.=) 'CREATE')),
+                                ' ' ORDER BY schema.nspname)
+                     FROM pg_catalog.pg_namespace AS schema
+                     WHERE schema.nspname OPERATOR(pg_catalog.<>) 'pg_catalog'
+                       AND pg_catalog.strpos(
+                           pg_catalog.array_to_string(function.proconfig, ' '),
+                           pg_catalog.replace(schema.nspname::pg_catalog.text, '"', '""')) OPERATOR(pg_catalog.>) 0) END)
+            ) AS part (text)
+            CROSS JOIN LATERAL (
+                SELECT azpg.is_replaced(coalesce(
+                    function.xmax, type.xmax, class.xmax, operator.xmax, opclass.xmax, rule.xmax, search.xmax,
+                    dictionary.xmax, '0'::pg_catalog.xid))
+            ) AS version (replaced)
+            LEFT JOIN pg_catalog.pg_roles AS role ON role.oid OPERATOR(pg_catalog.=) whose.owner
+            -- But for what is a superuser's, as what comes with PostgreSQL and with extensions, unless it looks names up.
+            WHERE NOT coalesce(role.rolsuper, false) OR version.replaced
+               OR function.prosqlbody IS NULL AND function.prolang OPERATOR(pg_catalog.<>) ALL (
+                   '{12,13}'::pg_catalog.oid[])  -- internal, c
+        ) AS azpg_used (text, replaced));
 END
 $$;
 REVOKE EXECUTE ON FUNCTION azpg.text_calls(pg_catalog.int4) FROM PUBLIC;

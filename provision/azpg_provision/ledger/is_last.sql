@@ -9,6 +9,7 @@ $$
 BEGIN
     RETURN (SELECT pg_catalog.max(trigger.tgname::pg_catalog.text)
             FROM pg_catalog.pg_trigger AS trigger
+            JOIN pg_catalog.pg_class AS class ON class.oid OPERATOR(pg_catalog.=) trigger.tgrelid
             JOIN pg_catalog.pg_proc AS function ON function.oid OPERATOR(pg_catalog.=) trigger.tgfoid
             WHERE trigger.tgrelid OPERATOR(pg_catalog.=) relation AND NOT trigger.tgisinternal
               AND trigger.tgenabled OPERATOR(pg_catalog.<>) 'D'
@@ -16,8 +17,11 @@ BEGIN
               AND (trigger.tgtype OPERATOR(pg_catalog.&) 3::pg_catalog.int2) OPERATOR(pg_catalog.=) 3
               AND (trigger.tgtype OPERATOR(pg_catalog.&) 20::pg_catalog.int2) OPERATOR(pg_catalog.<>) 0
               AND trigger.tgname OPERATOR(pg_catalog.>) called
-              -- Those of other columns.
-              AND function.pronamespace OPERATOR(pg_catalog.<>) 'azpg'::pg_catalog.regnamespace);
+              -- But for those of the table's other columns.
+              AND NOT (function.pronamespace OPERATOR(pg_catalog.=) 'azpg'::pg_catalog.regnamespace
+                       AND function.proowner OPERATOR(pg_catalog.=) class.relowner
+                       AND trigger.tgname OPERATOR(pg_catalog.=) pg_catalog.concat('zzz_azpg_', pg_catalog.replace(
+                           function.proname::pg_catalog.text, 'embed_', ''), '_embed')::pg_catalog.name));
 END
 $$;
 REVOKE EXECUTE ON FUNCTION azpg.last_before(pg_catalog.regclass, pg_catalog.name) FROM PUBLIC;

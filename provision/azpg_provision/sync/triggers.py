@@ -75,7 +75,7 @@ class Trigger:
         if self.by_worker:
             return f"({in_hand})"
         if self.after is not None:
-            in_hand += f" AND azpg.is_last({{relation}}::regclass, '{self.after}'::name, {quiet})"
+            in_hand += f" AND azpg.is_last({{relation}}::regclass, '{self.after}'::name, false)"
         if hands.types:
             in_hand += f" AND azpg.types_in_hand({{relation}}::regclass, {column.id}, {quiet})"
             names = f"{column.id}, '{_names(column)}'::text"

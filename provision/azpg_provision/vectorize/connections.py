@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 
 from azpg_provision import ledger
 from azpg_provision.column import VectorColumn
-from azpg_provision.errors import RowsFailed
+from azpg_provision.errors import RowsFailed, TargetUnreachable
 from azpg_provision.ledger.applied import is_as_applied
 from azpg_provision.sync import acting, attached
 from azpg_provision.sync.bound import CHANGED, gone, unbound
@@ -152,6 +152,13 @@ class Session:
         ):
             line.shutdown(socket.SHUT_RDWR)
 
+    def end(self) -> None:
+        """The same, also where the server would not notice, as an owner's trigger can see to."""
+        pid = self.connection.info.backend_pid
+        with suppress(psycopg.Error, TargetUnreachable), self.connect() as other:
+            other.execute("SELECT pg_catalog.pg_terminate_backend(%s)", [pid])
+        self.cut()
+
     @property
     def broken(self) -> bool:
         """Whether it is of no use any more, as in a transaction that nothing has ended."""
@@ -221,8 +228,8 @@ class Connections:
         """Ends the session that has been lent for longest, if it is over its turn; what it did is undone."""
         session = min(self._since, key=self._since.__getitem__, default=None)
         if session is not None and time.monotonic() - self._since[session] > self._turn:
-            del self._since[session]
-            session.cut()
+            self._since[session] = time.monotonic()  # it has another turn if that fails
+            threading.Thread(target=session.end, daemon=True).start()
 
     def _take(self, connect: Connect, halt: threading.Event) -> Session | None:
         """One of those that are open, or None where one may be opened; when it is the caller's turn."""

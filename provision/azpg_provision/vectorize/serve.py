@@ -229,7 +229,8 @@ class Service:
         self._places = set(wanted)
         there = {(name, column.name) for name, column in wanted}
         self._stopped = {place: one for place, one in self._stopped.items() if place in there}
-        for place in [place for place in self._crews if place not in wanted]:
+        now_applied = {place: place[1].applied for place in wanted}
+        for place in [place for place in self._crews if now_applied.get(place) != place[1].applied]:
             self._crews[place].halt.set()
         now = time.monotonic()
         workers = max(1, self._options.workers // max(1, len(wanted)))
