@@ -22,7 +22,7 @@ SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.conc
                          AND part.deptype OPERATOR(pg_catalog.=) 'e')
                 -- Whoever owns an extension can make others' types a part of it.
                 AND EXISTS (SELECT FROM pg_catalog.pg_roles AS role
-                            WHERE role.oid OPERATOR(pg_catalog.=) type.typowner AND role.rolsuper))
+                            WHERE role.oid OPERATOR(pg_catalog.=) type.typowner AND role.rolsuper)))
 ), 'UTF8')), 'hex')
 FROM pg_catalog.pg_class AS class
 JOIN pg_catalog.pg_namespace AS schema ON schema.oid OPERATOR(pg_catalog.=) class.relnamespace
