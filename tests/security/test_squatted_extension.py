@@ -212,6 +212,7 @@ def test_a_running_worker_notices(
         once=False,
         tell=lambda _: None,
         complain=said.append,
+        rest=1.0,  # it may look in the moment in which there is none
     )
     running = threading.Thread(target=service.run, args=[stop])
     running.start()
