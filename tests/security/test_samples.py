@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -30,7 +26,7 @@ def eve(twin: Instance, database: str) -> Iterator[Attacker]:
         yield one
 
 
-def test_a_sample_runs_what_was_found_fit(
+def test_no_sample_where_names_may_change(
     twin: Instance, connection: Connection, database: str, eve: Attacker
 ) -> None:
     """She may create in the table's schema: a better match, and an operator, for which PostgreSQL forgets all plans."""
@@ -38,41 +34,22 @@ def test_a_sample_runs_what_was_found_fit(
         "CREATE SCHEMA shop; CREATE TABLE shop.products (id bigint PRIMARY KEY, title varchar(100));"
         "INSERT INTO shop.products SELECT n, 'row' FROM generate_series(1, 20) AS n"
     )
+
+    def sampled() -> float | None:
+        with connector(twin, database)() as look:
+            return rows_per_second(
+                look,
+                relation=("shop", "products"),
+                text="upper(title)",
+                prefix="",
+                model=URI,
+                path=["pg_catalog", "shop", "public", "pg_temp"],
+            )
+
+    assert sampled() is not None
     connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA shop TO {}").format(eve.role))
-    ran = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s"
-    stop = threading.Event()
-
-    def replace(evil: Connection) -> None:
-        while not stop.is_set():
-            evil.execute(
-                "BEGIN; CREATE FUNCTION shop.upper(varchar) RETURNS text LANGUAGE plpgsql IMMUTABLE AS"
-                f" $$ BEGIN IF current_user <> '{eve.name}' THEN PERFORM pg_advisory_lock_shared({_SIGN}); END IF;"
-                " RETURN 'x'; END $$;"
-                "CREATE OPERATOR shop.@@@ (FUNCTION = textlen, RIGHTARG = text); COMMIT"
-            )
-            stop.wait(random.uniform(0, 0.02))
-            evil.execute(
-                "BEGIN; DROP FUNCTION shop.upper(varchar); DROP OPERATOR shop.@@@ (NONE, text); COMMIT"
-            )
-            stop.wait(random.uniform(0, 0.02))
-
-    with eve.connect(database) as evil, ThreadPoolExecutor(1) as pool, connector(twin, database)() as look:
-        replacing = pool.submit(replace, evil)
-        try:
-            for _ in range(300):
-                with contextlib.suppress(psycopg.Error):
-                    rows_per_second(
-                        look,
-                        relation=("shop", "products"),
-                        text="upper(title)",
-                        prefix="",
-                        model=URI,
-                        path=["pg_catalog", "shop", "public", "pg_temp"],
-                    )
-                row = connection.execute(ran, [_SIGN]).fetchone()
-                if row != (0,):
-                    break
-        finally:
-            stop.set()
-            replacing.result()
-        assert row == (0,), "her function ran as the table's owner, at a plan"
+    assert sampled() is None
+    with eve.connect(database) as evil:
+        evil.execute("CREATE FUNCTION shop.upper(varchar) RETURNS text LANGUAGE sql IMMUTABLE RETURN 'x'")
+    connection.execute(sql.SQL("REVOKE CREATE ON SCHEMA shop FROM {}").format(eve.role))
+    assert sampled() is None, "what she has left is found there"

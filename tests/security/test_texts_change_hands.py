@@ -179,6 +179,6 @@ def test_what_a_text_calls_is_seen(
         f'    - {{column: embedding, expression: "{text}", model: {URI}, sync: {mode.value}}}\n',
         init=None,
     )
-    with contextlib.suppress(AzpgError):
+    with pytest.raises(ApplyFailed, match=r"depends on the (function m\.f|operator m\.!==|relation m\.more)"):
         site.apply(spec)
     assert not eve.is_admin()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from azpg_provision.errors import AzpgError
+from azpg_provision.errors import PlanRefused
 from azpg_runtime.postgres.instance import Instance
 from tests.integration.provisioning import HEAD, TABLE, Site
 from tests.security.roles import Attacker, attacker
@@ -51,6 +50,6 @@ def test_a_type_of_others_in_public(
         )
     connection.execute(sql.SQL("REVOKE CREATE ON SCHEMA public FROM {}").format(eve.role))
     site = Site(twin, tmp_path, name=database)
-    with contextlib.suppress(AzpgError, psycopg.Error):
+    with pytest.raises(PlanRefused, match=r"the type public\.status belongs to the role"):
         site.apply(site.spec(HEAD + TABLE, init=INIT))
     assert not eve.is_admin()

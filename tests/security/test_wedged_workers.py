@@ -136,17 +136,21 @@ def test_a_trigger_that_never_ends(
     with eve.connect(database) as evil:
         evil.execute(
             "CREATE FUNCTION shop.trap() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN PERFORM pg_sleep(1000000); RETURN NEW; END $$;"
+            " $$ BEGIN PERFORM set_config('client_connection_check_interval', '0', false);"
+            " PERFORM pg_sleep(1000000); RETURN NEW; END $$;"
             "CREATE TRIGGER trap BEFORE UPDATE ON shop.products FOR EACH STATEMENT EXECUTE FUNCTION shop.trap();"
             "INSERT INTO shop.products SELECT n, 'row ' || n FROM generate_series(1, 3) AS n"
         )
-    asleep = "SELECT count(*) = %s FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = %s"
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = %s"
     with served(hers, database, workers):
         assert wait_for(
-            lambda: connection.execute(asleep, [workers, database]).fetchone() == (True,), timeout=PATIENCE
+            lambda: connection.execute(asleep, [database]).fetchone() == (workers,), timeout=PATIENCE
         )
         connection.execute("INSERT INTO public.others SELECT n, 'other' FROM generate_series(1, 9) AS n")
         assert wait_for(lambda: other.backlog() == (9, 0, 0), timeout=PATIENCE)
+    assert wait_for(
+        lambda: connection.execute(asleep, [database]).fetchone() <= (workers,), timeout=PATIENCE
+    ), "those whose turn is over have ended in the server, too"
 
 
 def test_notifications_fill_the_workers_memory(
