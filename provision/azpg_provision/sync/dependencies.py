@@ -74,24 +74,24 @@ CROSS JOIN LATERAL (
     SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, type.oid
     FROM pg_catalog.pg_type AS type
     WHERE type.oid OPERATOR(pg_catalog.=) attribute.atttypid
-      AND NOT (type.oid OPERATOR(pg_catalog.<) 16384::pg_catalog.oid
+      AND NOT (type.oid OPERATOR(pg_catalog.<) '16384'::pg_catalog.oid
                AND type.typtype OPERATOR(pg_catalog.<>) 'd'
                AND type.typowner OPERATOR(pg_catalog.=) 10::pg_catalog.oid
                AND NOT EXISTS (
                    SELECT FROM pg_catalog.pg_opclass AS opclass
                    WHERE opclass.opcintype OPERATOR(pg_catalog.=) type.oid AND opclass.opcdefault
-                     AND opclass.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid)
+                     AND opclass.oid OPERATOR(pg_catalog.>=) '16384'::pg_catalog.oid)
                AND NOT EXISTS (
                    SELECT FROM pg_catalog.pg_cast AS made
                    WHERE made.castsource OPERATOR(pg_catalog.=) type.oid
-                     AND made.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
+                     AND made.oid OPERATOR(pg_catalog.>=) '16384'::pg_catalog.oid
                      AND (made.castmethod OPERATOR(pg_catalog.=) 'b'
                           OR made.casttarget OPERATOR(pg_catalog.=) 'pg_catalog.text'::pg_catalog.regtype)))
     UNION ALL
     SELECT 'pg_catalog.pg_collation'::pg_catalog.regclass, rule.oid
     FROM pg_catalog.pg_collation AS rule
     WHERE rule.oid OPERATOR(pg_catalog.=) attribute.attcollation
-      AND NOT (rule.oid OPERATOR(pg_catalog.<) 16384::pg_catalog.oid
+      AND NOT (rule.oid OPERATOR(pg_catalog.<) '16384'::pg_catalog.oid
                AND rule.collowner OPERATOR(pg_catalog.=) 10::pg_catalog.oid)
 ) AS part (class, object)
 """
