@@ -225,7 +225,9 @@ class Connections:
             session.connection.close()
 
     def _hurry(self) -> None:
-        """Ends the session that has been lent for longest, if it is over its turn; what it did is undone."""
+        """Ends the session that has been lent for longest, if none is free and it is over its turn."""
+        if self._lent < self._most:
+            return
         session = min(self._since, key=self._since.__getitem__, default=None)
         if session is not None and time.monotonic() - self._since[session] > self._turn:
             self._since[session] = time.monotonic()  # it has another turn if that fails
